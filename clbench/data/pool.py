@@ -1,0 +1,111 @@
+"""Pools (a data set as tensors on the device) and splits (which rows of a pool, and how they are seen)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Pool:
+    """One data set as tensors on one device.
+
+    Args:
+        inputs: uint8 images `[N, C, H, W]`, int64 tokens `[N, L]`, or float features `[N, d]`.
+        targets: int64 `[N]`, the data set's own class numbers, 0-based.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return int(self.targets.shape[0])
+
+    def to(self, device: torch.device) -> Pool:
+        """Return this pool on `device` (itself if it is there already)."""
+        return Pool(self.inputs.to(device), self.targets.to(device))
+
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes that one input takes as stored."""
+        return self.inputs[:1].numel() * self.inputs.element_size()
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of a pool as the learner meets them: with their labels, their task, and their view of the pixels.
+
+    Args:
+        pool: where the inputs live.
+        rows: int64 `[n]`, rows of the pool.
+        labels: int64 `[n]`, the label within the outputs of the setting (`stream.py` says which).
+        tasks: the task all samples belong to, or int64 `[n]` where they belong to several (replay, joint training).
+        view: None, or int64 `[H*W]` (`[T, H*W]` if `tasks` is a tensor): output pixel p shows input pixel `view[p]`,
+            and 0 where `view[p]` is -1. Permutations and nearest-neighbour rotations are views; channels move together.
+    """
+
+    pool: Pool
+    rows: Tensor
+    labels: Tensor
+    tasks: int | Tensor
+    view: Tensor | None = None
+
+    def __len__(self) -> int:
+        return int(self.rows.shape[0])
+
+    def inputs(self, positions: Tensor) -> Tensor:
+        """Return the raw inputs at `positions` (int64 `[B]`), as stored but with the view applied."""
+        raw = self.pool.inputs.index_select(0, self.rows.index_select(0, positions))
+        if self.view is None:
+            return raw
+        view = self.view
+        if isinstance(self.tasks, Tensor):
+            view = view.index_select(0, self.tasks.index_select(0, positions))
+        return see(raw, view)
+
+    def select(self, positions: Tensor) -> Split:
+        """Return the split that holds only `positions`, in that order."""
+        tasks = self.tasks.index_select(0, positions) if isinstance(self.tasks, Tensor) else self.tasks
+        return Split(self.pool, self.rows.index_select(0, positions), self.labels.index_select(0, positions), tasks, self.view)
+
+    def raw(self) -> Tensor:
+        """Return all inputs of this split, `[n, ...]` as stored, view applied."""
+        return self.inputs(torch.arange(len(self), device=self.rows.device))
+
+    @staticmethod
+    def concatenate(splits: Sequence[Split], n_tasks: int) -> Split:
+        """Join single-task splits of one pool into a mixed one whose views are looked up by task.
+
+        Args:
+            splits: at least one; each of one task, all of the same pool, all with a view or all without.
+            n_tasks: tasks of the stream (rows of the table of views).
+        """
+        first = splits[0]
+        tasks = torch.cat([torch.full_like(part.rows, _task(part)) for part in splits])
+        view = None
+        if first.view is not None:
+            view = torch.zeros(n_tasks, first.view.shape[-1], dtype=torch.int64, device=first.rows.device)
+            for part in splits:
+                assert part.view is not None
+                view[_task(part)] = part.view
+        rows, labels = torch.cat([part.rows for part in splits]), torch.cat([part.labels for part in splits])
+        return Split(first.pool, rows, labels, tasks, view)
+
+
+def see(raw: Tensor, view: Tensor) -> Tensor:
+    """Rearrange pixels: `raw` `[B, C, H, W]` or `[B, d]`; `view` `[H*W]` for the batch or `[B, H*W]` per sample."""
+    flat = raw.flatten(2) if raw.dim() > 2 else raw.unsqueeze(1)
+    index = view.clamp(min=0)
+    if view.dim() == 1:
+        seen = flat.index_select(2, index) * (view >= 0)
+    else:
+        seen = flat.gather(2, index.unsqueeze(1).expand_as(flat)) * (view >= 0).unsqueeze(1)
+    return seen.reshape(raw.shape)
+
+
+def _task(split: Split) -> int:
+    assert isinstance(split.tasks, int), "only splits of a single task can be joined"
+    return split.tasks

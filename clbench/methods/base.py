@@ -1,0 +1,132 @@
+"""The contract of a method: what it may declare, and where the engine asks it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from clbench.data.pool import Split
+from clbench.stream import Stream, Task
+
+if TYPE_CHECKING:
+    from clbench.engine.learner import Batch, Learner
+
+Access = Literal["current", "seen", "all", "retained"]
+Train = Callable[[Split], None]
+
+
+@dataclass
+class Method:
+    """A rule for learning tasks one after the other; naive fine-tuning unless something is overridden.
+
+    Subclasses are dataclasses: fields are hyper-parameters (types here, values and their sources in
+    `conf/method/NAME.yaml`). Whatever a method sets on itself besides its fields is its state: it must be a tree of
+    tensors, numbers, strings, lists, dictionaries, or objects of the engine (`Memory`); it is saved, resumed, and
+    counted in bytes.
+
+    The engine owns forward, backward, the step and evaluation. A hook that is not overridden costs nothing.
+    """
+
+    settings: ClassVar[frozenset[str] | set[str]] = frozenset({"task", "domain", "class"})
+    """Settings in which the method makes sense; others are refused."""
+    access: ClassVar[Access] = "current"
+    """Which tasks' training data is handed over as `history`: none, those seen before, all others, or the retained."""
+    stackable: ClassVar[bool] = False
+    """Whether the per-step hooks hold with a leading replica axis."""
+    syncs: ClassVar[bool] = False
+    """Whether a per-step hook waits for the host."""
+
+    def setup(self, learner: Learner, stream: Stream) -> None:
+        """Prepare once, before the first task: sizes and names, no data."""
+
+    def begin_task(self, learner: Learner, task: Task) -> None:
+        """Prepare for a task. May add, replace or freeze parameters; the optimiser is built afterwards."""
+
+    def fit(self, learner: Learner, task: Task, train: Train, history: Sequence[Task]) -> None:
+        """Learn a task by calling `train(split)` as often as needed (closed-form methods: not at all)."""
+        train(task.train)
+
+    def extend_batch(self, learner: Learner, batch: Batch) -> Batch:
+        """Return the batch to train on; replay joins samples from memory."""
+        return batch
+
+    def criterion(self, learner: Learner, batch: Batch, logits: Tensor) -> Tensor:
+        """Return the loss: a scalar; default cross-entropy.
+
+        Args:
+            learner: the model and what belongs to it.
+            batch: the batch; `batch.labels` `[B]` are columns of `logits`.
+            logits: `[B, outputs in play]`.
+        """
+        return F.cross_entropy(logits, batch.labels)
+
+    def penalty(self, learner: Learner, batch: Batch, logits: Tensor) -> Tensor:
+        """Return a scalar that is added to the loss (differentiated with it)."""
+        raise NotImplementedError  # never called unless overridden
+
+    def edit_gradients(self, learner: Learner, batch: Batch) -> None:
+        """Change `learner.gradients` (name -> tensor shaped as the parameter) in place, after backward."""
+
+    def edit_update(self, learner: Learner, updates: dict[str, Tensor]) -> None:
+        """Change the step about to be applied, in place.
+
+        `updates[name]` holds the direction after momentum, preconditioning and weight decay; the engine then applies
+        `parameter -= lr * updates[name]`. A projection of this direction is a projection of the step.
+        """
+
+    def end_task(self, learner: Learner, task: Task, history: Sequence[Task]) -> None:
+        """Consolidate after a task: subspaces, Fisher information, buffers."""
+
+    def predict(self, learner: Learner, inputs: Tensor, task_id: int | None) -> Tensor:
+        """Return scores `[B, outputs in play]`, the highest wins; `task_id` is None outside the task setting.
+
+        Args:
+            learner: in evaluation mode.
+            inputs: `[B, ...]`, preprocessed.
+            task_id: the task whose head is asked.
+        """
+        return learner.logits(inputs, task_id)
+
+    def state(self) -> dict[str, Any]:
+        """Return what the method carries from task to task: one tree of tensors and plain values."""
+        own = {f.name for f in fields(self)}
+        return {key: _pack(value) for key, value in vars(self).items() if key not in own}
+
+    def load_state(self, learner: Learner, state: dict[str, Any]) -> None:
+        """Restore what `state` returned, after `setup`; re-add parameters that `begin_task` had added."""
+        for key, value in state.items():
+            setattr(self, key, _unpack(value, getattr(self, key, None)))
+
+    def diagnostics(self) -> dict[str, Any]:
+        """Return plain values for the record after each task (for example how full a subspace is)."""
+        return {}
+
+
+def overrides(method: Method, hook: str) -> bool:
+    """Return whether `method` changes `hook`; the engine skips hooks that nobody changed."""
+    return getattr(type(method), hook) is not getattr(Method, hook)
+
+
+def _pack(value: Any) -> Any:
+    """Return `value` with every engine object replaced by its state."""
+    if hasattr(value, "state") and hasattr(value, "load_state"):
+        return value.state()
+    if isinstance(value, dict):
+        return {key: _pack(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_pack(item) for item in value]
+    return value
+
+
+def _unpack(value: Any, present: Any) -> Any:
+    """Return the restored `value`; `present` is what `setup` had put there."""
+    if hasattr(present, "load_state"):
+        present.load_state(value)
+        return present
+    if isinstance(value, dict) and isinstance(present, dict):
+        return {key: _unpack(item, present.get(key)) for key, item in value.items()}
+    return value

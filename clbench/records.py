@@ -1,0 +1,170 @@
+"""The result store: one JSON file per trial, named by the hash of what the trial is.
+
+Nothing here needs torch, and reading never executes anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from clbench.errors import StoreError
+
+FORMAT = 1
+"""Version of the record's layout; a file that declares another is foreign."""
+
+
+@dataclass
+class Record:
+    """One finished trial, of one seed.
+
+    Args:
+        identity: what the trial is: the resolved configuration without runner, logger, paths and device; the seed; the
+            data's declared sha256.
+        result: what came out: columns, events, matrix of integers, curves, diagnostics. Bit-identical when repeated.
+        cost: seconds, samples per second, peak memory, bytes of method state, parameters.
+        provenance: git commit, versions, device, time, and the name of the variant.
+    """
+
+    identity: dict[str, Any]
+    result: dict[str, Any] = field(default_factory=dict)
+    cost: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """Name of this trial: hash of its identity."""
+        return identity_hash(self.identity)
+
+    @property
+    def config_id(self) -> str:
+        """Name of its row: hash of its identity without the seed."""
+        return config_hash(self.identity)
+
+    @property
+    def seed(self) -> int:
+        """The seed of this trial."""
+        return int(self.identity["seed"])
+
+
+def identity_hash(identity: dict[str, Any]) -> str:
+    """Return 32 hex digits that name `identity`; equal for equal content, whatever the order of keys."""
+    return hashlib.sha256(canonical(identity).encode()).hexdigest()[:32]
+
+
+def config_hash(identity: dict[str, Any]) -> str:
+    """Return 16 hex digits that name all trials which differ from `identity` only in seed."""
+    rest = {key: value for key, value in identity.items() if key != "seed"}
+    return hashlib.sha256(canonical(rest).encode()).hexdigest()[:16]
+
+
+def canonical(value: Any) -> str:
+    """Return `value` as JSON with sorted keys and no spaces; NaN and infinity are refused."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+
+def record_path(results_dir: Path, record_id: str) -> Path:
+    """Return where the record of that id is stored."""
+    return Path(results_dir) / f"{record_id}.json"
+
+
+def write(record: Record, results_dir: Path) -> Path:
+    """Store `record` atomically and durably; a record that is there already is left as it is.
+
+    Raises:
+        StoreError: the folder cannot be written (no permission, disk full); nothing half-written stays behind.
+    """
+    results_dir = Path(results_dir)
+    path = record_path(results_dir, record.id)
+    body = {"format": FORMAT, "id": record.id, "config_id": record.config_id, "identity": record.identity,
+            "result": record.result, "cost": record.cost, "provenance": record.provenance}
+    text = json.dumps(body, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    temporary = None
+    try:
+        results_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=results_dir, prefix=".", suffix=".tmp", delete=False, encoding="utf-8") as file:
+            temporary = file.name
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(temporary, path)  # fails if the name exists: a finished record is never overwritten
+        except FileExistsError:
+            return path
+        except OSError:  # a file system without hard links
+            if not path.exists():
+                os.replace(temporary, path)
+        return path
+    except OSError as error:
+        raise StoreError(f"the record {path} cannot be written: {error.strerror or error}",
+                         "free space or choose another results_dir; the run's checkpoint is kept, start the same command again") from error
+    finally:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+
+
+def read(path: Path) -> Record:
+    """Read one record.
+
+    Raises:
+        StoreError: the file cannot be read, is not JSON, is of another format, or its name or content was changed.
+    """
+    try:
+        body = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StoreError(f"the record {path} cannot be read: {error.strerror or error}", "check the file's permissions") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise StoreError(f"the record {path} is damaged (not valid JSON: {error})",
+                         "move the file out of the results folder and start the same command again") from error
+    remedy = "move the file out of the results folder, or read it with the version that wrote it"
+    if not isinstance(body, dict) or body.get("format") != FORMAT:
+        found = body.get("format") if isinstance(body, dict) else None
+        raise StoreError(f"{path} is not a clbench record of format {FORMAT} (found format: {found})", remedy)
+    parts = [body.get(name) for name in ("identity", "result", "cost", "provenance")]
+    if not all(isinstance(part, dict) for part in parts) or "seed" not in body["identity"]:
+        raise StoreError(f"{path} lacks a part of a record (identity with a seed, result, cost, provenance)", remedy)
+    record = Record(*parts)  # type: ignore[arg-type]
+    if body.get("id") != record.id:
+        raise StoreError(f"{path}: the identity was changed after the record was written (id {body.get('id')}, content says {record.id})", remedy)
+    return record
+
+
+def record_files(results_dir: Path) -> list[Path]:
+    """Return the JSON files of a results folder, sorted by name.
+
+    Raises:
+        StoreError: the folder does not exist or cannot be listed.
+    """
+    try:
+        return sorted(path for path in Path(results_dir).iterdir() if path.suffix == ".json" and not path.name.startswith("."))
+    except OSError as error:
+        raise StoreError(f"the results folder results_dir={results_dir} cannot be read: {error.strerror or error}",
+                         "name a folder that clbench has written to, or check its permissions") from error
+
+
+def load_all(results_dir: Path) -> tuple[list[Record], list[StoreError]]:
+    """Read every record of a folder; what cannot be read is reported beside the good ones, never dropped in silence."""
+    records: list[Record] = []
+    errors: list[StoreError] = []
+    for path in record_files(results_dir):
+        try:
+            records.append(read(path))
+        except StoreError as error:
+            errors.append(error)
+    return records, errors
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted key, leaf) of nested dictionaries; lists count as leaves."""
+    for key, value in tree.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, dict) and value:
+            yield from flatten(value, f"{path}.")
+        else:
+            yield path, value

@@ -1,0 +1,131 @@
+"""Tasks, streams and evaluation sets: what a scenario makes and everything else consumes."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+import torch
+
+from clbench.data.pool import Split
+from clbench.data.preprocess import Preprocess
+
+Setting = Literal["task", "domain", "class"]
+Outputs = Literal["seen", "all"]
+Role = Literal["task", "forget_train", "forget_test", "retain", "utility"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One step of a stream.
+
+    Args:
+        index: position in the stream, 0-based.
+        name: for people.
+        classes: the data set's own class numbers, in the order of their outputs.
+        train: what may be learned from.
+        valid: held out from train for schedules and tuning, or None.
+        kind: `learn`, or `forget` for an unlearning request.
+    """
+
+    index: int
+    name: str
+    classes: tuple[int, ...]
+    train: Split
+    valid: Split | None = None
+    kind: Literal["learn", "forget"] = "learn"
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """A named set that every event is measured on: one column of the matrix."""
+
+    name: str
+    split: Split
+    role: Role = "task"
+    metric: str = "accuracy"
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A sequence of tasks in one setting.
+
+    Labels. `task` and `domain`: the position of the class within its task. `class`: the position of the class in the
+    stream, so that the classes met so far are a prefix of the outputs.
+
+    Args:
+        setting: `task` (a head per task, task known at test), `domain` (shared outputs), `class` (one head for all).
+        outputs: which outputs take part in loss and prediction. `seen`: in the class setting the classes met so far, in
+            the task setting the task's own head. `all`: all outputs from the start (in the task setting only the loss:
+            the prediction knows the task and stays within its head).
+        tasks: at least one.
+        evaluation: the columns of the matrix, first one per learning task, in order.
+        input_shape: of one sample as the model gets it.
+        preprocess: from stored inputs to what the model gets.
+        fingerprint: sha256 over data and order.
+    """
+
+    setting: Setting
+    outputs: Outputs
+    tasks: tuple[Task, ...]
+    evaluation: tuple[EvaluationSet, ...]
+    input_shape: tuple[int, ...]
+    preprocess: Preprocess
+    fingerprint: str = field(default="")
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    @cached_property
+    def head_sizes(self) -> tuple[int, ...]:
+        """Outputs of each head: one entry per task in the task setting, else a single entry."""
+        sizes = tuple(len(task.classes) for task in self.tasks if task.kind == "learn")
+        if self.setting == "task":
+            return sizes
+        return (sum(sizes),) if self.setting == "class" else (max(sizes),)
+
+    @cached_property
+    def offsets(self) -> tuple[int, ...]:
+        """First output of each task when all heads lie side by side (task setting), else all 0."""
+        if self.setting != "task":
+            return (0,) * len(self.tasks)
+        starts = [0]
+        for size in self.head_sizes[:-1]:
+            starts.append(starts[-1] + size)
+        return tuple(starts)
+
+    def active_outputs(self, task: int) -> int:
+        """Outputs of the shared head in play while `task` is learned or after it (-1: none learned yet, all count)."""
+        if self.setting == "class" and self.outputs == "seen" and task >= 0:
+            return sum(len(t.classes) for t in self.tasks[: task + 1])
+        return self.head_sizes[0]
+
+    def union(self, indices: range | list[int]) -> Split:
+        """Return the training data of several tasks as one mixed split; labels as in each task."""
+        return Split.concatenate([self.tasks[i].train for i in indices], len(self.tasks))
+
+
+def fingerprint(data_sha256: str, setting: str, tasks: tuple[Task, ...], evaluation: tuple[EvaluationSet, ...]) -> str:
+    """Return the sha256 over the data's own digest and everything that says which sample comes when, as what.
+
+    Two streams with the same fingerprint show the same samples with the same labels in the same tasks.
+    """
+    digest = hashlib.sha256(f"{data_sha256}|{setting}".encode())
+
+    def add(split: Split | None) -> None:
+        if split is None:
+            digest.update(b"none")
+            return
+        for tensor in (split.rows, split.labels, split.view):
+            digest.update(b"|" if tensor is None else tensor.to(torch.int64).cpu().contiguous().numpy().tobytes())
+
+    for task in tasks:
+        digest.update(f"|{task.kind}|{task.classes}".encode())
+        add(task.train)
+        add(task.valid)
+    for column in evaluation:
+        digest.update(f"|{column.name}|{column.role}|{column.metric}".encode())
+        add(column.split)
+    return digest.hexdigest()
