@@ -5,10 +5,11 @@ Nothing here needs torch, and reading never executes anything.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,19 +79,23 @@ def write(record: Record, results_dir: Path) -> Path:
     """Store `record` atomically and durably; a record that is there already is left as it is.
 
     Raises:
-        StoreError: the folder cannot be written (no permission, disk full); nothing half-written stays behind.
+        StoreError: the folder cannot be written (no permission, disk full), or a part of the record is not plain finite
+            JSON; nothing half-written stays behind.
     """
     results_dir = Path(results_dir)
-    path = record_path(results_dir, record.id)
-    body = {"format": FORMAT, "id": record.id, "config_id": record.config_id, "identity": record.identity,
-            "result": record.result, "cost": record.cost, "provenance": record.provenance}
-    text = json.dumps(body, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    temporary = None
+    try:
+        path = record_path(results_dir, record.id)
+        body = {"format": FORMAT, "id": record.id, "config_id": record.config_id, "identity": record.identity,
+                "result": record.result, "cost": record.cost, "provenance": record.provenance}
+        content = (json.dumps(body, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"a record cannot be stored in {results_dir}: {error}",
+                         "configuration and diagnostics must be plain finite numbers, strings and lists") from error
+    temporary = results_dir / f".{record.id}.{secrets.token_hex(8)}.tmp"
     try:
         results_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=results_dir, prefix=".", suffix=".tmp", delete=False, encoding="utf-8") as file:
-            temporary = file.name
-            file.write(text)
+        with open(temporary, "xb") as file:  # not tempfile's, which only the owner could read in a shared folder
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         try:
@@ -100,13 +105,15 @@ def write(record: Record, results_dir: Path) -> Path:
         except OSError:  # a file system without hard links
             if not path.exists():
                 os.replace(temporary, path)
+        _sync_folder(results_dir)
         return path
     except OSError as error:
         raise StoreError(f"the record {path} cannot be written: {error.strerror or error}",
-                         "free space or choose another results_dir; the run's checkpoint is kept, start the same command again") from error
+                         "free space or choose another results_dir; the run's checkpoint is kept, start the same "
+                         "command again") from error
     finally:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def read(path: Path) -> Record:
@@ -116,10 +123,11 @@ def read(path: Path) -> Record:
         StoreError: the file cannot be read, is not JSON, is of another format, or its name or content was changed.
     """
     try:
-        body = json.loads(Path(path).read_text(encoding="utf-8"))
+        body = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_no_constant)
     except OSError as error:
-        raise StoreError(f"the record {path} cannot be read: {error.strerror or error}", "check the file's permissions") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise StoreError(f"the record {path} cannot be read: {error.strerror or error}",
+                         "check the file's permissions") from error
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, cut short, NaN
         raise StoreError(f"the record {path} is damaged (not valid JSON: {error})",
                          "move the file out of the results folder and start the same command again") from error
     remedy = "move the file out of the results folder, or read it with the version that wrote it"
@@ -127,11 +135,15 @@ def read(path: Path) -> Record:
         found = body.get("format") if isinstance(body, dict) else None
         raise StoreError(f"{path} is not a clbench record of format {FORMAT} (found format: {found})", remedy)
     parts = [body.get(name) for name in ("identity", "result", "cost", "provenance")]
-    if not all(isinstance(part, dict) for part in parts) or "seed" not in body["identity"]:
+    if not all(isinstance(part, dict) for part in parts) or not isinstance(body["identity"].get("seed"), int):
         raise StoreError(f"{path} lacks a part of a record (identity with a seed, result, cost, provenance)", remedy)
     record = Record(*parts)  # type: ignore[arg-type]
     if body.get("id") != record.id:
-        raise StoreError(f"{path}: the identity was changed after the record was written (id {body.get('id')}, content says {record.id})", remedy)
+        raise StoreError(f"{path}: the identity was changed after the record was written (id {body.get('id')}, "
+                         f"content says {record.id})", remedy)
+    if Path(path).stem != record.id:  # a copy beside the original would count one seed twice
+        raise StoreError(f"{path}: the file was renamed or copied (the record is {record.id})",
+                         f"name it {record.id}.json, or move it out of the results folder if that file is there too")
     return record
 
 
@@ -142,10 +154,11 @@ def record_files(results_dir: Path) -> list[Path]:
         StoreError: the folder does not exist or cannot be listed.
     """
     try:
-        return sorted(path for path in Path(results_dir).iterdir() if path.suffix == ".json" and not path.name.startswith("."))
+        paths = sorted(Path(results_dir).iterdir())
     except OSError as error:
         raise StoreError(f"the results folder results_dir={results_dir} cannot be read: {error.strerror or error}",
                          "name a folder that clbench has written to, or check its permissions") from error
+    return [path for path in paths if path.suffix == ".json" and not path.name.startswith(".")]
 
 
 def load_all(results_dir: Path) -> tuple[list[Record], list[StoreError]]:
@@ -158,6 +171,20 @@ def load_all(results_dir: Path) -> tuple[list[Record], list[StoreError]]:
         except StoreError as error:
             errors.append(error)
     return records, errors
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name in `folder` survive a power failure, where the system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a number of JSON")
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from clbench.data.pool import Split
 from clbench.data.preprocess import Preprocess
@@ -105,6 +106,27 @@ class Stream:
     def union(self, indices: range | list[int]) -> Split:
         """Return the training data of several tasks as one mixed split; labels as in each task."""
         return Split.concatenate([self.tasks[i].train for i in indices], len(self.tasks))
+
+    @cached_property
+    def label_table(self) -> Tensor:
+        """Labels by task and class number of the pool, int64 `[T, K]`; -1 where a task lacks the class."""
+        targets = self.tasks[0].train.pool.targets
+        table = torch.full((len(self.tasks), int(targets.max()) + 1), -1, dtype=torch.int64, device=targets.device)
+        for task in self.tasks:
+            table[task.index, targets.index_select(0, task.train.rows)] = task.train.labels
+        return table
+
+    @cached_property
+    def view_table(self) -> Tensor | None:
+        """Views by task, int64 `[T, H*W]`, or None where no task has one."""
+        views = [task.train.view for task in self.tasks]
+        return None if views[0] is None else torch.stack([view for view in views if view is not None])
+
+    def gather(self, rows: Tensor, tasks: Tensor) -> Split:
+        """Return training samples named stream-wide, by pool row and task (int64 `[n]` each), as one mixed split."""
+        pool = self.tasks[0].train.pool
+        labels = self.label_table[tasks, pool.targets.index_select(0, rows)]
+        return Split(pool, rows, labels, tasks, self.view_table)
 
 
 def fingerprint(data_sha256: str, setting: str, tasks: tuple[Task, ...], evaluation: tuple[EvaluationSet, ...]) -> str:

@@ -68,8 +68,9 @@ class Split:
 
     def select(self, positions: Tensor) -> Split:
         """Return the split that holds only `positions`, in that order."""
+        rows, labels = self.rows.index_select(0, positions), self.labels.index_select(0, positions)
         tasks = self.tasks.index_select(0, positions) if isinstance(self.tasks, Tensor) else self.tasks
-        return Split(self.pool, self.rows.index_select(0, positions), self.labels.index_select(0, positions), tasks, self.view)
+        return Split(self.pool, rows, labels, tasks, self.view)
 
     def raw(self) -> Tensor:
         """Return all inputs of this split, `[n, ...]` as stored, view applied."""

@@ -24,7 +24,7 @@ class Preprocess:
     std: tuple[float, ...] = ()
     crop: int = 0
     flip: bool = False
-    _tables: dict[object, tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False, compare=False)
+    _tables: dict[object, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def augments(self) -> bool:
@@ -66,17 +66,17 @@ class Preprocess:
 
 
 def random_crop(raw: Tensor, padding: int, generator: torch.Generator) -> Tensor:
-    """Pad `raw` `[B, C, H, W]` with `padding` zeros on each side and cut each sample back to `[H, W]` at a random place.
+    """Pad `raw` `[B, C, H, W]` with `padding` zeros per side and cut each sample back to `[H, W]` at a random place.
 
-    The same images as torchvision's `RandomCrop(size, padding)` gives at the same offsets.
+    The same images as torchvision's `RandomCrop((H, W), padding)` gives at the same offsets.
     """
-    b, _, h, w = raw.shape
+    b, c, h, w = raw.shape
     offsets = torch.randint(2 * padding + 1, (2, b), generator=generator, device=raw.device)
     padded = torch.nn.functional.pad(raw, (padding, padding, padding, padding))
     rows = offsets[0, :, None] + torch.arange(h, device=raw.device)
     columns = offsets[1, :, None] + torch.arange(w, device=raw.device)
-    batch = torch.arange(b, device=raw.device)
-    return padded.permute(0, 2, 3, 1)[batch[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    pixels = (rows[:, :, None] * padded.shape[-1] + columns[:, None, :]).view(b, 1, h * w)
+    return padded.flatten(2).gather(2, pixels.expand(b, c, h * w)).view(b, c, h, w)
 
 
 def random_flip(raw: Tensor, generator: torch.Generator) -> Tensor:

@@ -101,14 +101,13 @@ class Method:
         for key, value in state.items():
             setattr(self, key, _unpack(value, getattr(self, key, None)))
 
+    def overrides(self, hook: str) -> bool:
+        """Return whether this method changes `hook`; the engine skips hooks that nobody changed."""
+        return getattr(type(self), hook) is not getattr(Method, hook)
+
     def diagnostics(self) -> dict[str, Any]:
         """Return plain values for the record after each task (for example how full a subspace is)."""
         return {}
-
-
-def overrides(method: Method, hook: str) -> bool:
-    """Return whether `method` changes `hook`; the engine skips hooks that nobody changed."""
-    return getattr(type(method), hook) is not getattr(Method, hook)
 
 
 def _pack(value: Any) -> Any:

@@ -1,0 +1,69 @@
+"""Networks: backbones, and the classifier that puts heads on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from clbench.build import build, locate, parameters
+from clbench.errors import ConfigError
+
+if TYPE_CHECKING:
+    from clbench.models.classifier import Classifier
+    from clbench.stream import Stream
+
+
+def build_model(config: Mapping[str, Any], stream: Stream, seed: int) -> Classifier:
+    """Make the model of one trial, on the CPU; the same arguments give bitwise the same weights.
+
+    Weights are drawn from the stream (seed, "initialisation"); the global generators are left as they were.
+
+    Args:
+        config: the node `model`: `_target_` (a module class or factory, called with `input_shape` if it takes that)
+            and its arguments; `head: {bias, init}` is about the heads (`init` as in `clbench.models.layers`).
+        stream: says the shape of inputs and the sizes of the heads.
+        seed: of the trial.
+
+    Raises:
+        ConfigError: the node cannot be built, or what it builds does not map `[B, *input_shape]` to features `[B, d]`.
+    """
+    import torch
+
+    from clbench.models.classifier import Classifier
+    from clbench.models.layers import flag, initialise
+    from clbench.randomness import derive
+
+    node = dict(config)
+    bias, init = _head(node.pop("head", None))
+    flag(bias, "head.bias")
+    _check_keys(node)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(derive(seed, "initialisation"))  # the CPU's alone, unlike torch.manual_seed
+        backbone = build(node, "model", input_shape=stream.input_shape)
+        if not isinstance(backbone, torch.nn.Module):
+            made = type(backbone).__name__
+            raise ConfigError(f"model._target_={node['_target_']} makes a {made}, not a torch.nn.Module",
+                              "name a module class, or a function that returns a module")
+        classifier = Classifier(backbone, stream.head_sizes, stream.input_shape, bias)
+        initialise(classifier.heads, init, "head.init")
+    return classifier
+
+
+def _head(head: Any) -> tuple[Any, Any]:
+    """Return (bias, init) of the key `head`."""
+    values = {} if head is None else head
+    if not isinstance(values, Mapping) or set(values) - {"bias", "init"}:
+        raise ConfigError(f"model.head={head!r} is not understood",
+                          "it is a mapping with the keys bias (true|false) and init (default|kaiming)")
+    return values.get("bias", True), values.get("init", "default")
+
+
+def _check_keys(node: Mapping[str, Any]) -> None:
+    """Refuse arguments left over from a shipped network when `_target_` alone was changed to one's own."""
+    target = node.get("_target_")
+    accepted, open_ended = parameters(locate(target, "model"))
+    left = [key for key in node if key not in accepted and key not in ("_target_", "name", "version")]
+    if left and not open_ended and not str(target).startswith("clbench."):
+        raise ConfigError(f"model: {target} does not take {', '.join(left)}",
+                          f"start from an empty node: model=custom model._target_={target}, "
+                          f"or remove them: '~model.{left[0]}'")

@@ -1,0 +1,1 @@
+"""Streams: the order in which data comes, as tasks."""

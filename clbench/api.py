@@ -1,0 +1,76 @@
+"""clbench from Python: `run` trains (or finds what is there), `load` reads a folder of results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from clbench.command import failures, run_jobs
+from clbench.compose import new_composer
+from clbench.errors import ClbenchError, ConfigError
+from clbench.job import make_job
+from clbench.results import Results
+from clbench.results import load as load
+
+
+def run(*, scenario: str | None = None, method: str | Mapping[str, Any] | Any | None = None, model: str | None = None,
+        seeds: int | Sequence[int] | None = None, overrides: Sequence[str] = (), results_dir: str | Path | None = None,
+        workers: int | str | None = None, progress: bool = True) -> Results:
+    """Run one configuration for its seeds and return the records, those that were there already included.
+
+    Args:
+        scenario: a choice of the group, for example `split_mnist`.
+        method: a choice of the group; or a method itself: an instance or class of `Method`, or a mapping with `_target_`.
+        model: a choice of the group.
+        seeds: a count or a list.
+        overrides: anything else, as on the command line: `["trainer.epochs=3", "optimizer=adam"]`.
+        results_dir: where records go.
+        workers: processes, or `auto`; 0: in this process, which a method defined in a script or notebook makes the rule.
+        progress: whether to show progress.
+
+    Raises:
+        ClbenchError: the configuration cannot be used, or a run failed (the others are stored all the same).
+    """
+    node = None if method is None or isinstance(method, str) else method_node(method)
+    given = {"scenario": scenario, "method": method if node is None else None, "model": model}
+    words = [f"{key}={value}" for key, value in given.items() if value is not None]
+    if seeds is not None:
+        words.append(f"seeds={seeds}" if isinstance(seeds, int) else f"seeds=[{','.join(map(str, seeds))}]")
+    if results_dir is not None:
+        words.append(f"results_dir={quoted(str(results_dir))}")
+    composer = new_composer()
+    job = make_job(composer([*words, *overrides]), composer, node)
+    if node is not None and node["_target_"].startswith("__main__."):
+        workers = 0  # no other process can import it
+    summary = run_jobs([job], workers=workers, progress=progress, report=False)
+    if summary.failed:
+        lines = failures(summary)
+        raise ClbenchError("\n".join(lines), f"{len(lines)} of {len(summary.outcomes)} runs failed; the others are stored in {job.results_dir}")
+    return Results(summary.records(job))
+
+
+def method_node(method: Any) -> dict[str, Any]:
+    """Return the configuration node of a method given as an instance, a class, or a mapping with `_target_`.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    if isinstance(method, Mapping):
+        if not isinstance(method.get("_target_"), str):
+            raise ConfigError(f"method={dict(method)!r} has no _target_", 'name its class: {"_target_": "package.module.Class", ...}')
+        return dict(method)
+    kind = method if isinstance(method, type) else type(method)
+    if not is_dataclass(kind) and not hasattr(kind, "begin_task"):
+        raise ConfigError(f"method={method!r} is no method", "give a name, an instance or class of clbench.methods.base.Method, or a mapping")
+    node: dict[str, Any] = {"_target_": f"{kind.__module__}.{kind.__qualname__}"}
+    if not isinstance(method, type):
+        node.update({field.name: getattr(method, field.name) for field in fields(method) if field.init})
+    return node
+
+
+def quoted(text: str) -> str:
+    """Return `text` so that Hydra's grammar takes it as it is."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

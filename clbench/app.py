@@ -1,0 +1,144 @@
+"""The command `clbench`: Hydra's command line in front of the runner, with errors that stand on one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+import clbench
+from clbench.compose import COMPOSITION_ERRORS, CONFIG_NAME, VERSION_BASE, Composed, conf_dir, explain, new_composer, plain
+from clbench.errors import ClbenchError
+
+FULL_ERROR = "HYDRA_FULL_ERROR"
+
+
+def main() -> None:
+    """Run the command and leave with status 0, 1 after a failure, 130 after an interrupt."""
+    parser = get_args_parser()
+    parser.set_defaults(version=None)
+    if "--version" in sys.argv[1:]:
+        print(f"clbench {clbench.__version__}")
+        return
+    args = parser.parse_args()
+    folders = [os.path.abspath(args.config_dir)] if args.config_dir else []
+    # Methods, models and data sets of the user's own: the one place where the module search path is changed. At its
+    # end, so that a file of theirs named like an installed module hides nothing.
+    sys.path.extend(folder for folder in [os.getcwd(), *folders] if folder not in sys.path)
+    full = os.environ.get(FULL_ERROR) == "1"
+
+    def single(cfg: DictConfig) -> float:
+        return task(cfg, full)
+
+    try:
+        if args.help:
+            from clbench.help import text
+
+            print(text([conf_dir(), *folders]))
+        elif args.cfg == "job":
+            print_config(args.overrides, folders, args.package)
+        else:
+            with _hydra_raises():
+                hydra.main(version_base=VERSION_BASE, config_path=str(conf_dir()), config_name=CONFIG_NAME)(single)()
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader (head, a pager) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        from clbench.command import INTERRUPTED, interrupted
+
+        print(interrupted(), file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except (ClbenchError, OSError, *COMPOSITION_ERRORS) as error:
+        if full:
+            raise
+        print(_message(error, args.overrides, folders), file=sys.stderr)
+        sys.exit(1)
+
+
+def task(cfg: DictConfig, full: bool = False) -> float:
+    """Run one configuration, for all its seeds, and return its mean final accuracy in percent, for sweepers.
+
+    Args:
+        cfg: without Hydra's own node.
+        full: whether errors are to be seen with their traceback.
+
+    Raises:
+        ClbenchError: in a sweep by another launcher than clbench's, the reason of the first failure.
+        SystemExit: else, if a run failed; what went wrong is already printed.
+    """
+    from clbench.command import failures, run_jobs
+    from clbench.job import make_job
+
+    running = HydraConfig.get()
+    single = running.mode == RunMode.RUN
+    composed = Composed(plain(cfg), dict(running.runtime.choices), tuple(running.overrides.task))
+    own = str(conf_dir())
+    folders = [source.path for source in running.runtime.config_sources if source.schema == "file" and source.path != own]
+    try:
+        job = make_job(composed, new_composer(folders))
+        summary = run_jobs([job])
+        if not summary.failed:
+            return summary.accuracy(job)
+    except ClbenchError as error:
+        if not single or full:
+            raise
+        print(error, file=sys.stderr)
+        raise SystemExit(1) from error
+    if single:
+        raise SystemExit(1)
+    raise ClbenchError(failures(summary)[0])
+
+
+def print_config(overrides: list[str], folders: list[str], package: str | None) -> None:
+    """Print the configuration as it will be used: protocol and tuned values in place, interpolations resolved.
+
+    Raises:
+        ClbenchError: it cannot be composed, or has no such part.
+    """
+    from clbench.config import settle
+    from clbench.errors import ConfigError
+
+    composer = new_composer(folders)
+    settled: Any = settle(composer(overrides), composer)
+    if package and package != "_global_":
+        settled = OmegaConf.select(OmegaConf.create(settled), package)
+        if settled is None:
+            raise ConfigError(f"the configuration has no part {package}", "`clbench --cfg job` shows all of it")
+    sys.stdout.write(OmegaConf.to_yaml(OmegaConf.create(settled)) if isinstance(settled, dict) or OmegaConf.is_config(settled) else f"{settled}\n")
+
+
+@contextmanager
+def _hydra_raises() -> Iterator[None]:
+    """Let Hydra raise its errors, which `main` explains, instead of printing them."""
+    before = os.environ.get(FULL_ERROR)
+    os.environ[FULL_ERROR] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[FULL_ERROR]
+        else:
+            os.environ[FULL_ERROR] = before
+
+
+def _message(error: Exception, overrides: list[str], folders: list[str]) -> str:
+    """Return what a user is told."""
+    if isinstance(error, ClbenchError):
+        return str(error)
+    if isinstance(error, COMPOSITION_ERRORS):  # among them some that are OSErrors too
+        return str(explain(error, new_composer(folders), overrides))
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename} cannot be read or written: {error.strerror}\n  -> choose another results_dir, or check permissions and space"
+    return f"{type(error).__name__}: {error}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""A cell of a sweep: one trial, described completely and as plain data, so that it can travel to another process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any
+
+from clbench.records import config_hash, identity_hash
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One trial of one seed.
+
+    Args:
+        config: the nodes that objects are built from (method, scenario, model, optimizer, trainer, eval), resolved.
+        identity: what the trial is and what its record will be named by; see `clbench.config.identity`.
+        variant: the shortest difference from the defaults, for people; empty if there is none.
+        results_dir: where the record goes.
+        search: folders to look for data in.
+        download: whether missing data may be fetched.
+        device: `auto`, `cpu` or `cuda`.
+        threads: CPU threads that the trial may use.
+        save_models: whether to keep the model after each task.
+        logger: the logger's node.
+        n_cells: trials of the whole sweep.
+        color: whether what loggers say ends on a terminal that shows colours.
+    """
+
+    config: dict[str, Any]
+    identity: dict[str, Any]
+    variant: str = ""
+    results_dir: str = "runs"
+    search: list[str] = field(default_factory=list)
+    download: bool = False
+    device: str = "auto"
+    threads: int = 1
+    save_models: bool = False
+    logger: dict[str, Any] = field(default_factory=dict)
+    n_cells: int = 1
+    color: bool = False
+
+    @cached_property
+    def id(self) -> str:
+        """Name of the trial and of its record."""
+        return identity_hash(self.identity)
+
+    @cached_property
+    def config_id(self) -> str:
+        """Name of the row of the leaderboard that the trial belongs to."""
+        return config_hash(self.identity)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Names of method, scenario, model and optimizer."""
+        return self.identity["names"]  # type: ignore[no-any-return]
+
+    @property
+    def seed(self) -> int:
+        """The seed of the trial."""
+        return int(self.identity["seed"])
+
+    @property
+    def setting(self) -> str:
+        """The scenario's setting."""
+        return str(self.config["scenario"].get("setting", ""))
+
+    @property
+    def label(self) -> str:
+        """What a reader of the progress display sees: scenario, setting, method, variant, seed."""
+        parts = [self.names["scenario"], self.setting, self.names["method"], self.variant and f"({self.variant})"]
+        return " ".join(part for part in [*parts, f"seed {self.seed}"] if part)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the cell as plain values that `json` can write."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Cell:
+        """Return the cell that `to_dict` described."""
+        return cls(**values)

@@ -1,0 +1,203 @@
+"""What a composed configuration means: values settled, checked, named, and identified. Nothing here needs torch."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from clbench.compose import Composed, Composer
+from clbench.data.integrity import data_sha256
+from clbench.errors import ConfigError
+from clbench.records import flatten
+
+NODES = ("method", "scenario", "model", "optimizer", "trainer", "eval")
+"""Nodes that say what a trial is."""
+LATER_NODES = ("federated",)
+"""Nodes that may be there, and then say what a trial is."""
+OTHER_KEYS = ("runner", "logger", "seeds", "device", "results_dir", "save_models", "data", "neutral", "protocol", "tuned")
+"""Keys and nodes that do not."""
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def settle(composed: Composed, composer: Composer, method: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the configuration with everything applied that depends on several of its parts.
+
+    From weakest to strongest: the files of the groups; `protocol` (the scenario's); `tuned` (the pair's, by setting);
+    what `scenario.online` implies; what experiment files and the user's overrides say. A group that was changed from
+    its default choice is touched by neither protocol nor tuned: they were made for the default.
+
+    Raises:
+        ConfigError: an unknown key at the top, a missing node, or a clash of `scenario.online` with `trainer.epochs`.
+    """
+    config = copy.deepcopy(composed.config)
+    _check_keys(config)
+    if method is not None:
+        config["method"] = dict(method)
+        config.pop("tuned", None)
+    given = given_keys(composed, composer)
+    held = given | _changed_groups(composed, composer)
+    _fill(config, config.pop("protocol", None) or {}, held, "protocol")
+    tuned = config.pop("tuned", None) or {}
+    _fill(config, tuned.get(config["scenario"].get("setting")) or {}, held, "tuned")
+    if config["scenario"].get("online"):
+        _single_pass(config, given)
+    return config
+
+
+def given_keys(composed: Composed, composer: Composer) -> set[str]:
+    """Return the dotted keys that the user's overrides or an experiment's file set."""
+    keys = {override.name for override in composer.parse(composed.overrides, composed.choices) if not override.group}
+    for group in extra_groups(composed, composer):
+        keys |= {key for key, _ in flatten(composer.file(f"{group}/{composed.choices[group]}")) if not key.startswith("hydra.")}
+    return keys
+
+
+def extra_groups(composed: Composed, composer: Composer) -> list[str]:
+    """Return groups beside those of the primary configuration whose files set keys anywhere: experiment, sweep."""
+    usual = composer.cached(()).choices
+    return [
+        group for group, choice in composed.choices.items()
+        if choice and group not in usual and "@" not in group and "/" not in group and group not in LATER_NODES
+    ]
+
+
+def _changed_groups(composed: Composed, composer: Composer) -> set[str]:
+    """Return the nodes whose group has another choice than the default; method and scenario select the values to fill in."""
+    usual = composer.cached(()).choices
+    return {
+        group.replace("/", ".") for group, choice in composed.choices.items()
+        if group.split("/")[0] in ("model", "optimizer", "trainer") and choice != usual.get(group)
+    }
+
+
+def _fill(config: dict[str, Any], values: Mapping[str, Any], held: Iterable[str], source: str, prefix: str = "") -> None:
+    """Set `values` in `config`, but for keys that are held, or are above or below a held key."""
+    for key, value in values.items():
+        path = f"{prefix}{key}"
+        if path in held or any(path.startswith(f"{other}.") for other in held):
+            continue
+        if key not in config:
+            raise ConfigError(f"unknown key {path}={value!r} in the {source} values", f"it knows: {', '.join(sorted(config))}")
+        if isinstance(value, Mapping) and isinstance(config[key], dict) and "_target_" not in value:
+            _fill(config[key], value, held, source, f"{path}.")
+        elif not any(other.startswith(f"{path}.") for other in held):
+            config[key] = copy.deepcopy(value)
+
+
+def _single_pass(config: dict[str, Any], given: set[str]) -> None:
+    trainer = config["trainer"]
+    if "trainer.epochs" in given and trainer["epochs"] != 1:
+        raise ConfigError(f"trainer.epochs={trainer['epochs']} with scenario.online=true, which means a single pass",
+                          "leave trainer.epochs out, or give scenario.online=false")
+    trainer["epochs"] = 1
+    if "trainer.batch_size" not in given:
+        trainer["batch_size"] = trainer["online_batch_size"]
+
+
+def _check_keys(config: Mapping[str, Any]) -> None:
+    known = (*NODES, *LATER_NODES, *OTHER_KEYS)
+    for key, value in config.items():
+        if key not in known:
+            raise ConfigError(f"unknown key {key}={value!r}", f"at the top there are: {', '.join(known)}")
+    for key in NODES:
+        if not isinstance(config.get(key), Mapping):
+            raise ConfigError(f"{key}={config.get(key)!r} is no configuration", f"choose one: {key}=NAME (`clbench --help` lists them)")
+
+
+def names(config: Mapping[str, Any], choices: Mapping[str, Any], method: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """Return what the parts are called in tables: their choices; a scenario also by its data set where its own name is silent."""
+    found = {group: str(choices.get(group)) for group in ("method", "scenario", "model", "optimizer")}
+    if method is not None:
+        found["method"] = str(method.get("name") or str(method.get("_target_")).rpartition(".")[2])
+    dataset = config["scenario"].get("dataset")
+    if isinstance(dataset, Mapping):
+        called = dataset.get("name") or Path(str(dataset.get("path"))).stem
+        if not f"_{found['scenario']}".endswith(f"_{called}"):
+            found["scenario"] += f"_{called}"
+    return found
+
+
+def seeds(value: Any) -> tuple[int, ...]:
+    """Return the seeds that `seeds=` means: a count n stands for 0 to n - 1, a list for itself.
+
+    Raises:
+        ConfigError: no seed, or one that is negative, not an integer, or there twice.
+    """
+    remedy = "give a count (seeds=5 means 0 to 4) or a list of different seeds (seeds=[3,7])"
+    if isinstance(value, int) and not isinstance(value, bool):
+        if value < 1:
+            raise ConfigError(f"seeds={value} asks for no run at all", remedy)
+        return tuple(range(value))
+    if not isinstance(value, (list, tuple)) or any(isinstance(v, bool) or not isinstance(v, int) for v in value):
+        raise ConfigError(f"seeds={value!r} is neither a count nor a list of integers", remedy)
+    if not value:
+        raise ConfigError("seeds=[] asks for no run at all", remedy)
+    if min(value) < 0:
+        raise ConfigError(f"seeds={list(value)}: {min(value)} is negative", remedy)
+    if len(set(value)) < len(value):
+        twice = next(v for v in value if value.count(v) > 1)
+        raise ConfigError(f"seeds={list(value)} names {twice} more than once", remedy)
+    return tuple(value)
+
+
+def device(value: Any) -> str:
+    """Return the device, checked.
+
+    Raises:
+        ConfigError: not one of `DEVICES`.
+    """
+    if value not in DEVICES:
+        raise ConfigError(f"unknown device={value}", f"choose one of {', '.join(DEVICES)} (CUDA_VISIBLE_DEVICES selects among GPUs)")
+    return str(value)
+
+
+def data_digest(scenario: Mapping[str, Any], search: Sequence[Path]) -> str:
+    """Return the digest of the content of a scenario's data set, or of all its data sets in their order."""
+    if "datasets" in scenario:
+        digests = [data_sha256(node, search) for node in scenario["datasets"].values()]
+        return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+    return data_sha256(scenario.get("dataset") or {}, search)
+
+
+def identity(config: Mapping[str, Any], names: Mapping[str, str], data_sha256: str, seed: int,
+             neutral: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a trial is: everything that its result depends on, and nothing else.
+
+    Args:
+        config: the nodes that objects are built from, settled.
+        names: of method, scenario, model, optimizer.
+        data_sha256: stands for the data, whose `path` is left out.
+        seed: of the trial.
+        neutral: dotted keys left out at the given value: a key that a later version added does not rename older records.
+    """
+    nodes = copy.deepcopy(dict(config))
+    scenario = nodes["scenario"]
+    for dataset in [scenario.get("dataset"), *(scenario.get("datasets") or {}).values()]:
+        if isinstance(dataset, dict):
+            dataset.pop("path", None)
+    for path, value in neutral.items():
+        *parents, key = path.split(".")
+        node: Any = nodes
+        for parent in parents:
+            node = node.get(parent, {}) if isinstance(node, dict) else {}
+        if isinstance(node, dict) and key in node and node[key] == value:
+            del node[key]
+    return {"names": dict(names), **nodes, "data_sha256": data_sha256, "seed": seed}
+
+
+def typed(value: Any, kinds: tuple[type, ...], key: str, meaning: str) -> Any:
+    """Return `value` if it is of one of `kinds`, else raise a ConfigError that names `key`."""
+    if not isinstance(value, kinds):
+        raise ConfigError(f"{key}={value!r} is not {meaning}", f"give {key} as {meaning}")
+    return value
+
+
+def count(value: Any, key: str, least: int) -> int:
+    """Return `value` if it is an integer of at least `least`, else raise a ConfigError that names `key`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        allowed = "auto or an integer" if key == "runner.workers" else "an integer"
+        raise ConfigError(f"{key}={value!r} is not {allowed} of at least {least}", f"give {key}={max(least, 1)} or more")
+    return value

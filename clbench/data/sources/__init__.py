@@ -1,0 +1,9 @@
+"""Data sets: one file per kind; a configuration node in `conf/scenario/dataset` names one of these classes."""
+
+from clbench.data.sources.base import Data, Source
+from clbench.data.sources.digits import Digits
+from clbench.data.sources.folder import Folder
+from clbench.data.sources.npz import Npz
+from clbench.data.sources.vision import Vision
+
+__all__ = ["Data", "Digits", "Folder", "Npz", "Source", "Vision"]

@@ -1,0 +1,157 @@
+"""What every data set is: a source that loads two pools and checks them against what was declared."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+
+from clbench.data.pool import Pool
+from clbench.errors import ConfigError, DataError
+
+Array = NDArray[Any]
+Every = Annotated[int, Field(ge=2)]
+"""Every so-many-th sample of each class, in file order, is a test sample."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """The two fixed parts of a data set, on the CPU: `train` to learn from, `test` only to measure on."""
+
+    train: Pool
+    test: Pool
+
+
+@dataclass(kw_only=True)
+class Source(ABC):
+    """A data set as its configuration declares it; subclasses say how it is read.
+
+    Args:
+        name: for people.
+        n_classes: numbered from 0; None: counted.
+        mean: per channel (features: per feature), in units of full scale (uint8 255 = 1); None: computed from the
+            training part.
+        std: as `mean`; the population's; a constant channel gets 1.
+        crop: pixels of zero padding for a random crop in training; 0: none.
+        flip: mirror training images left-right with probability 1/2.
+        content_sha256: digest of the data as loaded (see `content_sha256`), the same for every form of its files.
+
+    After `load`, `n_classes`, `mean`, `std` and `image` have their final values.
+    """
+
+    name: str
+    n_classes: Annotated[int, Field(ge=1)] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    crop: Annotated[int, Field(ge=0)] = 0
+    flip: bool = False
+    content_sha256: str | None = None
+    image: bool = field(init=False, default=True)
+    """Whether inputs are images, whose pixels can be moved."""
+
+    @abstractmethod
+    def read(self, search: Sequence[Path], download: bool) -> Data:
+        """Return both parts as the files have them; arguments and errors as for `load`."""
+
+    def load(self, search: Sequence[Path], download: bool = False) -> Data:
+        """Return the data: images uint8 `[N, C, H, W]` of 0..255, or float32 features `[N, d]`; targets int64, 0-based.
+
+        Args:
+            search: folders to look in, first to last (`clbench.data.integrity.search_path`).
+            download: whether what is missing may be fetched; without it nothing touches the network.
+
+        Raises:
+            DataError: a file is missing or damaged, or holds something else than was declared.
+            ConfigError: declared values that contradict each other.
+        """
+        if (self.mean is None) != (self.std is None):
+            raise ConfigError(f"data set {self.name}: mean={self.mean}, std={self.std}",
+                              "give both, or neither (then both are computed)")
+        data = self.read(search, download)
+        self._check_labels(data)
+        if self.content_sha256 and (found := content_sha256(data)) != self.content_sha256:
+            raise DataError(f"data set {self.name}: its content is not the declared one (sha256 of the arrays {found}, "
+                            f"expected {self.content_sha256})",
+                            "replace its files by the original ones (docs/data.md says how to get them)")
+        self.image = data.train.inputs.dim() == 4
+        if self.mean is None:
+            self.mean, self.std = statistics(data.train.inputs.numpy())
+        return data
+
+    def _check_labels(self, data: Data) -> None:
+        if self.n_classes is None:
+            self.n_classes = int(data.train.targets.max()) + 1
+        everyone = set(range(self.n_classes))
+        for place, pool in (("training", data.train), ("test", data.test)):
+            met = set(np.unique(pool.targets.numpy()).tolist())
+            if met - everyone:
+                raise DataError(f"data set {self.name}: the {place} part holds class {max(met - everyone)}, "
+                                f"declared are 0 to {self.n_classes - 1}",
+                                f"set n_classes to {max(met) + 1} or null (counted), or correct the labels")
+            if everyone - met:
+                raise DataError(f"data set {self.name}: the {place} part has no sample of class "
+                                f"{min(everyone - met)} (of {self.n_classes})",
+                                "every class needs samples in both parts: add them, or set n_classes right")
+
+
+def make_pool(inputs: Array, targets: Array) -> Pool:
+    """Return a pool of images `[N, C, H, W]` or features `[N, d]`, in memory of its own."""
+    targets = np.ascontiguousarray(targets, dtype=np.int64)
+    return Pool(torch.from_numpy(np.ascontiguousarray(inputs)), torch.from_numpy(targets))
+
+
+def holdout(labels: Array, every: int) -> NDArray[np.bool_]:
+    """Return which are test samples, bool `[N]`: of each class the `every`-th, `2 * every`-th, ... in file order."""
+    test = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        test[np.flatnonzero(labels == label)[every - 1 :: every]] = True
+    return test
+
+
+def divide(inputs: Array, targets: Array, every: int) -> Data:
+    """Return both parts of a data set without an official split, divided by `holdout`."""
+    test = holdout(targets, every)
+    return Data(make_pool(inputs[~test], targets[~test]), make_pool(inputs[test], targets[test]))
+
+
+def content_sha256(data: Data) -> str:
+    """Return a digest of what was loaded, whatever form the files had.
+
+    The sha256 over, for the training inputs and targets and then the test inputs and targets, a line `dtype shape`
+    and the array's bytes in C order (little-endian).
+    """
+    total = hashlib.sha256()
+    for pool in (data.train, data.test):
+        for tensor in (pool.inputs, pool.targets):
+            array = np.ascontiguousarray(tensor.numpy())
+            total.update(f"{array.dtype.name} {list(array.shape)}\n".encode())
+            total.update(array.astype(array.dtype.newbyteorder("<"), copy=False).reshape(-1).view(np.uint8).data)
+    return total.hexdigest()
+
+
+def statistics(inputs: Array, chunk: int = 4096) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return (mean, std): of images per channel in units of full scale, from exact counts; of features per feature.
+
+    Args:
+        inputs: uint8 `[N, C, H, W]` or float `[N, d]`.
+        chunk: images counted at a time; bounds the memory, changes nothing else.
+    """
+    if inputs.dtype == np.uint8:
+        counts = np.zeros((inputs.shape[1], 256), dtype=np.int64)
+        for start in range(0, len(inputs), chunk):
+            for channel, total in enumerate(counts):
+                total += np.bincount(inputs[start : start + chunk, channel].reshape(-1), minlength=256)
+        values, share = np.arange(256) / 255, counts / counts.sum(axis=1, keepdims=True)
+        mean = share @ values
+        std = np.sqrt((share * (values - mean[:, None]) ** 2).sum(axis=1))
+    else:
+        mean, std = inputs.mean(axis=0, dtype=np.float64), inputs.std(axis=0, dtype=np.float64)
+    return tuple(mean.tolist()), tuple(np.where(std > 0, std, 1.0).tolist())

@@ -1,0 +1,153 @@
+"""Data sets as a folder of images per class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from clbench.data.integrity import find_own, visible_files
+from clbench.data.pool import Pool
+from clbench.data.sources.base import Array, Data, Every, Source, holdout, make_pool
+from clbench.errors import ConfigError, DataError
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+Positive = Annotated[int, Field(ge=1)]
+
+
+@dataclass(kw_only=True)
+class Folder(Source):
+    """`train/CLASS/*` and `test/CLASS/*`, or `CLASS/*` with a rule that says which images are test images.
+
+    Classes are numbered in the order of their names, images come in the order of theirs (compared as plain text).
+    Hidden files do not count; any other file in a class folder must be an image. Frames after the first are ignored,
+    and transparency is dropped.
+
+    Args:
+        path: the folder, absolute, or relative to the working folder or the search path.
+        size: (height, width) that images of another size are resized to (Pillow, bilinear, antialiased); None: all
+            images must have one size.
+        channels: 1 (grey, ITU-R 601 luma) or 3 (RGB); images are converted.
+        test_every: without `train/` and `test/`: every so-many-th image of each class is a test image.
+        per_class: or instead (train, test): of each class the first `train` images, and the next `test`.
+        skip: images to leave out, as paths below the folder; for files known to be broken.
+    """
+
+    path: str | None
+    size: tuple[Positive, Positive] | None = None
+    channels: Literal[1, 3]
+    test_every: Every | None = None
+    per_class: tuple[Positive, Positive] | None = None
+    skip: tuple[str, ...] = ()
+
+    def read(self, search: Sequence[Path], download: bool) -> Data:
+        """Return both parts; there is nothing to download."""
+        root = find_own(self.path, search, self.name)
+        if (root / "train").is_dir() and (root / "test").is_dir():
+            train, test = self._classes(root, root / "train"), self._classes(root, root / "test")
+            if train.keys() != test.keys():
+                odd = min(train.keys() ^ test.keys())
+                raise DataError(f"{root}: class {odd} is in only one of train/ and test/",
+                                "both need a folder for every class")
+        else:
+            train, test = self._divided(root)
+        shape = self.size or _size_of(next(iter(train.values()))[0])
+        return Data(self._pool(train, shape), self._pool(test, shape))
+
+    def _divided(self, root: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
+        """Return (train, test) by the declared rule."""
+        if (self.test_every is None) == (self.per_class is None):
+            raise ConfigError(f"data set {self.name}: test_every={self.test_every}, per_class={self.per_class}, and "
+                              f"{root} has no train/ and test/",
+                              "give one of the two rules (scenario.dataset.test_every=5 holds out every fifth image of "
+                              "each class), or make both folders")
+        train: dict[str, list[Path]] = {}
+        test: dict[str, list[Path]] = {}
+        for name, images in self._classes(root, root).items():
+            if self.per_class is not None:
+                first, second = self.per_class
+                if len(images) < first + second:
+                    raise DataError(f"{root / name} holds {len(images)} images, per_class={[first, second]} needs "
+                                    f"{first + second}",
+                                    "add the missing images, or change scenario.dataset.per_class")
+                train[name], test[name] = images[:first], images[first : first + second]
+            elif self.test_every is not None:
+                held = holdout(np.zeros(len(images)), self.test_every)
+                train[name] = [path for path, out in zip(images, held) if not out]
+                test[name] = [path for path, out in zip(images, held) if out]
+                if not test[name]:
+                    raise DataError(f"{root / name} holds {len(images)} images, too few for "
+                                    f"test_every={self.test_every}",
+                                    f"every class needs at least {self.test_every} images")
+        return train, test
+
+    def _classes(self, root: Path, place: Path) -> dict[str, list[Path]]:
+        """Return the images of each class folder of `place`, both in the order of their names."""
+        if not place.is_dir():
+            raise DataError(f"data set {self.name}: {place} is not a folder",
+                            "scenario.dataset.path names a folder that holds a folder per class")
+        folders = sorted(path for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
+        if not folders:
+            raise DataError(f"data set {self.name}: {place} has no folders of classes",
+                            "make one folder of images per class")
+        found = {}
+        for folder in folders:
+            images = [path for path in visible_files(folder) if path.relative_to(root).as_posix() not in self.skip]
+            strange = [path for path in images if path.suffix.lower() not in SUFFIXES]
+            if strange:
+                raise DataError(f"{strange[0]} is not an image",
+                                f"move it out of the class folder; images end in {' '.join(sorted(SUFFIXES))}")
+            if not images:
+                raise DataError(f"{folder} holds no images", "add images, or remove the folder")
+            found[folder.name] = images
+        return found
+
+    def _pool(self, classes: dict[str, list[Path]], shape: tuple[int, int]) -> Pool:
+        paths = [(path, label) for label, images in enumerate(classes.values()) for path in images]
+        images = np.empty((len(paths), self.channels, *shape), dtype=np.uint8)
+        for row, (path, _) in enumerate(paths):
+            images[row] = read_image(path, self.channels, shape, resize=self.size is not None)
+        return make_pool(images, np.array([label for _, label in paths]))
+
+
+def read_image(path: Path, channels: int, shape: tuple[int, int], resize: bool) -> Array:
+    """Return one image as uint8 `[channels, *shape]`.
+
+    Raises:
+        DataError: it cannot be decoded, has more than 8 bits per channel, or another size and `resize` is False.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            if image.mode.startswith(("I", "F")):
+                raise DataError(f"{path} has more than 8 bits per channel (mode {image.mode})",
+                                "save it with 8 bits per channel")
+            plain = image.convert("L" if channels == 1 else "RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise _broken(path, error) from error
+    if plain.size != (shape[1], shape[0]):
+        if not resize:
+            raise DataError(f"{path} is {plain.height}x{plain.width}, the first image is {shape[0]}x{shape[1]}",
+                            "give scenario.dataset.size=[HEIGHT,WIDTH], to which all images are resized")
+        plain = plain.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
+    return np.asarray(plain).reshape(*shape, channels).transpose(2, 0, 1)
+
+
+def _size_of(path: Path) -> tuple[int, int]:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise _broken(path, error) from error
+
+
+def _broken(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path} cannot be read as an image: {error}",
+                     "replace it, or leave it out by naming it in scenario.dataset.skip")

@@ -1,0 +1,86 @@
+"""Checkpoints: one after every task, written whole or not at all, checked when read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clbench.errors import StoreError
+
+
+def save(folder: Path, task: int, tree: dict[str, Any]) -> None:
+    """Store `tree` (tensors and plain values) as the state after `task`; earlier ones are then removed.
+
+    The digest is written first and the data renamed into place last, so that a file under its final name is complete.
+
+    Raises:
+        StoreError: the folder cannot be written; the previous checkpoint is still there.
+    """
+    path = folder / f"task-{task:04d}.pt"
+    temporary = path.with_suffix(".tmp")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            torch.save(tree, file)
+            file.flush()
+            os.fsync(file.fileno())
+        digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
+        path.with_suffix(".sha256").write_text(digest + "\n")
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StoreError(f"the checkpoint {path} cannot be written: {error.strerror or error}",
+                         "free space or choose another results_dir, then start the same command again") from error
+    for old in folder.glob("task-*"):
+        if old.stem != path.stem:
+            old.unlink(missing_ok=True)
+
+
+def load(folder: Path, device: torch.device) -> tuple[int, dict[str, Any]] | None:
+    """Return (task, tree) of the newest checkpoint, or None if there is none.
+
+    Raises:
+        StoreError: the file is damaged; it is left where it is.
+    """
+    paths = sorted(folder.glob("task-*.pt")) if folder.is_dir() else []
+    if not paths:
+        return None
+    path = paths[-1]
+    remedy = f"delete the folder {folder} to train this run from its beginning"
+    try:
+        declared = path.with_suffix(".sha256").read_text().strip()
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        if found != declared:
+            raise StoreError(f"the checkpoint {path} is damaged: sha256 {found[:12]}, expected {declared[:12]}", remedy)
+        return int(path.stem.split("-")[1]), torch.load(path, map_location=device, weights_only=True)
+    except StoreError:
+        raise
+    except Exception as error:
+        raise StoreError(f"the checkpoint {path} cannot be read: {error}", remedy) from error
+
+
+def clear(folder: Path) -> None:
+    """Remove the checkpoints of a finished run."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_model(path: Path, model: dict[str, Any]) -> None:
+    """Store a model's state dict under `save_models`, atomically.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    temporary = path.with_suffix(".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(model, temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StoreError(f"the model {path} cannot be written: {error.strerror or error}",
+                         "free space, or run without save_models=true") from error

@@ -1,0 +1,97 @@
+"""What a trial costs: seconds, samples per second, memory. Accumulates over resumes."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from clbench.engine.learner import Learner
+from clbench.methods.base import Method
+
+if TYPE_CHECKING:
+    from clbench.engine.training import Training
+
+
+class Cost:
+    """A clock for training and evaluation; evaluation within a task is taken out of training."""
+
+    def __init__(self, device: torch.device) -> None:
+        """Start at zero."""
+        self.device = device
+        self.train_seconds = self.eval_seconds = 0.0
+        self.resumed = 0
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Count what happens inside as training."""
+        start, evaluated = self._now(), self.eval_seconds
+        yield
+        self.train_seconds += self._now() - start - (self.eval_seconds - evaluated)
+
+    @contextmanager
+    def evaluation(self) -> Iterator[None]:
+        """Count what happens inside as evaluation."""
+        start = self._now()
+        yield
+        self.eval_seconds += self._now() - start
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+    def state(self) -> dict[str, Any]:
+        """Return what to keep in a checkpoint."""
+        return {"train_seconds": self.train_seconds, "eval_seconds": self.eval_seconds, "resumed": self.resumed}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.train_seconds, self.eval_seconds = state["train_seconds"], state["eval_seconds"]
+        self.resumed = state["resumed"] + 1
+
+    def report(self, learner: Learner, method: Method, training: Training) -> dict[str, Any]:
+        """Return the record's cost part; peak memory is the device's on CUDA, else the process's."""
+        if self.device.type == "cuda":
+            peak = torch.cuda.max_memory_allocated(self.device)
+        else:
+            unit = 1 if sys.platform == "darwin" else 1024
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        return {
+            "seconds": self.train_seconds + self.eval_seconds,
+            "train_seconds": self.train_seconds,
+            "eval_seconds": self.eval_seconds,
+            "samples": training.samples,
+            "samples_per_second": training.samples / self.train_seconds if self.train_seconds > 0 else None,
+            "peak_memory_bytes": peak,
+            "method_state_bytes": state_bytes(method),
+            "parameters": sum(parameter.numel() for parameter in learner.model.parameters()),
+            "flops": None,
+            "bytes_sent": 0,
+        }
+
+
+def state_bytes(method: Method) -> int:
+    """Return the bytes a method carries from task to task: its tensors, and the samples its memories stand for."""
+    from clbench.engine.memory import Memory
+
+    parts = getattr(method, "parts", {})
+    memories = [value for part in (method, *parts.values()) for value in vars(part).values() if isinstance(value, Memory)]
+    return _tensors(method.state()) + sum(memory.bytes for memory in memories)
+
+
+def _tensors(tree: Any) -> int:
+    if isinstance(tree, torch.Tensor):
+        return tree.numel() * tree.element_size()
+    if isinstance(tree, dict):
+        return sum(_tensors(value) for value in tree.values())
+    if isinstance(tree, (list, tuple)):
+        return sum(_tensors(value) for value in tree)
+    return 0

@@ -1,0 +1,142 @@
+"""Diagonal Fisher information of the classifier, by three estimators that differ by orders of magnitude."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+from clbench.data.pool import Split
+from clbench.engine.learner import Batch, Learner
+
+Estimator = Literal["exact", "empirical", "sampled"]
+
+GRADIENT_BYTES = 64 * 2**20
+"""Per-sample gradients are held for as many samples at a time as fit in this many bytes (speed only)."""
+LINEAR_CHUNK = 1024
+"""Samples per pass where no per-sample gradient is formed (speed only)."""
+
+
+def diagonal_fisher(
+    learner: Learner, split: Split, estimator: Estimator, samples: int | None, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Return the mean over samples of squared gradients of log p(y|x), by parameter name, shaped as the parameter.
+
+    The choice of y names the estimator (Kunstner et al., NeurIPS 2019; van de Ven, 'On the computation of the Fisher
+    information in continual learning', ICLR 2025 blog track): `exact` is the expectation over y ~ p(y|x), `sampled` one
+    draw of it, `empirical` the true label. The model is in evaluation mode, as its outputs are used after the task.
+
+    Args:
+        learner: its current task's outputs are the classes.
+        split: where samples come from.
+        estimator: see above.
+        samples: how many are drawn without replacement; None: all.
+        generator: of the method's own, on the CPU.
+    """
+    learner.model.eval()
+    names, _ = learner.trainable()
+    n = len(split) if samples is None else min(samples, len(split))
+    order = torch.randperm(len(split), generator=generator)[:n].to(split.rows.device)
+    squares = _of_linear_layers if _only_linear(learner, names) else _of_any_module
+    total: dict[str, Tensor] = {}
+    for positions in order.split(_chunk(learner, names) if squares is _of_any_module else LINEAR_CHUNK):
+        batch = learner.batch(split, positions)
+        for name, value in squares(learner, batch, estimator, generator).items():
+            total[name] = total[name] + value if name in total else value
+    return {name: value / n for name, value in total.items()}
+
+
+def _only_linear(learner: Learner, names: list[str]) -> bool:
+    """Return whether every named parameter is the weight or bias of a plain linear layer."""
+    linear = {name for name, module in learner.model.named_modules() if type(module) is nn.Linear}
+    return all(name.rpartition(".")[0] in linear for name in names)
+
+
+def _of_linear_layers(
+    learner: Learner, batch: Batch, estimator: Estimator, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Return sums of squared per-sample gradients without forming any.
+
+    A linear layer's gradient on one sample is delta x^T, whose square is delta^2 (x^2)^T: a matrix product of squares
+    sums it over the batch. Derived; tests hold it against `_of_any_module`.
+    """
+    model, (head, outputs) = learner.model, _outputs(learner)
+    calls: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def keep(name: str) -> torch.utils.hooks.RemovableHandle:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            if name in calls or inputs[0].dim() != 2:
+                raise TypeError(f"layer {name} is used more than once or on inputs of {inputs[0].dim()} dimensions")
+            calls[name] = (inputs[0].detach(), output)
+
+        return model.get_submodule(name).register_forward_hook(hook)
+
+    names, _ = learner.trainable()
+    handles = [keep(layer) for layer in dict.fromkeys(name.rpartition(".")[0] for name in names)]
+    try:
+        logits = model(batch.inputs, head, outputs)
+    except TypeError:
+        return _of_any_module(learner, batch, estimator, generator)
+    finally:
+        for handle in handles:
+            handle.remove()
+    scores = F.log_softmax(logits, dim=1)
+    total: dict[str, Tensor] = {}
+    for labels, weight in _labels(estimator, batch.labels, scores.detach().exp(), generator):
+        chosen = scores.gather(1, labels.unsqueeze(1)).sum()
+        deltas = torch.autograd.grad(chosen, [output for _, output in calls.values()], retain_graph=True)
+        for (layer, (inputs, _)), delta in zip(calls.items(), deltas, strict=True):
+            power = delta.square() * weight.unsqueeze(1)
+            for name, value in ((f"{layer}.weight", power.mT @ inputs.square()), (f"{layer}.bias", power.sum(0))):
+                total[name] = total[name] + value if name in total else value
+    return {name: total[name] for name in names}
+
+
+def _of_any_module(
+    learner: Learner, batch: Batch, estimator: Estimator, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Return sums of squared per-sample gradients of any model, one gradient per sample."""
+    model, (head, outputs) = learner.model, _outputs(learner)
+    names, parameters = learner.trainable()
+    values = dict(zip(names, [parameter.detach() for parameter in parameters], strict=True))
+
+    def log_likelihood(weights: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+        logits = functional_call(model, weights, (x.unsqueeze(0), head, outputs))
+        return -F.cross_entropy(logits, y.unsqueeze(0))
+
+    per_sample = vmap(grad(log_likelihood), in_dims=(None, 0, 0))
+    with torch.no_grad():
+        probabilities = F.softmax(model(batch.inputs, head, outputs), dim=1)
+    total = {name: torch.zeros_like(value) for name, value in values.items()}
+    for labels, weight in _labels(estimator, batch.labels, probabilities, generator):
+        for name, gradients in per_sample(values, batch.inputs, labels).items():
+            total[name] += torch.einsum("b...,b->...", gradients.square(), weight)
+    return total
+
+
+def _chunk(learner: Learner, names: list[str]) -> int:
+    """Return how many per-sample gradients are held at a time."""
+    return max(1, GRADIENT_BYTES // (4 * sum(learner.parameters[name].numel() for name in names)))
+
+
+def _outputs(learner: Learner) -> tuple[int, int | None]:
+    """Return (head, outputs in play) of the current task."""
+    if learner.stream.setting == "task":
+        return learner.task, None
+    return 0, learner.stream.active_outputs(learner.task)
+
+
+def _labels(
+    estimator: Estimator, true: Tensor, probabilities: Tensor, generator: torch.Generator
+) -> list[tuple[Tensor, Tensor]]:
+    """Return pairs (labels `[B]`, weights `[B]`) whose weighted squares add up to the estimator."""
+    ones = torch.ones_like(probabilities[:, 0])
+    if estimator == "empirical":
+        return [(true, ones)]
+    if estimator == "sampled":
+        drawn = torch.multinomial(probabilities.cpu(), 1, generator=generator).squeeze(1)
+        return [(drawn.to(true.device), ones)]
+    return [(torch.full_like(true, c), probabilities[:, c]) for c in range(probabilities.shape[1])]

@@ -1,0 +1,54 @@
+"""Evaluation: one pass over all evaluation sets per event, in large batches."""
+
+from __future__ import annotations
+
+import torch
+
+from clbench.engine.learner import Learner
+from clbench.methods.base import Method
+from clbench.stream import EvaluationSet
+
+Row = list[tuple[int, int]]
+
+
+def evaluate(learner: Learner, method: Method, columns: tuple[EvaluationSet, ...], batch_size: int) -> Row:
+    """Return (correct, n) for each evaluation set; the host waits for the device once, at the end.
+
+    Batches hold one evaluation set in the task setting (a head each) and where inputs are seen through views; otherwise
+    consecutive sets share batches. The method's `predict` gives the scores.
+
+    Args:
+        learner: put into evaluation mode and left there.
+        method: asked for scores.
+        columns: what to measure on.
+        batch_size: samples per forward pass.
+    """
+    learner.model.eval()
+    hits = torch.zeros(len(columns), dtype=torch.int64, device=learner.device)
+    with torch.inference_mode():
+        for group in _groups(learner, columns):
+            rows = torch.cat([columns[c].split.rows for c in group])
+            labels = torch.cat([columns[c].split.labels for c in group])
+            owner = torch.cat([torch.full_like(columns[c].split.rows, c) for c in group])
+            first = columns[group[0]].split
+            task_id = first.tasks if learner.stream.setting == "task" else None
+            assert task_id is None or isinstance(task_id, int)
+            for part in torch.arange(len(rows), device=rows.device).split(batch_size):
+                split = type(first)(first.pool, rows.index_select(0, part), labels.index_select(0, part), first.tasks, first.view)
+                scores = method.predict(learner, learner.stream.preprocess(split.raw()), task_id)
+                right = (scores.argmax(dim=1) == split.labels).to(torch.int64)
+                hits.index_add_(0, owner.index_select(0, part), right)
+    return [(int(hit), len(column.split)) for hit, column in zip(hits.tolist(), columns, strict=True)]
+
+
+def _groups(learner: Learner, columns: tuple[EvaluationSet, ...]) -> list[list[int]]:
+    """Return the columns that may share batches, together."""
+    shared = learner.stream.setting != "task" and not getattr(learner.model, "transductive", False)
+    groups: list[list[int]] = []
+    for index, column in enumerate(columns):
+        joins = shared and column.split.view is None and groups and columns[groups[-1][0]].split.view is None
+        if joins and columns[groups[-1][0]].split.pool is column.split.pool:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    return groups

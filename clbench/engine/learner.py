@@ -1,0 +1,181 @@
+"""The learner: model, optimiser and device, and how a batch becomes logits in each setting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from clbench import randomness
+from clbench.data.pool import Split
+from clbench.engine.memory import Memory, Policy
+from clbench.engine.optimizers import Optimizer
+from clbench.models.classifier import Classifier
+from clbench.stream import Stream
+
+
+@dataclass
+class Batch:
+    """What a step trains on.
+
+    Args:
+        inputs: `[B, ...]`, preprocessed.
+        labels: int64 `[B]`: columns of the logits that the learner returns for this batch.
+        rows: int64 `[B]`: rows of the pool; with the task they name a sample stream-wide.
+        task: the task being learned.
+        epoch: pass over the data, 0-based.
+        tasks: None if all samples belong to `task`, else int64 `[B]`.
+        own: how many samples, the first ones, come from the data being trained on; the others are replayed.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    rows: Tensor
+    task: int
+    epoch: int = 0
+    tasks: Tensor | None = None
+    own: int = -1
+
+    def __len__(self) -> int:
+        return int(self.labels.shape[0])
+
+
+class Learner:
+    """Model, optimiser, device and the stream's shape; methods see it in every hook."""
+
+    def __init__(
+        self, stream: Stream, initial: Callable[[], Classifier], optimizer: Optimizer, device: torch.device, seed: int
+    ) -> None:
+        """Build the model.
+
+        Args:
+            stream: setting, outputs, tasks.
+            initial: returns a freshly initialised model, the same at every call.
+            optimizer: see `engine.optimizers`.
+            device: where the pools and the model live.
+            seed: of the trial.
+        """
+        self.stream, self.optimizer, self.device, self.seed = stream, optimizer, device, seed
+        self._initial = initial
+        self.model = initial().to(device)
+        self.task = -1
+        self.lr = optimizer.lr
+        self.gradients: dict[str, Tensor] = {}
+        self._offsets = torch.tensor(stream.offsets, device=device)
+        self._owners = torch.tensor([t for t, n in enumerate(stream.head_sizes) for _ in range(n)], device=device)
+        self._trainable: dict[bool, tuple[list[str], list[nn.Parameter]]] = {}
+        self.parameters: dict[str, nn.Parameter] = dict(self.model.named_parameters())
+
+    # ---- randomness -------------------------------------------------------------------------------------------------
+    def generator(self, *purpose: str | int, device: torch.device | str = "cpu") -> torch.Generator:
+        """Return a generator of the trial's own for one purpose; a method names itself first."""
+        return randomness.generator(self.seed, *purpose, device=device)
+
+    def memory(self, size: int, policy: Policy = "reservoir", name: str = "memory") -> Memory:
+        """Return an empty index memory of at most `size` training samples (see `engine.memory`)."""
+        return Memory(self, size, policy, name)
+
+    # ---- parameters -------------------------------------------------------------------------------------------------
+    def start(self, task: int) -> None:
+        """Make `task` the current one; parameters and optimiser are looked up anew."""
+        self.task = task
+        self.rebuild()
+
+    def rebuild(self) -> None:
+        """Forget the optimiser's moments and the list of parameters; after parameters were added, replaced, frozen."""
+        self.optimizer.reset()
+        self.lr = self.optimizer.lr
+        self._trainable.clear()
+        self.parameters = dict(self.model.named_parameters())
+
+    def reset_model(self) -> None:
+        """Return the model to its initial weights."""
+        self.model.load_state_dict(self._initial().state_dict())
+
+    def trainable(self, wide: bool = False) -> tuple[list[str], list[nn.Parameter]]:
+        """Return names and parameters that a step may move: inactive heads and frozen parameters are not among them.
+
+        Args:
+            wide: whether the batch uses the heads of several tasks.
+        """
+        if wide not in self._trainable:
+            active = {f"heads.{head}." for head in self._heads(wide)}
+            pairs = [
+                (name, parameter)
+                for name, parameter in self.model.named_parameters()
+                if parameter.requires_grad
+                and (not name.startswith("heads.") or any(name.startswith(prefix) for prefix in active))
+            ]
+            self._trainable[wide] = ([name for name, _ in pairs], [parameter for _, parameter in pairs])
+        return self._trainable[wide]
+
+    def _heads(self, wide: bool) -> range:
+        if self.stream.setting != "task":
+            return range(1)
+        if self.stream.outputs == "all":
+            return range(len(self.stream.head_sizes))
+        return range(self.task + 1) if wide else range(self.task, self.task + 1)
+
+    # ---- batches and logits -----------------------------------------------------------------------------------------
+    def batch(self, split: Split, positions: Tensor, epoch: int = 0, augment: torch.Generator | None = None) -> Batch:
+        """Return the samples of `split` at `positions` (int64 `[B]`), preprocessed, labels as columns of the logits."""
+        raw = split.inputs(positions)
+        if augment is not None and self.stream.preprocess.augments:
+            raw = self.stream.preprocess.augment(raw, augment)
+        labels = split.labels.index_select(0, positions)
+        tasks = split.tasks.index_select(0, positions) if isinstance(split.tasks, Tensor) else None
+        if self.stream.setting == "task":
+            if tasks is not None:
+                labels = labels + self._offsets.index_select(0, tasks)
+            elif self.stream.outputs == "all":
+                labels = labels + self.stream.offsets[self.task]
+        rows = split.rows.index_select(0, positions)
+        return Batch(self.stream.preprocess(raw), labels, rows, self.task, epoch, tasks, len(labels))
+
+    def join(self, batch: Batch, replayed: Batch) -> Batch:
+        """Return `batch` followed by `replayed` samples of any tasks; the labels become columns of the joint logits."""
+        if len(replayed) == 0:
+            return batch
+        own, labels = batch.tasks, batch.labels
+        if own is None:
+            own = torch.full_like(batch.rows, batch.task)
+            if self.stream.setting == "task" and self.stream.outputs == "seen":
+                labels = labels + self.stream.offsets[batch.task]
+        assert replayed.tasks is not None
+        return Batch(
+            torch.cat([batch.inputs, replayed.inputs]), torch.cat([labels, replayed.labels]),
+            torch.cat([batch.rows, replayed.rows]), batch.task, batch.epoch, torch.cat([own, replayed.tasks]), batch.own,
+        )
+
+    def wide(self, batch: Batch) -> bool:
+        """Return whether the batch needs the heads of several tasks side by side."""
+        return self.stream.setting == "task" and (batch.tasks is not None or self.stream.outputs == "all")
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the logits `[B, outputs in play]` of a batch; foreign heads' columns are -inf."""
+        if self.stream.setting != "task":
+            return self.model(batch.inputs, 0, self.stream.active_outputs(self.task))
+        if not self.wide(batch):
+            return self.model(batch.inputs, batch.task)
+        return self._side_by_side(self.model.features(batch.inputs), batch.tasks)
+
+    def _side_by_side(self, features: Tensor, tasks: Tensor | None) -> Tensor:
+        logits = torch.cat([self.model.heads[head](features) for head in self._heads(wide=True)], dim=1)
+        if self.stream.outputs == "all" or tasks is None:
+            return logits
+        foreign = self._owners[: logits.shape[1]] != tasks.unsqueeze(1)
+        return logits.masked_fill(foreign, float("-inf"))
+
+    def logits(self, inputs: Tensor, task_id: int | None = None) -> Tensor:
+        """Return `[B, outputs in play]` for preprocessed inputs; `task_id` picks the head in the task setting."""
+        if self.stream.setting == "task":
+            if task_id is None:
+                raise ValueError("in the task setting logits need a task_id")
+            return self.model(inputs, task_id)
+        return self.model(inputs, 0, self.stream.active_outputs(self.task))
+
+    def features(self, inputs: Tensor) -> Tensor:
+        """Return `[B, d]`, what the heads get, for preprocessed inputs."""
+        return self.model.features(inputs)

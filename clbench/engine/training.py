@@ -1,0 +1,163 @@
+"""The training loop and the step: the only place where a loss is differentiated and a parameter moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from clbench import randomness
+from clbench.data.pool import Split
+from clbench.engine.learner import Batch, Learner
+from clbench.engine.optimizers import clip_by_norm
+from clbench.engine.schedules import Schedule
+from clbench.errors import ConfigError, DivergedError
+from clbench.methods.base import Method
+from clbench.stream import Task
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+@dataclass
+class Trainer:
+    """How a task is passed over.
+
+    Args:
+        epochs: passes over the data of a task.
+        batch_size: samples per step.
+        online_batch_size: samples per step in a single-pass stream (`scenario.online=true`); applied by the command line.
+        schedule: of the learning rate within a task.
+        clip_norm: bound on the joint norm of all gradients, or None.
+        gather: batches that are gathered and normalised in one go.
+    """
+
+    epochs: Positive
+    batch_size: Positive
+    online_batch_size: Positive
+    schedule: Any
+    clip_norm: Annotated[float, Field(gt=0)] | None
+    gather: Positive
+
+
+class Training:
+    """One method learning one stream's tasks: counts steps, keeps the curves, calls back within tasks."""
+
+    def __init__(self, learner: Learner, method: Method, trainer: Trainer) -> None:
+        """Find out once which hooks the method uses."""
+        self.learner, self.method, self.trainer = learner, method, trainer
+        self.after_step: Callable[[int], None] | None = None
+        self.after_epoch: Callable[[int, int], None] | None = None
+        self.step_count = 0
+        self.samples = 0
+        self.losses: list[float] = []
+        self._extends = method.overrides("extend_batch")
+        self._penalises = method.overrides("penalty")
+        self._edits_gradients = method.overrides("edit_gradients")
+        self._edits_update = method.overrides("edit_update")
+
+    def start(self, task: Task) -> None:
+        """Begin a task: curves and step count start anew."""
+        self.task, self.step_count, self.losses, self._passes = task, 0, [], 0
+        schedule: Schedule = self.trainer.schedule
+        if schedule.needs_validation and task.valid is None:
+            raise ConfigError("trainer.schedule needs a validation split and scenario.valid_fraction is 0",
+                              "give scenario.valid_fraction=0.05 (or another share of the training data)")
+
+    def fit(self, split: Split) -> None:
+        """Pass over `split` as the trainer says; methods get this as `train`.
+
+        Raises:
+            DivergedError: the mean loss of an epoch is not finite.
+        """
+        schedule: Schedule = self.trainer.schedule
+        learner, rate = self.learner, schedule.start(self.learner.optimizer.lr, self.trainer.epochs)
+        best, kept = float("inf"), None
+        for epoch in range(self.trainer.epochs):
+            learner.lr = rate
+            self._epoch(split, epoch)
+            valid = self.validation_loss() if schedule.needs_validation else None
+            if valid is not None and valid < best:
+                best, kept = valid, {key: value.clone() for key, value in learner.model.state_dict().items()}
+            if self.after_epoch is not None:
+                self.after_epoch(epoch, self.trainer.epochs)
+            following = schedule.after_epoch(epoch, valid)
+            if following is None:
+                break
+            rate = following
+        if kept is not None:
+            learner.model.load_state_dict(kept)
+        self._passes += 1
+
+    def _epoch(self, split: Split, epoch: int) -> None:
+        learner, n, size = self.learner, len(split), self.trainer.batch_size
+        key = (self.task.index, self._passes, epoch)
+        device = split.rows.device
+        torch.manual_seed(randomness.derive(learner.seed, "dropout", *key))
+        augment = learner.generator("augmentation", *key, device=device) if learner.stream.preprocess.augments else None
+        order = torch.randperm(n, generator=learner.generator("batches", *key)).to(device)
+        learner.model.train()
+        losses: list[Tensor] = []
+        for positions in order.split(size * self.trainer.gather):
+            large = learner.batch(split, positions, epoch, augment)
+            tasks = [None] * len(positions) if large.tasks is None else large.tasks.split(size)
+            parts = zip(large.inputs.split(size), large.labels.split(size), large.rows.split(size), tasks, strict=False)
+            for inputs, labels, rows, own in parts:
+                losses.append(self.step(Batch(inputs, labels, rows, self.task.index, epoch, own, labels.shape[0])))
+                self.step_count += 1
+                if self.after_step is not None:
+                    self.after_step(self.step_count)
+                    learner.model.train()
+        self.samples += n
+        mean = float(torch.stack(losses).mean())
+        if not mean < float("inf"):
+            raise DivergedError(f"the loss became {mean} in task {self.task.index}, epoch {epoch} (optimizer.lr={learner.optimizer.lr})",
+                                "lower optimizer.lr or the method's strength, or set trainer.clip_norm")
+        self.losses.append(mean)
+
+    def step(self, batch: Batch) -> Tensor:
+        """Move the parameters once; return the loss (detached, on the device)."""
+        learner, method = self.learner, self.method
+        if self._extends:
+            batch = method.extend_batch(learner, batch)
+        logits = learner.forward(batch)
+        loss = method.criterion(learner, batch, logits)
+        if self._penalises:
+            loss = loss + method.penalty(learner, batch, logits)
+        names, parameters = learner.trainable(learner.wide(batch))
+        found = torch.autograd.grad(loss, parameters, allow_unused=True)
+        if any(gradient is None for gradient in found):  # what took no part in the loss is not moved
+            used = [i for i, gradient in enumerate(found) if gradient is not None]
+            names, parameters = [names[i] for i in used], [parameters[i] for i in used]
+        gradients = [gradient for gradient in found if gradient is not None]
+        with torch.no_grad():
+            if self._edits_gradients:
+                learner.gradients = dict(zip(names, gradients, strict=True))
+                method.edit_gradients(learner, batch)
+                gradients = list(learner.gradients.values())
+            if self.trainer.clip_norm is not None:
+                clip_by_norm(gradients, self.trainer.clip_norm)
+            directions = learner.optimizer.directions(names, list(parameters), gradients)
+            if self._edits_update:
+                updates = {name: step.clone() for name, step in zip(names, directions, strict=True)}
+                method.edit_update(learner, updates)
+                directions = [updates[name] for name in names]
+            torch._foreach_add_(list(parameters), directions, alpha=-learner.lr)
+        return loss.detach()
+
+    def validation_loss(self) -> float:
+        """Return the mean cross-entropy on the task's validation split."""
+        valid = self.task.valid
+        assert valid is not None
+        learner = self.learner
+        learner.model.eval()
+        total = 0.0
+        positions = torch.arange(len(valid), device=valid.rows.device)
+        with torch.inference_mode():
+            for part in positions.split(self.trainer.batch_size * self.trainer.gather):
+                batch = learner.batch(valid, part)
+                total += float(Method.criterion(self.method, learner, batch, learner.forward(batch))) * len(part)
+        return total / len(valid)

@@ -1,0 +1,90 @@
+"""A job: one configuration, ready to run for one or several seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from clbench.cells import Cell
+from clbench.compose import Composed, Composer
+from clbench.config import LATER_NODES, NODES, count, data_digest, device, identity, names, seeds, settle, typed
+from clbench.data.integrity import search_path
+from clbench.variant import variant
+
+
+@dataclass(frozen=True)
+class Job:
+    """One configuration, for one or several seeds.
+
+    Args:
+        config: the nodes that objects are built from, settled.
+        names: of method, scenario, model, optimizer.
+        variant: the shortest difference from the defaults; see `clbench.variant`.
+        seeds: one trial each.
+        data_sha256: stands for the content of the data.
+        neutral: dotted keys that are left out of the identity at the given value.
+        logger: the logger's node.
+        workers: processes side by side, or `auto`.
+    """
+
+    config: dict[str, Any]
+    names: dict[str, str]
+    variant: str
+    seeds: tuple[int, ...]
+    data_sha256: str
+    neutral: dict[str, Any]
+    logger: dict[str, Any]
+    results_dir: str
+    search: tuple[str, ...]
+    download: bool
+    device: str
+    save_models: bool
+    workers: int | str
+    threads: int
+
+    def cells(self) -> list[Cell]:
+        """Return one cell per seed."""
+        return [
+            Cell(self.config, identity(self.config, self.names, self.data_sha256, seed, self.neutral), self.variant,
+                 self.results_dir, list(self.search), self.download, self.device, self.threads, self.save_models, self.logger)
+            for seed in self.seeds
+        ]
+
+
+def make_job(composed: Composed, composer: Composer, method: Mapping[str, Any] | None = None) -> Job:
+    """Return the job that a composed configuration describes.
+
+    Args:
+        composed: the configuration, its choices and overrides.
+        composer: composes what the job is compared with to name its variant.
+        method: takes the place of the composed method node (a method given as an object).
+
+    Raises:
+        ConfigError: an unknown key, or a value that cannot be used.
+        DataError: one's own data is missing.
+    """
+    settled = settle(composed, composer, method)
+    config = {key: settled[key] for key in (*NODES, *LATER_NODES) if settled.get(key) is not None}
+    data, runner = settled["data"], settled["runner"]
+    search = search_path(typed(data["root"], (str, type(None)), "data.root", "folders to look for data in"))
+    every = config["eval"]["every"]
+    if every is not None:
+        count(every, "eval.every", least=1)
+    count(config["eval"]["batch_size"], "eval.batch_size", least=1)
+    return Job(
+        config=config,
+        names=names(config, composed.choices, method),
+        variant=variant(composed, composer, settled, method),
+        seeds=seeds(settled["seeds"]),
+        data_sha256=data_digest(config["scenario"], search),
+        neutral=settled.get("neutral") or {},
+        logger=settled.get("logger") or {},
+        results_dir=typed(settled["results_dir"], (str,), "results_dir", "a folder"),
+        search=tuple(str(folder) for folder in search),
+        download=typed(data["download"], (bool,), "data.download", "true or false"),
+        device=device(settled["device"]),
+        save_models=typed(settled["save_models"], (bool,), "save_models", "true or false"),
+        workers=runner["workers"] if runner["workers"] == "auto" else count(runner["workers"], "runner.workers", least=0),
+        threads=count(runner["threads"], "runner.threads", least=1),
+    )

@@ -1,0 +1,186 @@
+"""Rows as text: markdown, CSV, JSON, LaTeX, or a table on the terminal."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from clbench.errors import ConfigError
+from clbench.leaderboard.rows import KEYS, Row
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+FORMATS = ("markdown", "csv", "json", "latex")
+"""What `render` can write."""
+
+NOTES = (
+    "Mean ± half width of the 95 % Student-t interval over n seeds; accuracies in percent; –: not defined.",
+    "accuracy: mean over tasks after the last one. learning accuracy: mean over tasks, each just after it was learned.",
+    "forgetting: mean over tasks but the last of (best since the task was learned − final); read it beside learning "
+    "accuracy: what was never learned cannot be forgotten.",
+    "BWT: mean over tasks but the last of (final − just after learning). FWT: mean over tasks but the first of (just "
+    "before learning − untrained).",
+    "access: the training data a method is given (current: the task's own, seen: and all earlier ones, all: of every "
+    "task, retained: what need not be forgotten). seconds: wall clock per seed.",
+)
+"""What stands under every table meant for reading."""
+
+_EMPTY = "No records yet."
+_COLUMNS = (
+    ("method", "method"), ("variant", "variant"), ("server", "server"), ("model", "model"), ("access", "access"),
+    ("accuracy", "acc"), ("forgetting", "forgetting"), ("learning accuracy", "learning_accuracy"), ("BWT", "bwt"),
+    ("FWT", "fwt"), ("seconds", "seconds"), ("n", "n_seeds"),
+)
+_OPTIONAL = ("variant", "server", "fwt")
+"""Columns left out of a table in which they would be empty."""
+_UNBOUNDED = 10_000  # characters: wider than any table
+_TEXT = ("method", "variant", "server", "model", "access")
+
+
+def render(rows: Sequence[Row], format: str) -> str:
+    """Return the leaderboard as text without a final line break.
+
+    Args:
+        rows: what `clbench.leaderboard.rows.rows` returned.
+        format: one of `FORMATS`. `json`: one array of all keys, nothing else. `csv`: all keys, plain numbers, empty
+            where undefined, seeds separated by spaces.
+
+    Raises:
+        ConfigError: no such format.
+    """
+    writers = {"markdown": _markdown, "csv": _csv, "json": _json, "latex": _latex}
+    if format not in writers:
+        raise ConfigError(f"unknown format={format}", f"choose one of {', '.join(FORMATS)}")
+    return writers[format](rows)
+
+
+def print_table(rows: Sequence[Row], console: Console) -> None:
+    """Print the leaderboard on a terminal: one table per scenario and setting, the notes under the last."""
+    if not rows:
+        console.print(_EMPTY, highlight=False)
+        return
+    for title, part in sections(rows):
+        unbounded = console.options.update(max_width=_UNBOUNDED)
+        table = _table(title, part)
+        if console.measure(table, options=unbounded).maximum > console.width:
+            table = _table(title, part, tight=True)
+        needed = console.measure(table, options=unbounded).minimum
+        console.print(table, width=max(needed, console.width), crop=False, highlight=False, markup=False)
+        console.print()
+    for note in NOTES:
+        console.print(note, style="dim", highlight=False, markup=False)
+
+
+def _table(title: str, rows: Sequence[Row], tight: bool = False) -> Table:
+    """Return a table in which text may break into lines and numbers never do; `tight` fits 80 characters."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    columns = _columns(rows)
+    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False,
+                  padding=(0, 0) if tight else (0, 1, 0, 0))
+    cells = [[_cell(row, key).replace(" ± ", "±" if tight else " ± ") for _, key in columns] for row in rows]
+    for i, (name, key) in enumerate(columns):
+        text = key in _TEXT
+        unbroken = name.split() + ([] if text else [line[i] for line in cells])
+        table.add_column(name, justify="left" if text else "right", overflow="fold", min_width=max(map(len, unbroken)))
+    for line in cells:
+        table.add_row(*map(Text, line))
+    return table
+
+
+def sections(rows: Iterable[Row]) -> Iterator[tuple[str, list[Row]]]:
+    """Yield (title, rows) for each scenario and setting of sorted rows; a model that all share is in the title."""
+    for (scenario, setting), group in itertools.groupby(rows, key=lambda row: (row["scenario"], row["setting"])):
+        part = list(group)
+        models = {row["model"] for row in part}
+        yield " · ".join([scenario, f"{setting} setting", *(models if len(models) == 1 else ())]), part
+
+
+def _columns(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """Return (heading, key) of the columns that say something about these rows."""
+    empty = {key for key in _OPTIONAL if all(row[key] in (None, "") for row in rows)}
+    if len({row["model"] for row in rows}) == 1:
+        empty.add("model")
+    return [(name, key) for name, key in _COLUMNS if key not in empty]
+
+
+def _cell(row: Row, key: str) -> str:
+    value = row[key]
+    if key in _TEXT:
+        return str(value or "")
+    if key == "n_seeds":
+        return str(value)
+    text = _number(value)
+    width = row.get(f"{key}_ci95")
+    return text if width is None else f"{text} ± {_number(width)}"
+
+
+def _number(value: float | None) -> str:
+    """Return a number with one digit after the point; never `-0.0`."""
+    return "–" if value is None else f"{round(value, 1) + 0.0:.1f}"
+
+
+def _markdown(rows: Sequence[Row]) -> str:
+    if not rows:
+        return _EMPTY
+    lines: list[str] = []
+    for title, part in sections(rows):
+        columns = _columns(part)
+        lines += [f"### {title}", "", _line(name for name, _ in columns)]
+        lines.append(_line("---" if key in _TEXT else "---:" for _, key in columns))
+        lines += [_line(_cell(row, key).replace("|", "\\|") for _, key in columns) for row in part]
+        lines.append("")
+    return "\n".join([*lines, "\n\n".join(NOTES)])
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _json(rows: Sequence[Row]) -> str:
+    return json.dumps(list(rows), indent=1, allow_nan=False)
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    import csv
+    import io
+
+    text = io.StringIO()
+    writer = csv.DictWriter(text, KEYS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({**row, "seeds": " ".join(map(str, row["seeds"]))} for row in rows)
+    return text.getvalue().rstrip("\n")
+
+
+def _latex(rows: Sequence[Row]) -> str:
+    """Return tabulars for the package booktabs, one per scenario and setting."""
+    if not rows:
+        return f"% {_EMPTY}"
+    lines: list[str] = []
+    for title, part in sections(rows):
+        columns = _columns(part)
+        alignment = "".join("l" if key in _TEXT else "r" for _, key in columns)
+        lines += [f"% {title}", rf"\begin{{tabular}}{{{alignment}}}", r"\toprule"]
+        lines += [" & ".join(_escaped(name) for name, _ in columns) + r" \\", r"\midrule"]
+        lines += [" & ".join(_latex_cell(row, key) for _, key in columns) + r" \\" for row in part]
+        lines += [r"\bottomrule", r"\end{tabular}", ""]
+    return "\n".join([*lines, *(f"% {note}" for note in NOTES)])
+
+
+def _latex_cell(row: Row, key: str) -> str:
+    cell = _cell(row, key)
+    if key in _TEXT:
+        return _escaped(cell)
+    return "--" if row[key] is None else f"${cell.replace('±', chr(92) + 'pm')}$"
+
+
+def _escaped(text: Any) -> str:
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "…": r"\dots{}"}
+    special.update({char: f"\\{char}" for char in "&%$#_{}"})
+    return "".join(special.get(char, char) for char in str(text))

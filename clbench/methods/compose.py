@@ -1,0 +1,135 @@
+"""Composition: several methods acting as one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from clbench.engine.learner import Batch, Learner
+from clbench.errors import ConfigError, RefusedError
+from clbench.methods.base import Access, Method, Train
+from clbench.stream import Stream, Task
+
+EXCLUSIVE = ("criterion", "fit", "predict")
+BREADTH: tuple[Access, ...] = ("current", "seen", "retained", "all")
+
+
+@dataclass
+class Compose(Method):
+    """Parts that act in the order they are listed: penalties add up, batches and gradients pass from one to the next.
+
+    At most one part may bring its own criterion, fit or predict. Replay beside a projection of the step is refused: the
+    replayed gradient would be projected away with the rest (measured: ER + GPM ends below ER alone).
+
+    Args:
+        parts: name -> method.
+    """
+
+    parts: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise ConfigError("method.parts is empty", "add one, for example +method@method.parts.er=er")
+        for name, part in self.parts.items():
+            if not isinstance(part, Method):
+                raise ConfigError(f"method.parts.{name}={part!r} is not a method", f"give +method@method.parts.{name}=NAME")
+        for hook in EXCLUSIVE:
+            owners = [name for name, part in self.parts.items() if part.overrides(hook)]
+            if len(owners) > 1:
+                raise RefusedError(f"the parts {' and '.join(owners)} both bring their own {hook}", "compose only one of them")
+        replay = [name for name, part in self.parts.items() if part.overrides("extend_batch")]
+        projection = [name for name, part in self.parts.items() if part.overrides("edit_update")]
+        if replay and projection:
+            raise RefusedError(f"{replay[0]} replays samples and {projection[0]} projects the step: the replayed gradient "
+                               "would be projected away", "compose one of them with a penalty, or run them alone")
+
+    @property
+    def settings(self) -> set[str]:  # type: ignore[override]
+        """Settings that every part allows."""
+        return set.intersection(*(set(part.settings) for part in self.parts.values()))
+
+    @property
+    def access(self) -> Access:  # type: ignore[override]
+        """The widest access of any part."""
+        return max((part.access for part in self.parts.values()), key=BREADTH.index)
+
+    @property
+    def syncs(self) -> bool:  # type: ignore[override]
+        """Whether any part waits for the host."""
+        return any(part.syncs for part in self.parts.values())
+
+    def overrides(self, hook: str) -> bool:
+        """Return whether any part changes `hook`."""
+        return any(part.overrides(hook) for part in self.parts.values())
+
+    def _owner(self, hook: str) -> Method:
+        """Return the one part that changes `hook`, or the plain method."""
+        return next((part for part in self.parts.values() if part.overrides(hook)), Method())
+
+    def setup(self, learner: Learner, stream: Stream) -> None:
+        """Set up every part."""
+        for part in self.parts.values():
+            part.setup(learner, stream)
+
+    def begin_task(self, learner: Learner, task: Task) -> None:
+        """Begin in every part."""
+        for part in self.parts.values():
+            part.begin_task(learner, task)
+
+    def fit(self, learner: Learner, task: Task, train: Train, history: Sequence[Task]) -> None:
+        """Fit as the one part that says how, or as usual."""
+        self._owner("fit").fit(learner, task, train, history)
+
+    def extend_batch(self, learner: Learner, batch: Batch) -> Batch:
+        """Pass the batch through every part that extends it."""
+        for part in self.parts.values():
+            batch = part.extend_batch(learner, batch)
+        return batch
+
+    def criterion(self, learner: Learner, batch: Batch, logits: Tensor) -> Tensor:
+        """Return the loss of the one part that has its own, or cross-entropy."""
+        return self._owner("criterion").criterion(learner, batch, logits)
+
+    def penalty(self, learner: Learner, batch: Batch, logits: Tensor) -> Tensor:
+        """Return the sum of the parts' penalties."""
+        values = [part.penalty(learner, batch, logits) for part in self.parts.values() if part.overrides("penalty")]
+        total = values[0]
+        for value in values[1:]:
+            total = total + value
+        return total
+
+    def edit_gradients(self, learner: Learner, batch: Batch) -> None:
+        """Pass the gradients through every part."""
+        for part in self.parts.values():
+            part.edit_gradients(learner, batch)
+
+    def edit_update(self, learner: Learner, updates: dict[str, Tensor]) -> None:
+        """Pass the step through every part."""
+        for part in self.parts.values():
+            part.edit_update(learner, updates)
+
+    def end_task(self, learner: Learner, task: Task, history: Sequence[Task]) -> None:
+        """End in every part; each gets the history that it declared."""
+        for part in self.parts.values():
+            part.end_task(learner, task, history if part.access != "current" else ())
+
+    def predict(self, learner: Learner, inputs: Tensor, task_id: int | None) -> Tensor:
+        """Predict as the one part that says how, or by the logits."""
+        return self._owner("predict").predict(learner, inputs, task_id)
+
+    def state(self) -> dict[str, Any]:
+        """Return the state of every part."""
+        return {name: part.state() for name, part in self.parts.items()}
+
+    def load_state(self, learner: Learner, state: dict[str, Any]) -> None:
+        """Restore every part."""
+        for name, part in self.parts.items():
+            part.load_state(learner, state[name])
+
+    def diagnostics(self) -> dict[str, Any]:
+        """Return the diagnostics of the parts that have any."""
+        found = {name: part.diagnostics() for name, part in self.parts.items()}
+        return {name: value for name, value in found.items() if value}

@@ -1,0 +1,42 @@
+"""Experience replay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from clbench.engine.learner import Batch, Learner
+from clbench.methods.base import Method
+from clbench.stream import Stream
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+@dataclass
+class ER(Method):
+    """Experience replay with a reservoir (Chaudhry et al., 'On tiny episodic memories', 2019, algorithm 1).
+
+    Each step trains on the current batch and as large a draw from memory, in one loss. A sample is offered to the
+    reservoir in the first pass over its task only, so that every sample seen is held with the same probability.
+
+    Args:
+        buffer_size: samples in memory.
+        replay_batch: samples drawn per step, which join the batch; None: as many as the batch has.
+    """
+
+    buffer_size: Positive
+    replay_batch: Positive | None
+
+    def setup(self, learner: Learner, stream: Stream) -> None:
+        """Make the memory."""
+        self.memory = learner.memory(self.buffer_size)
+
+    def extend_batch(self, learner: Learner, batch: Batch) -> Batch:
+        """Join a draw from memory, then offer the batch's own samples."""
+        drawn = self.memory.sample(self.replay_batch or len(batch))
+        joined = learner.join(batch, drawn) if len(drawn) else batch
+        if batch.epoch == 0:
+            self.memory.add(batch)
+        return joined

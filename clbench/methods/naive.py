@@ -1,0 +1,14 @@
+"""Naive fine-tuning: the lower bound."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from clbench.methods.base import Method
+
+
+@dataclass
+class Naive(Method):
+    """Learn each task on its own data and do nothing about the others; also called fine-tuning or SGD."""
+
+    stackable = True

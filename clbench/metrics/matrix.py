@@ -1,0 +1,263 @@
+"""Metrics over the accuracy matrix: pure functions, each with its formula and source.
+
+`A[l][j]` is the accuracy on task j measured after task l was learned, tasks counted from 0. A matrix holds one row per
+task learned so far (T = `len(A)`, so `A[:k]` gives every metric after k tasks); a row holds at least the columns 0..l
+that a metric needs, further columns are ignored, and an entry may be None (not measured). Inputs and outputs are
+fractions (0..1) unless said otherwise. A metric is None where it is undefined or an entry it needs was not measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from clbench.errors import StoreError
+
+Row = Sequence[float | None]
+Matrix = Sequence[Row]
+Trajectory = Sequence[tuple[str, int, Row]]
+"""Measurements in order of time: (kind: `within` or `task`, index of the task being or just learned, accuracies)."""
+
+
+def acc(A: Matrix) -> float | None:
+    """Average accuracy after the last task: (1/T) sum_j A[T-1, j].
+
+    Source: GEM (Lopez-Paz & Ranzato, NeurIPS 2017).
+
+    Args:
+        A: T rows of at least T accuracies in the last one.
+    """
+    return _mean([_at(A, len(A) - 1, j) for j in range(len(A))])
+
+
+def learning_accuracy(A: Matrix) -> float | None:
+    """Accuracy on each task just after it was learned: (1/T) sum_j A[j, j].
+
+    Source: MER (Riemer et al., ICLR 2019). Shown beside forgetting: what was never learned cannot be forgotten.
+
+    Args:
+        A: T rows, row j of at least j + 1 accuracies.
+    """
+    return _mean([_at(A, j, j) for j in range(len(A))])
+
+
+def bwt(A: Matrix) -> float | None:
+    """Backward transfer: 1/(T-1) sum_{j<T-1} A[T-1, j] - A[j, j]; None for T = 1.
+
+    Source: GEM (Lopez-Paz & Ranzato, NeurIPS 2017).
+
+    Args:
+        A: T rows, row l of at least l + 1 accuracies.
+    """
+    return _mean([_minus(_at(A, len(A) - 1, j), _at(A, j, j)) for j in range(len(A) - 1)])
+
+
+def forgettings(A: Matrix) -> list[float | None]:
+    """Forgetting of each task but the last: (max over j <= l < T-1 of A[l, j]) - A[T-1, j].
+
+    The maximum is over rows at task ends, from the task's own on: an accuracy measured before the task was learned
+    cannot be forgotten.
+
+    Args:
+        A: T rows, row l of at least l + 1 accuracies.
+
+    Returns:
+        T - 1 fractions; negative where the last row is the best.
+    """
+    last = len(A) - 1
+    return [_minus(_best(_at(A, k, j) for k in range(j, last)), _at(A, last, j)) for j in range(last)]
+
+
+def forgetting(A: Matrix) -> float | None:
+    """Average forgetting: mean of `forgettings`; None for T = 1.
+
+    Source: RWalk (Chaudhry et al., ECCV 2018), with the maximum over l >= j only.
+    """
+    return _mean(forgettings(A))
+
+
+def fwt(A: Matrix, untrained: Row | None) -> float | None:
+    """Forward transfer: 1/(T-1) sum_{j>0} A[j-1, j] - b[j]; None for T = 1.
+
+    Source: GEM (Lopez-Paz & Ranzato, NeurIPS 2017). Only meaningful where tasks share their labels.
+
+    Args:
+        A: T rows, row l of at least l + 2 accuracies (the next task is measured before it is learned).
+        untrained: b, T accuracies of the untrained model; None if they were not measured.
+    """
+    if untrained is None:
+        return None
+    return _mean([_minus(_at(A, j - 1, j), _at([untrained], 0, j)) for j in range(1, len(A))])
+
+
+def average_incremental(A: Matrix) -> float | None:
+    """Average incremental accuracy: (1/T) sum_k acc(A[:k]), the mean over time of the accuracy on the tasks so far.
+
+    Source: iCaRL (Rebuffi et al., CVPR 2017). Tasks weigh equally; where their test sets have equal sizes this is the
+    accuracy over all classes seen.
+
+    Args:
+        A: T rows, row l of at least l + 1 accuracies.
+    """
+    return _mean([acc(A[: k + 1]) for k in range(len(A))])
+
+
+def anytime(trajectory: Trajectory) -> float | None:
+    """Average anytime accuracy: mean over all measured moments of the mean accuracy on the tasks met so far.
+
+    Source: Caccia et al. (ICLR 2022, "New insights on reducing abrupt representation change"). The task being learned
+    counts as met. None without measurements within tasks.
+
+    Args:
+        trajectory: every measurement after the start, rows of at least (task + 1) accuracies.
+    """
+    if not any(kind == "within" for kind, _, _ in trajectory):
+        return None
+    return _mean([_mean([_at([row], 0, j) for j in range(task + 1)]) for _, task, row in trajectory])
+
+
+def min_acc(trajectory: Trajectory) -> float | None:
+    """Average minimum accuracy: 1/(T-1) sum_{j<T-1} (min over all moments after task j's end of its accuracy).
+
+    Source: De Lange et al. (ICLR 2023), eq. of min-ACC. None for T = 1 and unless every later task was measured within.
+
+    Args:
+        trajectory: every measurement after the start, rows of at least (task + 1) accuracies.
+    """
+    n_tasks = _measured_within(trajectory)
+    if n_tasks is None:
+        return None
+    return _mean([_worst(_at([row], 0, j) for _, task, row in trajectory if task > j) for j in range(n_tasks - 1)])
+
+
+def worst_case_accuracy(trajectory: Trajectory) -> float | None:
+    """Worst-case accuracy: (1/T) A[T-1, T-1] + (1 - 1/T) min_acc.
+
+    Source: De Lange et al. (ICLR 2023), WC-ACC after the last task. None where `min_acc` is.
+
+    Args:
+        trajectory: every measurement after the start; the last one is the end of the last task.
+    """
+    lowest = min_acc(trajectory)
+    if lowest is None:
+        return None
+    _, task, row = trajectory[-1]
+    newest = _at([row], 0, task)
+    return None if newest is None else newest / (task + 1) + (1 - 1 / (task + 1)) * lowest
+
+
+def stability_gap(trajectory: Trajectory) -> float | None:
+    """Depth of temporary forgetting: mean over pairs j < l of min(A[l-1, j], A[l, j]) - (lowest A[., j] during task l).
+
+    What an earlier task j loses while task l is learned and has regained by its end; lasting loss does not count, so
+    this complements forgetting. The phenomenon is De Lange et al.'s (ICLR 2023), who name no single number for it.
+    Never negative. None for T = 1 and unless every later task was measured within.
+
+    Args:
+        trajectory: every measurement after the start, rows of at least (task + 1) accuracies.
+    """
+    n_tasks = _measured_within(trajectory)
+    if n_tasks is None:
+        return None
+    A = [row for kind, _, row in trajectory if kind == "task"]
+    gaps = []
+    for later in range(1, n_tasks):
+        within = [row for kind, task, row in trajectory if kind == "within" and task == later]
+        for j in range(later):
+            ends = _worst([_at(A, later - 1, j), _at(A, later, j)])
+            gaps.append(_minus(ends, _worst([ends, *(_at([row], 0, j) for row in within)])))
+    return _mean(gaps)
+
+
+def summary(result: dict[str, Any]) -> dict[str, float | None]:
+    """Return every metric of one trial, in percent.
+
+    Args:
+        result: `Record.result`.
+
+    Raises:
+        StoreError: the result lacks what a matrix needs, or its shapes contradict each other.
+    """
+    untrained, A, trajectory = decode(result)
+    sequential = result.get("sequential", True)
+    shared_labels = result.get("setting") == "domain"
+    final = A if sequential else []
+    values = {
+        "acc": _mean(A[-1]) if A else None,
+        "forgetting": forgetting(final),
+        "bwt": bwt(final),
+        "learning_accuracy": learning_accuracy(final),
+        "fwt": fwt(final, untrained) if shared_labels else None,
+        "average_incremental": average_incremental(final),
+    }
+    from_trajectory: dict[str, Callable[[Trajectory], float | None]] = {
+        "anytime": anytime, "min_acc": min_acc, "worst_case_accuracy": worst_case_accuracy,
+        "stability_gap": stability_gap,
+    }
+    values.update({name: metric(trajectory) if sequential else None for name, metric in from_trajectory.items()})
+    return {name: None if value is None else 100 * value for name, value in values.items()}
+
+
+def decode(result: dict[str, Any]) -> tuple[Row | None, list[Row], list[tuple[str, int, Row]]]:
+    """Return (accuracies of the untrained model or None, A, trajectory) of `Record.result`, task columns only.
+
+    Raises:
+        StoreError: as `summary`.
+    """
+    try:
+        n_tasks, events, matrix = int(result["n_tasks"]), result["events"], result["matrix"]
+        rows = [fractions(row[:n_tasks]) for row in matrix]
+        marks = [(str(event["kind"]), int(event["task"])) for event in events]
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise StoreError(f"the result holds no readable matrix ({type(error).__name__}: {error})", _REMEDY) from error
+    untrained = next((row for (kind, _), row in zip(marks, rows) if kind == "untrained"), None)
+    trajectory = [(kind, task, row) for (kind, task), row in zip(marks, rows) if kind in ("within", "task")]
+    ends = [task for kind, task, _ in trajectory if kind == "task"]
+    expected = list(range(n_tasks)) if result.get("sequential", True) else ends[-1:]
+    if len(marks) != len(rows) or any(len(row) != n_tasks for row in rows) or not ends or ends != expected:
+        raise StoreError(f"the result's matrix does not fit its {n_tasks} tasks and {len(marks)} events", _REMEDY)
+    return untrained, [row for kind, _, row in trajectory if kind == "task"], trajectory
+
+
+_REMEDY = "move the record out of the results folder and start the same command again"
+
+
+def fractions(row: Sequence[Sequence[float] | None]) -> Row:
+    """Return correct / n of each entry of one row of `Record.result["matrix"]`; None where nothing was measured."""
+    return [None if entry is None or not entry[1] else entry[0] / entry[1] for entry in row]
+
+
+def _measured_within(trajectory: Trajectory) -> int | None:
+    """Return the number of tasks, or None if there is only one or a later one was not measured within."""
+    n_tasks = sum(kind == "task" for kind, _, _ in trajectory)
+    within = {task for kind, task, _ in trajectory if kind == "within"}
+    return n_tasks if n_tasks > 1 and within >= set(range(1, n_tasks)) else None
+
+
+def _at(A: Matrix, row: int, column: int) -> float | None:
+    """Return one entry; None if it was not measured or lies outside."""
+    return A[row][column] if 0 <= row < len(A) and column < len(A[row]) else None
+
+
+def _minus(left: float | None, right: float | None) -> float | None:
+    return None if left is None or right is None else left - right
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Return the mean; None if there is no value or one is missing."""
+    present = _present(values)
+    return sum(present) / len(present) if present else None
+
+
+def _best(values: Iterable[float | None]) -> float | None:
+    return max(_present(list(values)), default=None)
+
+
+def _worst(values: Iterable[float | None]) -> float | None:
+    return min(_present(list(values)), default=None)
+
+
+def _present(values: Sequence[float | None]) -> list[float]:
+    """Return all values, or none if one is missing."""
+    present = [value for value in values if value is not None]
+    return present if len(present) == len(values) else []

@@ -1,0 +1,42 @@
+"""The multi-layer perceptron."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from math import prod
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from clbench.models.layers import flag, rates, sizes
+
+
+class MLP(nn.Module):
+    """Fully connected layers with ReLU after each: `[B, *input_shape]` (flattened) to `[B, hidden[-1]]`.
+
+    Args:
+        input_shape: of one sample.
+        hidden: widths of the hidden layers; an empty list leaves the flattened input to the head (a linear model).
+        bias: whether the layers have one.
+        dropout: rate after every ReLU.
+
+    Raises:
+        ConfigError: a width below 1 or a rate outside [0, 1).
+    """
+
+    def __init__(self, input_shape: Sequence[int], hidden: list[int], bias: bool, dropout: float) -> None:
+        super().__init__()
+        widths = [prod(input_shape), *sizes(hidden, "hidden", empty=True)]
+        flag(bias, "bias")
+        self.dropout = rates(dropout, "dropout", 1)[0]
+        self.layers = nn.ModuleList(nn.Linear(a, b, bias=bias) for a, b in pairwise(widths))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the features of `x`."""
+        x = x.flatten(1)
+        for layer in self.layers:
+            x = F.relu(layer(x))
+            if self.dropout:
+                x = F.dropout(x, self.dropout, self.training)
+        return x

@@ -1,0 +1,55 @@
+"""Where a record comes from: code, packages, machine, time."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from clbench.cells import Cell
+
+PACKAGES = ("torch", "torchvision", "numpy", "hydra-core")
+
+
+def provenance(cell: Cell, device: torch.device, resumed: int) -> dict[str, Any]:
+    """Return the record's provenance part."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return {
+        "variant": cell.variant,
+        "clbench": _version("clbench"),
+        "git_commit": git_commit(),
+        "packages": {package: _version(package) for package in PACKAGES},
+        "python": platform.python_version(),
+        "device": f"{device.type}: {name}",
+        "threads": torch.get_num_threads(),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "resumed": resumed,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+@cache
+def git_commit() -> str | None:
+    """Return the commit of clbench's own checkout, with `+` if it has uncommitted changes; None outside a checkout."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True).stdout
+        changed = subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=root, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head.strip() + ("+" if changed.strip() else "")

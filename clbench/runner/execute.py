@@ -1,0 +1,124 @@
+"""One cell, from lock to stored record; the same in a worker and in the calling process."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib
+import shutil
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from clbench.cells import Cell
+from clbench.errors import ClbenchError, ConfigError, StoreError
+from clbench.records import Record, read, record_path, write
+
+Report = Callable[[dict[str, Any]], None]
+Trial = Callable[[Cell, Report], Record]
+TRIAL = "clbench.trial.run_trial"
+"""Dotted name of the function that trains; the runner's own tests name others."""
+
+
+def execute(cell: Cell, trial: str, report: Report) -> dict[str, Any]:
+    """Run one cell and store its record, unless it is there already or another process is at it.
+
+    Args:
+        cell: what to run.
+        trial: dotted name of a function (cell, report) -> record.
+        report: is told of progress.
+
+    Returns:
+        The last message: `{"event": "done" | "present" | "busy"}`, or `{"event": "failed", "reason": one line}` with the
+        traceback in `results_dir/.logs/<id>.txt`. Only an interrupt is raised.
+    """
+    try:
+        with _lock(_checkpoints(cell) / "lock") as held:
+            if not held:
+                return {"event": "busy"}
+            if record_path(Path(cell.results_dir), cell.id).exists():
+                read(record_path(Path(cell.results_dir), cell.id))
+                return {"event": "present"}
+            function = _locate(trial)
+            with _threads(cell.threads):
+                record = function(cell, report)
+            if record.id != cell.id:
+                raise StoreError(f"the trial returned a record of another identity ({record.id}, expected {cell.id})",
+                                 "leave Cell.identity unchanged")
+            write(record, Path(cell.results_dir))
+            shutil.rmtree(_checkpoints(cell), ignore_errors=True)  # who opened the lock meanwhile finds the record
+            return {"event": "done"}
+    except (Exception, SystemExit) as error:  # a plug-in that calls sys.exit ends its run, not the worker
+        log_failure(cell, traceback.format_exc())
+        return {"event": "failed", "reason": one_line(error)}
+
+
+def one_line(error: BaseException) -> str:
+    """Return what a table of failures says of `error`."""
+    if isinstance(error, ClbenchError):
+        return " ".join(f"{error.what} -> {error.remedy}".split()) if error.remedy else error.what
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror or error}"
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def log_failure(cell: Cell, text: str) -> None:
+    """Keep the whole story of a failure in `results_dir/.logs/<id>.txt`; a full disk must not make it worse."""
+    try:
+        failure_log(cell).parent.mkdir(parents=True, exist_ok=True)
+        failure_log(cell).write_text(f"{cell.label}\n\n{text}", encoding="utf-8")
+    except OSError:
+        sys.stderr.write(text)
+
+
+def failure_log(cell: Cell) -> Path:
+    """Return where the traceback of a failed cell is kept."""
+    return Path(cell.results_dir) / ".logs" / f"{cell.id}.txt"
+
+
+def _checkpoints(cell: Cell) -> Path:
+    return Path(cell.results_dir) / ".checkpoints" / cell.id
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[bool]:
+    """Try to hold the lock; yields whether it is ours. The system releases it when the process ends, however it ends."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "w")  # noqa: SIM115 (closed below)
+    except OSError as error:
+        raise StoreError(f"{path.parent} cannot be written: {error.strerror or error}",
+                         "free space, check permissions, or choose another results_dir") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Let torch, if the trial uses it, have `count` CPU threads."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _locate(name: str) -> Trial:
+    module, _, member = name.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), member)  # type: ignore[no-any-return]
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"the trial function {name} cannot be imported: {error}", "check the installation of clbench and torch") from error

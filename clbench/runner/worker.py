@@ -1,0 +1,50 @@
+"""A worker process: `python -m clbench.runner.worker`. Reads cells as lines of JSON, answers with lines of JSON.
+
+Answers leave through a private copy of standard output; whatever the trial itself prints goes to the log.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import queue
+import threading
+from typing import Any, TextIO
+
+from clbench.cells import Cell
+from clbench.runner.execute import TRIAL, execute
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trial", default=TRIAL, help="dotted name of the function that trains")
+    trial = parser.parse_args().trial
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    orders = os.fdopen(os.dup(0), encoding="utf-8")
+    os.dup2(2, 1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    cells: queue.SimpleQueue[Cell] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(orders, cells), daemon=True).start()
+
+    def send(message: dict[str, Any]) -> None:
+        answers.write(json.dumps(message) + "\n")
+        answers.flush()
+
+    while True:
+        send(execute(cells.get(), trial, send))
+
+
+def _listen(orders: TextIO, cells: queue.SimpleQueue[Cell]) -> None:
+    """Queue the cells that arrive. The input ends when the runner is done with us, or is dead: either way there is
+    nobody left to work for. Leaving at once is safe: records and checkpoints are written whole or not at all.
+    """
+    for line in orders:
+        cells.put(Cell.from_dict(json.loads(line)))
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+"""One trial: stream x method x model x seed -> record. Whoever reads this top to bottom has understood clbench."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clbench.build import build
+from clbench.cells import Cell
+from clbench.engine import checkpoint
+from clbench.engine.cost import Cost
+from clbench.engine.evaluation import evaluate
+from clbench.engine.learner import Learner
+from clbench.engine.training import Trainer, Training
+from clbench.errors import ConfigError, RefusedError
+from clbench.loggers import build_loggers
+from clbench.loggers.base import Loggers, TrialInfo
+from clbench.methods.base import Method
+from clbench.models import build_model
+from clbench.provenance import provenance
+from clbench.records import Record
+from clbench.stream import Stream, Task
+
+Report = Callable[[dict[str, Any]], None]
+
+
+def run_trial(cell: Cell, report: Report) -> Record:
+    """Train and measure one cell, from its newest checkpoint if there is one, and return its record (not yet stored).
+
+    Args:
+        cell: what to run, resolved and JSON-able.
+        report: is told of progress by small dictionaries.
+
+    Raises:
+        ClbenchError: the cell cannot be run as configured, or it diverged; the message says why and what to do.
+    """
+    device = pick_device(cell.device)
+    stream, method, learner, trainer = assemble(cell, device)
+
+    def say(text: str) -> None:
+        report({"event": "print", "text": text})
+
+    about = TrialInfo.of(cell.identity, cell.id, cell.variant, cell.results_dir, cell.n_cells, cell.color)
+    loggers = Loggers(build_loggers(cell.logger, say), about, say)
+    trial = Trial(cell, stream, method, learner, trainer, loggers, report)
+    try:
+        return trial.run()
+    except Exception as error:
+        loggers.fail(str(error))
+        raise
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device that `auto`, `cpu` or `cuda` names.
+
+    Raises:
+        ConfigError: `cuda` on a machine without it.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device=cuda, but torch sees no CUDA device here", "use device=auto or device=cpu")
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+
+
+def assemble(cell: Cell, device: torch.device) -> tuple[Stream, Method, Learner, Trainer]:
+    """Make the four things a trial consists of, and check that they go together."""
+    config, seed = cell.config, cell.seed
+    stream = build(
+        config["scenario"], "scenario", seed=seed, data_sha256=cell.identity["data_sha256"],
+        search=[Path(folder) for folder in cell.search], download=cell.download, device=device,
+    )
+    method = build(config["method"], "method")
+    if not isinstance(method, Method):
+        raise ConfigError(f"method._target_={config['method']['_target_']} is not a Method", "derive it from clbench.methods.base.Method")
+    if stream.setting not in method.settings:
+        raise RefusedError(f"method={cell.names['method']} does not support scenario.setting={stream.setting}",
+                           f"it declares {', '.join(sorted(method.settings)) or 'none'}: give scenario.setting=... or another method")
+    trainer = build(config["trainer"], "trainer")
+    optimizer = build(config["optimizer"], "optimizer")
+    learner = Learner(stream, lambda: build_model(config["model"], stream, seed), optimizer, device, seed)
+    method.setup(learner, stream)
+    return stream, method, learner, trainer
+
+
+class Trial:
+    """The running state of a trial: the matrix so far, the curves, the cost."""
+
+    def __init__(self, cell: Cell, stream: Stream, method: Method, learner: Learner, trainer: Trainer,
+                 loggers: Loggers, report: Report) -> None:
+        """Start with an empty matrix."""
+        self.cell, self.stream, self.method, self.learner = cell, stream, method, learner
+        self.training = Training(learner, method, trainer)
+        self.loggers, self.report = loggers, report
+        self.eval_every: int | None = cell.config["eval"]["every"]
+        self.eval_batch: int = cell.config["eval"]["batch_size"]
+        self.folder = checkpoint_folder(cell)
+        self.cost = Cost(learner.device)
+        self.events: list[dict[str, Any]] = []
+        self.matrix: list[list[list[int]]] = []
+        self.losses: list[list[float]] = []
+        self.diagnostics: list[dict[str, Any]] = []
+        self.sequential = method.access != "all"
+        """A method that sees all tasks learns them in one event, the last."""
+
+    def run(self) -> Record:
+        """Learn every task, measure after each, and return the record."""
+        tasks = list(self.stream.tasks) if self.sequential else [self.stream.tasks[-1]]
+        done = self._resume()
+        self.report({"event": "start", "tasks": len(tasks), "resumed_at": done})
+        if not self.events:
+            self._measure("untrained", -1, None)
+        for task in tasks[done:]:
+            self._learn(task)
+            self._measure("task", task.index, None)
+            self._save(task)
+        record = Record(self.cell.identity, self._result(), self.cost.report(self.learner, self.method, self.training),
+                        provenance(self.cell, self.learner.device, self.cost.resumed))
+        self.loggers.end(record)
+        return record
+
+    def _learn(self, task: Task) -> None:
+        learner, method, history = self.learner, self.method, self._history(task)
+        self.training.after_step = self._within(task) if self.eval_every else None
+        self.training.after_epoch = lambda epoch, epochs: self.report(
+            {"event": "epoch", "task": task.index, "epoch": epoch, "epochs": epochs})
+        with self.cost.training():
+            learner.start(task.index)
+            method.begin_task(learner, task)
+            learner.rebuild()
+            self.training.start(task)
+            method.fit(learner, task, self.training.fit, history)
+            method.end_task(learner, task, history)
+        self.losses.append(self.training.losses)
+        self.diagnostics.append(method.diagnostics())
+
+    def _history(self, task: Task) -> tuple[Task, ...]:
+        """Return the tasks whose training data the method's declared access covers, beside the current one."""
+        if self.method.access == "seen":
+            return self.stream.tasks[: task.index]
+        if self.method.access == "all":
+            return tuple(other for other in self.stream.tasks if other is not task)
+        return ()
+
+    def _within(self, task: Task) -> Callable[[int], None]:
+        every = self.eval_every
+        assert every is not None
+
+        def after_step(step: int) -> None:
+            if step % every == 0:
+                self._measure("within", task.index, step)
+
+        return after_step
+
+    def _measure(self, kind: str, task: int, step: int | None) -> None:
+        with self.cost.evaluation():
+            row = evaluate(self.learner, self.method, self.stream.evaluation, self.eval_batch)
+        self.events.append({"kind": kind, "task": task, "step": step})
+        self.matrix.append([list(entry) for entry in row])
+        if kind == "task":
+            seen = row[: task + 1]
+            self.report({"event": "task", "task": task, "acc": 100 * sum(hit / n for hit, n in seen) / len(seen)})
+        self.loggers.event(self._result())
+
+    def _columns(self) -> list[dict[str, str]]:
+        return [{"name": c.name, "role": c.role, "metric": c.metric} for c in self.stream.evaluation]
+
+    def _result(self) -> dict[str, Any]:
+        stream = self.stream
+        return {
+            "setting": stream.setting, "n_tasks": len(stream), "sequential": self.sequential, "access": self.method.access,
+            "stream": stream.fingerprint, "task_names": [task.name for task in stream.tasks],
+            "columns": self._columns(), "events": self.events, "matrix": self.matrix,
+            "curves": {"loss": self.losses}, "diagnostics": self.diagnostics,
+        }
+
+    def _save(self, task: Task) -> None:
+        learner = self.learner
+        model = {key: value.detach() for key, value in learner.model.state_dict().items()}
+        tree = {
+            "identity": self.cell.id, "stream": self.stream.fingerprint, "model": model, "method": self.method.state(),
+            "events": self.events, "matrix": self.matrix, "losses": self.losses, "diagnostics": self.diagnostics,
+            "cost": self.cost.state(), "samples": self.training.samples,
+        }
+        checkpoint.save(self.folder, task.index, tree)
+        if self.cell.save_models:
+            models = Path(self.cell.results_dir) / "models" / self.cell.id
+            checkpoint.write_model(models / f"task-{task.index:04d}.pt", model)
+
+    def _resume(self) -> int:
+        """Restore the newest checkpoint; return how many tasks of this run it has behind it."""
+        found = checkpoint.load(self.folder, self.learner.device)
+        if found is None:
+            return 0
+        task, tree = found
+        if tree["identity"] != self.cell.id or tree["stream"] != self.stream.fingerprint:
+            raise ConfigError(f"the checkpoint in {self.folder} belongs to another run or other data",
+                              "delete that folder to train this run from its beginning")
+        self.learner.start(task)
+        self.method.load_state(self.learner, tree["method"])
+        self.learner.model.load_state_dict(tree["model"])
+        self.events, self.matrix, self.losses = tree["events"], tree["matrix"], tree["losses"]
+        self.diagnostics, self.training.samples = tree["diagnostics"], tree["samples"]
+        self.cost.load_state(tree["cost"])
+        return task + 1 if self.sequential else 1
+
+
+def checkpoint_folder(cell: Cell) -> Path:
+    """Return where a cell keeps its checkpoints while it runs."""
+    return Path(os.path.abspath(cell.results_dir)) / ".checkpoints" / cell.id

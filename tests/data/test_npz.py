@@ -1,0 +1,176 @@
+import numpy as np
+import pytest
+import torch
+
+from clbench.data.sources import Npz
+from clbench.data.sources.base import content_sha256
+from clbench.errors import ConfigError, DataError
+from tests.data.files import labelled_images
+
+
+def parts(shape=(4, 3), **changes):
+    x_train, y_train = labelled_images(12, shape)
+    x_test, y_test = labelled_images(6, shape, seed=1)
+    arrays = {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test, **changes}
+    return {key: value for key, value in arrays.items() if value is not None}
+
+
+def load(tmp_path, test_every=None, **arrays):
+    np.savez_compressed(tmp_path / "own.npz", **arrays)
+    return Npz(name="own", path="own.npz", test_every=test_every).load([tmp_path])
+
+
+def test_grey_images(tmp_path):
+    arrays = parts()
+    data = load(tmp_path, **arrays)
+    for pool, side in ((data.train, "train"), (data.test, "test")):
+        assert torch.equal(pool.inputs, torch.from_numpy(arrays[f"x_{side}"])[:, None])
+        assert torch.equal(pool.targets, torch.from_numpy(arrays[f"y_{side}"]))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_images_with_channels_last(tmp_path, channels):
+    arrays = parts((4, 5, channels))
+    data = load(tmp_path, **arrays)
+    assert data.train.inputs.shape == (12, channels, 4, 5)
+    for i in range(12):
+        for c in range(channels):
+            assert (data.train.inputs[i, c].numpy() == arrays["x_train"][i, :, :, c]).all()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_features(tmp_path, dtype):
+    x = np.random.default_rng(0).normal(size=(12, 5)).astype(dtype)
+    data = load(tmp_path, **parts(x_train=x, x_test=x[:6]))
+    assert data.train.inputs.dtype == torch.float32
+    assert (data.train.inputs.numpy() == x.astype("float32")).all()
+
+
+def test_labels_in_any_order_are_numbered_by_the_sorted_training_labels(tmp_path):
+    y_train, y_test = np.tile([40, -7, 9], 4), np.array([9, 9, -7, 40, 40, -7], dtype=np.int16)
+    data = load(tmp_path, **parts(y_train=y_train, y_test=y_test))
+    assert data.train.targets.tolist() == [2, 0, 1] * 4
+    assert data.test.targets.tolist() == [1, 1, 0, 2, 2, 0]
+
+
+def test_one_part_is_divided_by_the_rule(tmp_path):
+    x, y = labelled_images(30, (4, 4))
+    data = load(tmp_path, test_every=5, x=x, y=y + 10)
+    test = [i for i in range(30) if (y[: i + 1] == y[i]).sum() % 5 == 0]
+    train = [i for i in range(30) if i not in test]
+    assert (data.test.inputs[:, 0].numpy() == x[test]).all()
+    assert data.train.targets.tolist() == y[train].tolist()
+    assert np.bincount(data.test.targets.numpy()).tolist() == [2, 2, 2]
+
+
+def test_path_is_relative_to_the_working_folder_first(tmp_path, monkeypatch):
+    for name, value in (("here", 1), ("there", 2)):
+        (tmp_path / name).mkdir()
+        np.savez(
+            tmp_path / name / "own.npz",
+            **parts(x_train=np.full((12, 2, 2), value, dtype=np.uint8), x_test=np.zeros((6, 2, 2), dtype=np.uint8)),
+        )
+    source = Npz(name="own", path="own.npz")
+    monkeypatch.chdir(tmp_path / "here")
+    assert source.load([tmp_path / "there"]).train.inputs.unique().tolist() == [1]
+    monkeypatch.chdir(tmp_path)
+    assert source.load([tmp_path / "there"]).train.inputs.unique().tolist() == [2]
+    assert Npz(name="own", path=str(tmp_path / "here" / "own.npz")).load([]).train.inputs.unique().tolist() == [1]
+
+
+@pytest.mark.parametrize("key", ["x_train", "y_train", "x_test", "y_test"])
+def test_missing_array_is_named(tmp_path, key):
+    with pytest.raises(DataError, match=rf"own\.npz lacks the array {key}"):
+        load(tmp_path, **parts(**{key: None}))
+
+
+def test_a_file_of_x_and_y_says_how_to_divide_it(tmp_path):
+    x, y = labelled_images(30, (4, 4))
+    with pytest.raises(DataError) as caught:
+        load(tmp_path, x=x, y=y)
+    assert "test_every=5" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"x_train": np.zeros((12, 3, 8, 8), dtype=np.uint8)},
+            r"x_train is uint8 \[12, 3, 8, 8\](.|\n)*channels come last",
+        ),
+        ({"x_train": np.zeros((12, 8, 8, 5), dtype=np.uint8)}, "x_train is uint8"),
+        ({"x_train": np.zeros((12, 8), dtype=np.uint8)}, "x_train is uint8"),
+        ({"x_train": np.zeros((12, 8, 8), dtype=np.float32)}, "x_train is float32"),
+        ({"x_train": np.zeros((12, 8, 8), dtype=np.int64)}, "x_train is int64"),
+        ({"x_train": np.zeros((0, 4, 3), dtype=np.uint8), "y_train": np.zeros(0, dtype=int)}, "x_train is uint8"),
+        ({"x_train": np.array([[1, np.nan]] * 12)}, "x_train holds numbers that are not finite"),
+        ({"x_train": np.array([[1, 1e300]] * 12)}, "x_train holds numbers that are not finite"),
+        ({"y_train": np.zeros(11, dtype=int)}, r"y_train is int64 \[11\] for 12 samples"),
+        ({"y_train": np.zeros((12, 1), dtype=int)}, "y_train is int64"),
+        ({"y_test": np.zeros(6)}, "y_test is float64"),
+        (
+            {"x_test": np.zeros((6, 4, 4), dtype=np.uint8)},
+            r"x_train is uint8 \[12, 4, 3\], x_test is uint8 \[6, 4, 4\]",
+        ),
+        ({"x_test": np.zeros((6, 12))}, "one shape and type"),
+        ({"y_test": np.array([0, 1, 2, 0, 1, 8])}, "y_test holds label 8"),
+        ({"y_test": np.array([0, 1, 1, 0, 1, 0])}, "test part has no sample of class 2"),
+    ],
+)
+def test_other_layouts_are_refused(tmp_path, changes, message):
+    with pytest.raises(DataError, match=message):
+        load(tmp_path, **parts(**changes))
+
+
+def test_python_objects_are_never_read(tmp_path):
+    with pytest.raises(DataError, match=r"cannot be read as \.npz"):
+        load(tmp_path, **parts(y_train=np.array([print] * 12, dtype=object)))
+
+
+def test_truncated_file(tmp_path):
+    path = tmp_path / "own.npz"
+    np.savez_compressed(path, **parts((30, 30)))
+    whole = path.read_bytes()
+    for length in (0, 10, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(DataError, match=r"cannot be read as \.npz"):
+            Npz(name="own", path="own.npz").load([tmp_path])
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_an_altered_byte_is_noticed_or_harmless(tmp_path, save):
+    path, source = tmp_path / "own.npz", Npz(name="own", path="own.npz")
+
+    def loaded():
+        try:
+            return content_sha256(source.load([tmp_path]))
+        except DataError as error:
+            return error.what
+
+    save(path, **parts())
+    whole, original = path.read_bytes(), loaded()
+    outcomes = []
+    for position in range(0, len(whole), 3):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << position % 8
+        path.write_bytes(damaged)
+        outcomes.append(loaded())
+    assert all(outcome == original or "own.npz" in outcome for outcome in outcomes)
+    assert sum(outcome != original for outcome in outcomes) > len(outcomes) / 2
+
+
+def test_single_array_and_missing_file_and_folder(tmp_path):
+    np.save(tmp_path / "own.npy", np.zeros(3))
+    (tmp_path / "folder.npz").mkdir()
+    for path, message in (
+        ("own.npy", "holds a single array"),
+        ("no.npz", "was not found"),
+        ("folder.npz", "cannot be read"),
+    ):
+        with pytest.raises(DataError, match=message):
+            Npz(name="own", path=path).load([tmp_path])
+
+
+def test_no_path_given():
+    with pytest.raises(ConfigError, match="path=None"):
+        Npz(name="own", path=None).load([])

@@ -1,0 +1,100 @@
+"""Which outputs, heads and parameters take part, in each setting."""
+
+import pytest
+import torch
+
+from clbench.methods.er import ER
+from clbench.methods.naive import Naive
+from tests.streams import blob_stream, learn, learner_for, weights
+
+
+def test_class_seen_grows_with_the_tasks_and_all_does_not():
+    for outputs, widths in (("seen", [2, 4, 6]), ("all", [6, 6, 6])):
+        stream = blob_stream("class", outputs)
+        learner = learner_for(stream)
+        for task, width in zip(stream.tasks, widths, strict=True):
+            learner.start(task.index)
+            batch = learner.batch(task.train, torch.arange(5))
+            assert learner.forward(batch).shape == (5, width)
+            assert int(batch.labels.max()) < width
+
+
+def test_labels_of_a_joined_batch_point_at_each_samples_own_class():
+    stream = blob_stream("task")
+    learner = learner_for(stream)
+    learner.start(0)
+    memory = learner.memory(50)
+    memory.add(learner.batch(stream.tasks[0].train, torch.arange(50)))
+    learner.start(1)
+    batch = learner.join(learner.batch(stream.tasks[1].train, torch.arange(10)), memory.sample(8))
+    logits = learner.forward(batch)
+    assert logits.shape == (18, 4)
+    assert torch.isinf(logits[:10, :2]).all()
+    assert torch.isinf(logits[10:, 2:]).all()
+    assert torch.isfinite(logits[torch.arange(18), batch.labels]).all()
+    targets = stream.tasks[0].train.pool.targets[batch.rows]
+    assert torch.equal(batch.labels, targets)  # canonical order: the class number is the column
+
+
+def test_the_loss_of_a_joined_batch_is_the_mean_over_both_heads():
+    stream = blob_stream("task")
+    learner = learner_for(stream)
+    learner.start(0)
+    memory = learner.memory(8)
+    memory.add(learner.batch(stream.tasks[0].train, torch.arange(8)))
+    learner.start(1)
+    own, old = learner.batch(stream.tasks[1].train, torch.arange(8)), memory.sample(8)
+    joint = torch.nn.functional.cross_entropy(learner.forward(learner.join(own, old)), learner.join(own, old).labels)
+    apart = [torch.nn.functional.cross_entropy(learner.logits(b.inputs, t), b.labels) for b, t in ((own, 1), (old, 0))]
+    torch.testing.assert_close(joint, sum(apart) / 2)
+
+
+@pytest.mark.parametrize("optimizer", ["momentum", "adamw"])
+def test_inactive_heads_get_no_update_at_all(optimizer):
+    from clbench.engine.optimizers import SGD, Adam
+
+    chosen = SGD(0.05, 0.9, 0.01) if optimizer == "momentum" else Adam(0.01, (0.9, 0.999), 1e-8, 0.1, True)
+    stream = blob_stream("task")
+    learner = learner_for(stream, optimizer=chosen)
+    before = weights(learner)
+    learn(Naive(), stream, learner, tasks=1)
+    after = weights(learner)
+    assert not torch.equal(before["heads.0.weight"], after["heads.0.weight"])
+    for head in (1, 2):
+        assert torch.equal(before[f"heads.{head}.weight"], after[f"heads.{head}.weight"])
+        assert torch.equal(before[f"heads.{head}.bias"], after[f"heads.{head}.bias"])
+
+
+def test_replay_moves_old_heads_and_not_future_ones():
+    stream = blob_stream("task")
+    learner = learner_for(stream)
+    marks = []
+    learn(ER(30, 8), stream, learner, tasks=2, after=lambda task, lrn: marks.append(weights(lrn)))
+    assert not torch.equal(marks[0]["heads.0.weight"], marks[1]["heads.0.weight"])
+    assert torch.equal(marks[0]["heads.2.weight"], marks[1]["heads.2.weight"])
+
+
+def test_task_setting_with_all_outputs_trains_every_head_and_predicts_within_its_own():
+    stream = blob_stream("task", "all")
+    learner = learner_for(stream)
+    before = weights(learner)
+    learn(Naive(), stream, learner, tasks=1)
+    after = weights(learner)
+    assert not torch.equal(before["heads.2.weight"], after["heads.2.weight"])
+    assert learner.logits(learner.batch(stream.tasks[0].train, torch.arange(3)).inputs, 0).shape == (3, 2)
+
+
+def test_reset_returns_the_initial_weights():
+    stream = blob_stream()
+    learner = learner_for(stream)
+    before = weights(learner)
+    learn(Naive(), stream, learner, tasks=1)
+    learner.reset_model()
+    assert all(torch.equal(before[name], value) for name, value in weights(learner).items())
+
+
+def test_logits_in_the_task_setting_need_a_task():
+    stream = blob_stream("task")
+    learner = learner_for(stream)
+    with pytest.raises(ValueError, match="task_id"):
+        learner.logits(torch.zeros(1, 1, 4, 4))

@@ -1,0 +1,181 @@
+"""The command, as scripts and people call it."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from clbench.leaderboard import app
+from clbench.leaderboard.rows import rows
+from clbench.records import write
+
+from .factory import record
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = tmp_path / "my runs"
+    for seed in range(2):
+        write(record(seed), made)
+        write(record(seed, method="naive", A=[[90.0], [20.0, 90.0]]), made)
+        write(record(seed, scenario="permuted_digits", setting="domain"), made)
+    return made
+
+
+def call(capsys, *arguments):
+    """Return (exit status, stdout, stderr)."""
+    with pytest.raises(SystemExit) as left:
+        app.main(arguments)
+    printed = capsys.readouterr()
+    return left.value.code, printed.out, printed.err
+
+
+def test_json(folder, capsys):
+    status, out, err = call(capsys, f"results_dir={folder}", "format=json")
+    assert (status, err) == (0, "")
+    assert [(row["scenario"], row["method"], row["n_seeds"]) for row in json.loads(out)] == [
+        ("permuted_digits", "er", 2), ("split_digits", "er", 2), ("split_digits", "naive", 2)]
+
+
+@pytest.mark.parametrize(("format", "mark"), [("markdown", "| method |"), ("csv", "scenario,setting,"),
+                                              ("latex", r"\toprule"), ("table", "────")])
+def test_formats(folder, capsys, format, mark):
+    status, out, err = call(capsys, f"results_dir={folder}", f"format={format}")
+    assert (status, err) == (0, "")
+    assert mark in out
+
+
+def test_default_format_follows_where_it_goes(folder, capsys, monkeypatch):
+    assert "| method |" in call(capsys, f"results_dir={folder}")[1]
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert "────" in call(capsys, f"results_dir={folder}")[1]
+
+
+def test_default_folder(folder, capsys, monkeypatch):
+    folder.rename(folder.parent / "runs")
+    monkeypatch.chdir(folder.parent)
+    assert len(json.loads(call(capsys, "format=json")[1])) == 3
+
+
+@pytest.mark.parametrize(("filters", "count"), [
+    (["method=er"], 2), (["method=er,naive"], 3), (["method=[er,naive]", "scenario=split_digits"], 2),
+    (["setting=domain"], 1), (["setting=domain", "method=naive"], 0)])
+def test_filters(folder, capsys, filters, count):
+    status, out, _ = call(capsys, f"results_dir={folder}", "format=json", *filters)
+    assert status == 0
+    assert len(json.loads(out)) == count
+
+
+def test_a_filter_that_matches_nothing_names_what_there_is(folder, capsys):
+    status, out, err = call(capsys, f"results_dir={folder}", "format=json", "method=gmp")
+    assert (status, json.loads(out)) == (0, [])
+    assert "no records with method=gmp; there are: er, naive" in err
+
+
+@pytest.mark.parametrize("quoted", ["results_dir='{}'", 'results_dir="{}"'])
+def test_quotes_as_in_hydra(folder, capsys, quoted):
+    assert len(json.loads(call(capsys, quoted.format(folder), "format=json")[1])) == 3
+
+
+def test_a_damaged_record_among_good_ones(folder, capsys):
+    (folder / "damaged.json").write_text('{"format": 1, "id"')
+    (folder / "foreign.json").write_text('{"hello": "world"}')
+    write(record(9, identity={"names": {}}), folder)
+    status, out, err = call(capsys, f"results_dir={folder}", "format=json")
+    assert status == 1
+    assert len(json.loads(out)) == 3
+    messages = [line for line in err.splitlines() if line.startswith("clbench-leaderboard: ")]
+    assert len(messages) == 3
+    assert "damaged.json is damaged" in err
+    assert "foreign.json is not a clbench record" in err
+    assert "does not name scenario" in err
+    assert "Traceback" not in err
+
+
+def test_only_damaged_records(tmp_path, capsys):
+    (tmp_path / "x.json").write_text("")
+    status, out, err = call(capsys, f"results_dir={tmp_path}", "format=json")
+    assert (status, json.loads(out)) == (1, [])
+    assert "x.json" in err
+
+
+@pytest.mark.parametrize("kind", ["missing", "file"])
+def test_a_folder_that_cannot_be_read(tmp_path, capsys, kind):
+    path = tmp_path / "runs"
+    if kind == "file":
+        path.write_text("")
+    status, out, err = call(capsys, f"results_dir={path}", "format=json")
+    assert (status, out) == (1, "")
+    assert err.count("clbench-leaderboard:") == 1
+    assert f"results_dir={path}" in err
+
+
+def test_an_empty_folder(tmp_path, capsys):
+    status, out, err = call(capsys, f"results_dir={tmp_path}", "format=json")
+    assert (status, json.loads(out)) == (0, [])
+    assert f"no records in results_dir={tmp_path}" in err
+    assert call(capsys, f"results_dir={tmp_path}")[:2] == (0, "No records yet.\n")
+
+
+@pytest.mark.parametrize(("word", "message"), [
+    ("result_dir=x", "did you mean results_dir=...?"),
+    ("--format=json", "did you mean format=...?"),
+    ("json", "unknown argument json"),
+    ("nonsense=1", "it takes: results_dir=..., format=..., scenario=..., setting=..., method=..., --help"),
+    ("format=xml", "choose one of table, markdown, csv, json, latex"),
+    ("results_dir=", "results_dir= has no value"),
+    ("results_dir=''", "results_dir= has no value"),
+])
+def test_bad_arguments(capsys, word, message):
+    status, out, err = call(capsys, word)
+    assert (status, out) == (1, "")
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_traceback_on_request(tmp_path, monkeypatch):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(app.ConfigError):
+        app.main(["nonsense=1"])
+
+
+@pytest.mark.parametrize("word", ["--help", "-h"])
+def test_help_names_every_key_and_format(capsys, word):
+    status, out, _ = call(capsys, "nonsense", word)
+    assert status == 0
+    assert all(f"{key}=" in out for key in app.KEYS)
+    assert all(format in out for format in ("table", *app.FORMATS))
+
+
+def test_as_a_process_without_heavy_imports(folder):
+    """What makes the command start at once: none of the slow packages is imported for JSON."""
+    program = (
+        "import sys; from clbench.leaderboard.app import main\n"
+        "slow = {'torch', 'numpy', 'scipy', 'pandas', 'hydra', 'rich'}\n"
+        "try: main(sys.argv[1:])\n"
+        "finally: print(*slow & set(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, f"results_dir={folder}", "format=json"],
+                          capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == ""
+    assert len(json.loads(done.stdout)) == 3
+
+
+def test_a_reader_that_stops_early(folder):
+    """As with `| head`: no traceback."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as closed:
+        done = subprocess.run([sys.executable, "-m", "clbench.leaderboard.app", f"results_dir={folder}", "format=json"],
+                              stdout=closed, stderr=subprocess.PIPE, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 1
+
+
+def test_same_rows_as_in_python(folder, capsys):
+    from clbench.results import load
+
+    out = call(capsys, f"results_dir={folder}", "format=json")[1]
+    assert json.loads(out) == load(folder).rows() == rows(load(folder))

@@ -1,0 +1,58 @@
+"""The bounds: joint and cumulative see what they declare, and no more."""
+
+import torch
+
+from clbench.methods.base import Method
+from clbench.methods.joint import Cumulative, Joint
+from clbench.methods.naive import Naive
+from tests.streams import blob_stream, learn, learner_for, same, weights
+
+
+def watch(kind, *arguments):
+    """Return a method that notes the (task, row) of every sample it trains on."""
+
+    class Watched(kind):
+        def extend_batch(self, learner, batch):
+            tasks = torch.full_like(batch.rows, batch.task) if batch.tasks is None else batch.tasks
+            notes.setdefault(batch.task, set()).update(zip(tasks.tolist(), batch.rows.tolist(), strict=True))
+            return batch
+
+    notes: dict[int, set] = {}
+    return Watched(*arguments), notes
+
+
+def test_cumulative_trains_on_all_seen_and_nothing_else():
+    stream = blob_stream()
+    method, notes = watch(Cumulative, True)
+    learn(method, stream)
+    for t in range(3):
+        assert notes[t] == {(i, r) for i in range(t + 1) for r in stream.tasks[i].train.rows.tolist()}
+
+
+def test_cumulative_reset_forgets_the_order_of_tasks_before():
+    """With a reset the last model depends on the union alone: the run that saw only the last union is the same."""
+    stream = blob_stream()
+    reset, _ = learn(Cumulative(True), stream)
+    warm, _ = learn(Cumulative(False), stream)
+    assert not same(weights(reset), weights(warm))
+
+
+def test_joint_trains_on_everything_once():
+    stream = blob_stream("task")
+    method, notes = watch(Joint)
+    learner = learner_for(stream)
+    from clbench.engine.training import Training
+    from tests.streams import trainer
+
+    training = Training(learner, method, trainer())
+    last = stream.tasks[-1]
+    learner.start(last.index)
+    training.start(last)
+    method.fit(learner, last, training.fit, stream.tasks[:-1])
+    assert notes[2] == {(t.index, r) for t in stream.tasks for r in t.train.rows.tolist()}
+
+
+def test_naive_changes_no_hook():
+    assert not any(Naive().overrides(hook) for hook in ("fit", "extend_batch", "criterion", "penalty", "edit_gradients",
+                                                        "edit_update", "begin_task", "end_task", "predict"))
+    assert Method().access == "current"

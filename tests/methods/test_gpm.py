@@ -1,0 +1,104 @@
+"""GPM: what was stored is not moved, whatever the optimiser."""
+
+import pytest
+import torch
+
+from clbench.engine.optimizers import SGD, Adam
+from clbench.errors import ConfigError
+from clbench.methods.base import Method
+from clbench.methods.gpm import GPM
+from clbench.methods.naive import Naive
+from tests.streams import blob_stream, learn, learner_for, same, weights
+
+OPTIMIZERS = {
+    "sgd": lambda: SGD(0.05),
+    "momentum and weight decay": lambda: SGD(0.05, 0.9, 0.05),
+    "adam": lambda: Adam(0.01, (0.9, 0.999), 1e-8),
+    "adamw": lambda: Adam(0.01, (0.9, 0.999), 1e-8, 0.1, True),
+}
+
+
+def drift(method: Method, stream, optimizer, bias: bool, hidden=(12,)):
+    """Return how far the outputs on the first task's inputs move while later tasks are learned (float64)."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        stream = _double(stream)
+        learner = learner_for(stream, optimizer=optimizer(), hidden=hidden, bias=bias)
+        inputs = stream.tasks[0].train.raw()
+        marks = []
+        learn(method, stream, learner,
+              after=lambda task, lrn: marks.append(lrn.logits(inputs, 0 if stream.setting == "task" else None).detach()[:, :2]))
+        return max(float((mark - marks[0]).abs().max()) for mark in marks[1:])
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def _double(stream):
+    """Return the stream as it is, but preprocessed to float64."""
+    from dataclasses import replace
+
+    pools = {}
+
+    def pool(p):
+        if id(p) not in pools:
+            pools[id(p)] = replace(p, inputs=(p.inputs.double() / 255 - 0.5) / 0.25)
+        return pools[id(p)]
+
+    tasks = tuple(replace(t, train=replace(t.train, pool=pool(t.train.pool))) for t in stream.tasks)
+    columns = tuple(replace(c, split=replace(c.split, pool=pool(c.split.pool))) for c in stream.evaluation)
+    return replace(stream, tasks=tasks, evaluation=columns, preprocess=replace(stream.preprocess, mean=(), std=()))
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("setting", ["task", "domain"])
+def test_outputs_on_stored_inputs_do_not_move(name, setting, bias):
+    stream = blob_stream(setting)
+    everything = GPM(threshold=1.0, threshold_step=0.0, samples=1000, rows=None)
+    assert drift(everything, stream, OPTIMIZERS[name], bias) < 1e-10
+
+
+def test_without_the_hook_they_move():
+    class Forgetful(GPM):
+        edit_update = Method.edit_update
+
+    stream = blob_stream("domain")
+    assert drift(Forgetful(1.0, 0.0, 1000, None), stream, OPTIMIZERS["sgd"], True) > 1e-3
+
+
+def test_threshold_zero_is_the_plain_run_bit_for_bit():
+    stream = blob_stream("domain")
+    plain, _ = learn(Naive(), stream, learner_for(stream, optimizer=SGD(0.05, 0.9, 0.01)))
+    off, _ = learn(GPM(0.0, 0.1, 100, None), stream, learner_for(stream, optimizer=SGD(0.05, 0.9, 0.01)))
+    assert same(weights(plain), weights(off))
+
+
+def test_old_heads_are_left_alone_in_the_task_setting():
+    stream, marks = blob_stream("task"), []
+    learner, _ = learn(GPM(0.9, 0.0, 50, None), stream, after=lambda task, lrn: marks.append(weights(lrn)))
+    assert torch.equal(marks[0]["heads.0.weight"], marks[2]["heads.0.weight"])
+    assert not any(name.startswith("heads.") for name in GPM._layers(learner))
+
+
+def test_bases_grow_and_stay_orthonormal():
+    stream, sizes = blob_stream("domain"), []
+    method = GPM(0.8, 0.05, 50, None)
+    learn(method, stream, after=lambda task, lrn: sizes.append({n: b.shape[1] for n, b in method.bases.items()}))
+    for basis in method.bases.values():
+        assert (basis.mT @ basis - torch.eye(basis.shape[1])).abs().max() < 1e-5
+        assert basis.shape[1] <= basis.shape[0]
+    assert all(sizes[0][name] <= sizes[1][name] <= sizes[2][name] for name in sizes[0])
+    assert [entry["of"] for entry in method.diagnostics().values()] == [17, 17]  # 16 inputs and the bias's constant
+
+
+def test_a_threshold_per_layer_must_fit_the_model():
+    with pytest.raises(ConfigError, match=r"method.threshold.*2 layers"):
+        learn(GPM([0.9, 0.9, 0.9], 0.0, 10, None), blob_stream("domain"))
+
+
+def test_it_forgets_less_than_naive_and_learns():
+    stream = blob_stream("domain", kind="permuted", n_tasks=4)
+    _, plain = learn(Naive(), stream)
+    _, kept = learn(GPM(0.95, 0.0, 100, None), stream)
+    fall = [sum(rows[j][j] - rows[-1][j] for j in range(3)) for rows in (plain, kept)]
+    assert fall[1] < fall[0]

@@ -1,0 +1,115 @@
+"""The shipped networks against forwards written out by hand."""
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
+from clbench.models import build_model
+from clbench.models.mlp import MLP
+from clbench.models.resnet import ResNet18
+
+
+@settings(max_examples=20, deadline=None)
+@given(hidden=st.lists(st.integers(1, 7), max_size=3), bias=st.booleans(), side=st.integers(1, 4))
+def test_mlp_is_matrix_products_and_relu(hidden, bias, side):
+    model = MLP((2, side, side), hidden, bias, 0.0)
+    x = torch.randn(3, 2, side, side)
+    h = x.reshape(3, -1)
+    weights = dict(model.named_parameters())
+    for i in range(len(hidden)):
+        h = (h @ weights[f"layers.{i}.weight"].T + (weights[f"layers.{i}.bias"] if bias else 0)).clamp(min=0)
+    torch.testing.assert_close(model(x), h)
+    assert len(weights) == len(hidden) * (2 if bias else 1)
+
+
+def test_mlp_drops_in_training_only():
+    model = MLP((50,), [40], False, 0.5)
+    x = torch.randn(4, 50)
+    dropped, kept = model.train()(x), model.eval()(x)
+    alive = dropped != 0
+    torch.testing.assert_close(dropped[alive], 2 * kept[alive])
+    assert (dropped == 0).sum() > (kept == 0).sum()
+    assert torch.equal(kept, model(x))
+
+
+def test_alexnet_follows_the_paper(node, stream):
+    model = build_model(node("alexnet", norm="batch"), stream((3, 32, 32), (10, 10)), 0).eval()
+    w = dict(model.named_parameters())
+    x = h = torch.randn(4, 3, 32, 32)
+    for i in range(3):
+        h = F.conv2d(h, w[f"backbone.convs.{i}.weight"])
+        h = (h - h.mean((0, 2, 3), keepdim=True)) / (h.var((0, 2, 3), unbiased=False, keepdim=True) + 1e-5).sqrt()
+        h = F.max_pool2d(h.clamp(min=0), 2)
+    assert h.shape == (4, 256, 2, 2)
+    h = h.flatten(1)
+    for i in range(2):
+        h = h @ w[f"backbone.linears.{i}.weight"].T
+        h = ((h - h.mean(0)) / (h.var(0, unbiased=False) + 1e-5).sqrt()).clamp(min=0)
+    torch.testing.assert_close(model(x, head=1), h @ w["heads.1.weight"].T, rtol=1e-3, atol=1e-4)
+
+
+def test_lenet_follows_the_paper(node, stream):
+    model = build_model(node("lenet"), stream((3, 32, 32)), 0)
+    w = dict(model.named_parameters())
+    x = h = torch.randn(2, 3, 32, 32)
+    for i in range(2):
+        h = F.conv2d(h, w[f"backbone.convs.{i}.weight"], padding=2).clamp(min=0)
+        h = F.max_pool2d(F.local_response_norm(h, 4, 0.001 / 9, 0.75, 1.0), 3, 2, 1)
+    assert h.shape == (2, 50, 8, 8)
+    h = h.flatten(1)
+    for i in range(2):
+        h = (h @ w[f"backbone.linears.{i}.weight"].T).clamp(min=0)
+    torch.testing.assert_close(model(x), h @ w["heads.0.weight"].T, rtol=1e-4, atol=1e-5)
+
+
+def test_kaiming_initialisation_has_its_bounds(node, stream):
+    drawn = build_model(node("lenet"), stream((3, 32, 32)), 0)
+    plain = build_model(node("lenet", init="default", head={"bias": False}), stream((3, 32, 32)), 0)
+    for (key, a), b in zip(drawn.named_parameters(), plain.parameters()):
+        fan_in = a[0].numel()
+        assert 0.9 * (6 / fan_in) ** 0.5 < a.abs().max() <= (6 / fan_in) ** 0.5, key
+        assert b.abs().max() <= (1 / fan_in) ** 0.5, key
+
+
+def test_dropout_rates_belong_to_their_layers(node, stream):
+    config = node("alexnet", norm="none", dropout=[0.0, 0.0, 0.0, 0.0, 0.99])
+    backbone = build_model(config, stream((1, 28, 28)), 0).backbone.train()
+    x = torch.rand(4, 1, 28, 28)
+    before = [backbone.linears[1].register_forward_hook(lambda _m, inputs, _o: seen.append(inputs[0]))]
+    seen = []
+    backbone(x)
+    backbone(x)
+    before[0].remove()
+    assert torch.equal(seen[0], seen[1]), "nothing random before the last layer"
+    assert (backbone(x) == 0).float().mean() > 0.9
+
+
+def test_resnet_halves_the_map_three_times_and_pools():
+    model = ResNet18((3, 32, 32), 4, "running", None, "default").eval()
+    maps = []
+    for block in model.blocks:
+        block.register_forward_hook(lambda _m, _i, out: maps.append(tuple(out.shape[1:])))
+    x = torch.randn(2, 3, 32, 32)
+    features = model(x)
+    assert maps[1::2] == [(4, 32, 32), (8, 16, 16), (16, 8, 8), (32, 4, 4)]
+    assert features.shape == (2, 32)
+    assert sum(isinstance(part, nn.Conv2d) for part in model.modules()) == 20  # 17 of 3x3 and 3 shortcuts
+
+
+def test_resnet_global_pooling_is_the_mean_of_the_pooled_quarters():
+    model = ResNet18((3, 32, 32), 4, "running", None, "default").eval()
+    x = torch.randn(2, 3, 32, 32)
+    whole = model(x)
+    model.pool = 2  # as in GPM's program: 2x2 places remain
+    quarters = model(x)
+    assert quarters.shape == (2, 4 * 32)
+    torch.testing.assert_close(quarters.view(2, 32, 4).mean(2), whole)
+
+
+def test_block_adds_its_shortcut():
+    block = ResNet18((3, 8, 8), 2, "none", None, "default").blocks[2]
+    x = torch.randn(2, 2, 8, 8)
+    y = F.conv2d(F.conv2d(x, block.conv1.weight, stride=2, padding=1).clamp(min=0), block.conv2.weight, padding=1)
+    torch.testing.assert_close(block(x), (y + F.conv2d(x, block.shortcut.weight, stride=2)).clamp(min=0))

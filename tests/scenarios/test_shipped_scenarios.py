@@ -1,0 +1,143 @@
+"""The shipped files: each composes, holds exactly its function's arguments, and fits the data set it names."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from clbench.build import build, locate, parameters
+from clbench.data.integrity import search_path
+from clbench.errors import ConfigError, DataError
+
+CONF = Path(__file__).parents[2] / "conf"
+NAMES = sorted(path.stem for path in (CONF / "scenario").glob("*.yaml"))
+GIVEN = {"seed", "data_sha256", "search", "download", "device"}
+SETTINGS = {"split": "class", "permuted": "domain", "rotated": "domain", "sequence": "class"}
+
+
+def node(*overrides):
+    """Return the composed scenario node; the first override is the scenario's name."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose(overrides=[f"+scenario={overrides[0]}", *overrides[1:]])
+    return OmegaConf.to_container(config.scenario, resolve=True)
+
+
+def make(config, search=()):
+    return build(config, "scenario", seed=0, data_sha256="", search=list(search), download=False,
+                 device=torch.device("cpu"))
+
+
+def test_everything_promised_is_there():
+    sets = ["digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "svhn", "kmnist", "animals"]
+    promised = {f"{kind}_{name}" for kind in ("split", "permuted", "rotated") for name in sets}
+    assert promised | {"split", "permuted", "rotated", "sequence", "split_miniimagenet", "four_datasets",
+                       "five_datasets"} == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_keys_are_the_arguments(name):
+    config = node(name)
+    kind = config["_target_"].rpartition(".")[2]
+    accepted, _ = parameters(locate(config["_target_"], "scenario"))
+    assert set(config) - {"_target_"} == set(accepted) - GIVEN
+    assert config["setting"] == SETTINGS[kind]
+    assert name.startswith(kind) or name.endswith("_datasets")
+    for key, dataset in config.get("datasets", {}).items():
+        assert dataset["name"] == key
+    if "dataset" in config:
+        assert name in (kind, f"{kind}_{config['dataset']['name']}")
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("split")])
+def test_tasks_divide_the_classes(name):
+    config = node(name)
+    assert config["dataset"]["n_classes"] % config["n_tasks"] == 0
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("permuted")])
+def test_permuted_pixels_are_not_cropped(name):
+    dataset = node(name)["dataset"]
+    assert not dataset.get("crop")
+    assert not dataset.get("flip")
+
+
+@pytest.mark.parametrize("name", ["split", "permuted", "rotated", "split_digits", "permuted_digits", "rotated_digits"])
+def test_digits_need_nothing(name):
+    stream = make(node(name))
+    assert stream.input_shape == (1, 8, 8)
+    assert len(stream) == len(stream.evaluation) == node(name)["n_tasks"]
+    images = sum(len(task.train) for task in stream.tasks) + sum(len(column.split) for column in stream.evaluation)
+    assert images == 1797 * (1 if name.startswith("split") else len(stream))
+
+
+def test_data_set_can_be_exchanged(tmp_path):
+    assert node("split_mnist", "scenario/dataset=fashion_mnist")["dataset"]["name"] == "fashion_mnist"
+    own = node("split", "scenario/dataset=npz", f"scenario.dataset.path={tmp_path / 'own.npz'}", "scenario.n_tasks=2")
+    assert own["dataset"]["path"] == str(tmp_path / "own.npz")
+    import numpy as np
+
+    arrays = {"x_train": np.arange(8 * 9, dtype=np.uint8).reshape(8, 3, 3), "y_train": np.array([3, 5, 7, 9] * 2)}
+    np.savez(tmp_path / "own.npz", x_test=arrays["x_train"][:4], y_test=arrays["y_train"][:4], **arrays)
+    stream = make(own)
+    assert [task.classes for task in stream.tasks] == [(0, 1), (2, 3)]
+    sequence = node("four_datasets", "scenario/dataset@scenario.datasets.mnist=kmnist")
+    assert list(sequence["datasets"]) == ["mnist", "fashion_mnist", "animals", "cifar10"]
+    assert sequence["datasets"]["mnist"]["name"] == "kmnist"
+
+
+def test_unknown_data_set_is_refused():
+    with pytest.raises(HydraException):
+        node("split", "scenario/dataset=nothing_of_this_name")
+
+
+def test_a_sequence_without_data_sets():
+    with pytest.raises(ConfigError, match=r"scenario\.datasets is empty") as caught:
+        make(node("sequence"))
+    assert "four_datasets" in caught.value.remedy
+
+
+def test_order_of_the_sequences():
+    assert list(node("four_datasets")["datasets"]) == ["mnist", "fashion_mnist", "animals", "cifar10"]
+    assert list(node("five_datasets")["datasets"]) == ["cifar10", "mnist", "svhn", "notmnist", "fashion_mnist"]
+
+
+def test_normalisation_of_five_data_sets():
+    """Moments of the pairs in dataloader/five_datasets.py of the GPM authors' program, equally weighted."""
+    means = torch.tensor([[125.3 / 255, 123.0 / 255, 113.9 / 255], [0.1] * 3, [0.4377, 0.4438, 0.4728], [0.4254] * 3,
+                          [0.2190] * 3])
+    stds = torch.tensor([[63.0 / 255, 62.1 / 255, 66.7 / 255], [0.2752] * 3, [0.198, 0.201, 0.197], [0.4501] * 3,
+                         [0.3318] * 3])
+    mean = means.mean(0)
+    std = ((means**2 + stds**2).mean(0) - mean**2).sqrt()
+    config = node("five_datasets")
+    assert config["mean"] == pytest.approx(mean.tolist(), abs=6e-5)
+    assert config["std"] == pytest.approx(std.tolist(), abs=6e-5)
+
+
+@pytest.mark.slow
+def test_four_data_sets_on_real_files():
+    """Forty classes, and the normalisation that the file states, measured again."""
+    if "CLBENCH_DATA" not in os.environ:
+        pytest.skip("CLBENCH_DATA does not say where MNIST, Fashion-MNIST, animals and CIFAR-10 are")
+    config = node("four_datasets")
+    try:
+        stream = make(config, search_path(None))
+    except DataError as error:
+        pytest.skip(str(error))
+    assert stream.head_sizes == (40,)
+    first, second = torch.zeros(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
+    for task in stream.tasks:
+        counts = torch.zeros(3, 256, dtype=torch.float64)
+        for rows in task.train.rows.split(5000):
+            images = task.train.pool.inputs[rows]
+            for channel in range(3):
+                counts[channel] += torch.bincount(images[:, channel].flatten(), minlength=256)
+        share, values = counts / counts.sum(1, keepdim=True), torch.arange(256, dtype=torch.float64) / 255
+        first += share @ values / 4
+        second += share @ values**2 / 4
+    assert config["mean"] == pytest.approx(first.tolist(), abs=1e-4)
+    assert config["std"] == pytest.approx((second - first**2).sqrt().tolist(), abs=1e-4)

@@ -1,0 +1,93 @@
+"""Small streams and learners for tests of the engine and the methods; data made on the spot, no files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from clbench.data.pool import Pool
+from clbench.engine.evaluation import evaluate
+from clbench.engine.learner import Learner
+from clbench.engine.optimizers import SGD
+from clbench.engine.schedules import Constant
+from clbench.engine.training import Trainer, Training
+from clbench.methods.base import Method
+from clbench.models import build_model
+from clbench.scenarios.permuted import permuted
+from clbench.scenarios.split import split
+from clbench.stream import Stream
+
+
+@dataclass
+class Blobs:
+    """Six classes of noisy 4x4 uint8 images, each around its own pattern."""
+
+    name: str = "blobs"
+    n_classes: int = 6
+    mean: tuple[float, ...] = (0.5,)
+    std: tuple[float, ...] = (0.25,)
+    crop: int = 0
+    flip: bool = False
+    image: bool = True
+    per_class: int = 40
+
+    def load(self, search: Any, download: bool) -> Any:
+        g = torch.Generator().manual_seed(7)
+        patterns = torch.randint(0, 200, (self.n_classes, 1, 4, 4), generator=g)
+
+        def pool(n: int) -> Pool:
+            targets = torch.arange(self.n_classes).repeat_interleave(n)
+            noise = torch.randint(0, 56, (len(targets), 1, 4, 4), generator=g)
+            return Pool((patterns[targets] + noise).to(torch.uint8), targets)
+
+        return SimpleNamespace(train=pool(self.per_class), test=pool(20))
+
+
+def blob_stream(setting: str = "class", outputs: str = "seen", kind: str = "split", n_tasks: int = 3, **options: Any) -> Stream:
+    common = {"dataset": options.pop("dataset", Blobs()), "setting": setting, "outputs": outputs, "n_tasks": n_tasks,
+              "order_seed": None, "valid_fraction": 0.0, "online": False, "seed": 0, "data_sha256": "blobs",
+              "search": list[Path](), "download": False, "device": torch.device("cpu")} | options
+    return split(**common) if kind == "split" else permuted(first_identity=True, **common)
+
+
+def learner_for(stream: Stream, seed: int = 0, optimizer: Any = None, hidden: tuple[int, ...] = (16,), bias: bool = True, **node: Any) -> Learner:
+    model = {"_target_": "clbench.models.mlp.MLP", "hidden": list(hidden), "bias": bias, "dropout": 0.0,
+             "head": {"bias": bias}} | node
+    return Learner(stream, lambda: build_model(model, stream, seed), optimizer or SGD(0.05), torch.device("cpu"), seed)
+
+
+def trainer(epochs: int = 2, batch_size: int = 16, schedule: Any = None, clip_norm: float | None = None) -> Trainer:
+    return Trainer(epochs, batch_size, 10, schedule or Constant(), clip_norm, 4)
+
+
+def learn(method: Method, stream: Stream, learner: Learner | None = None, tasks: int | None = None, how: Trainer | None = None,
+          after: Any = None) -> tuple[Learner, list[list[int]]]:
+    """Learn the first `tasks` tasks; return the learner and the correct counts after each. `after(task, learner)` is a probe."""
+    learner = learner or learner_for(stream)
+    method.setup(learner, stream)
+    training = Training(learner, method, how or trainer())
+    rows = []
+    for task in stream.tasks[:tasks]:
+        history = stream.tasks[: task.index] if method.access == "seen" else ()
+        learner.start(task.index)
+        method.begin_task(learner, task)
+        learner.rebuild()
+        training.start(task)
+        method.fit(learner, task, training.fit, history)
+        method.end_task(learner, task, history)
+        rows.append([hit for hit, _ in evaluate(learner, method, stream.evaluation, 64)])
+        if after is not None:
+            after(task, learner)
+    return learner, rows
+
+
+def weights(learner: Learner) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in learner.model.state_dict().items()}
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)

@@ -1,0 +1,118 @@
+"""The kit over everything the suite ships, and over methods that break each promise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from clbench.compose import conf_dir
+from clbench.methods.base import Method
+from clbench.testing import check_access, check_method, check_neutral, check_repeats, check_resumes, check_scenario, check_stackable
+
+NEUTRAL = {"ewc": {"strength": 0.0}, "ewc_online": {"strength": 0.0}, "gpm": {"threshold": 0.0}, "naive": {}}
+METHODS = sorted(path.stem for path in (conf_dir() / "method").glob("*.yaml") if path.stem != "compose")
+EMBEDDED = ["split_digits", "permuted_digits", "rotated_digits"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_the_suite_ships_keeps_its_promises(method):
+    check_method(method, neutral=NEUTRAL.get(method))
+
+
+@pytest.mark.parametrize("scenario", EMBEDDED)
+@pytest.mark.parametrize("setting", ["task", "domain", "class"])
+def test_embedded_scenarios_keep_theirs(scenario, setting):
+    check_scenario(scenario, [f"scenario.setting={setting}", "scenario.valid_fraction=0.1"])
+
+
+@dataclass
+class Careless(Method):
+    """Draws from the global generator."""
+
+    def edit_update(self, learner, updates):
+        for update in updates.values():
+            update += 0.01 * torch.rand_like(update)
+
+
+@dataclass
+class Hoarder(Method):
+    """Keeps earlier tasks in a place that is no memory, and trains on them."""
+
+    def setup(self, learner, stream):
+        self.rows = torch.zeros(0, dtype=torch.int64)
+
+    def extend_batch(self, learner, batch):
+        if not len(self.rows):
+            return batch
+        old = learner.stream.gather(self.rows[:8], torch.zeros(8, dtype=torch.int64))
+        return learner.join(batch, learner.batch(old, torch.arange(8)))
+
+    def end_task(self, learner, task, history):
+        self.rows = torch.cat([self.rows, task.train.rows[:8]])
+
+
+STEPS = []
+
+
+@dataclass
+class Forgetful(Method):
+    """Keeps what it needs outside itself, so that a resumed run lacks it."""
+
+    def begin_task(self, learner, task):
+        if task.index == 0:
+            STEPS.clear()
+
+    def end_task(self, learner, task, history):
+        STEPS.append(task.index)
+
+    def edit_update(self, learner, updates):
+        for update in updates.values():
+            update /= 1 + len(STEPS) + sum(STEPS)
+
+
+@dataclass
+class NeverOff(Method):
+    """Does something at strength 0, too."""
+
+    strength: float = 0.0
+
+    def edit_update(self, learner, updates):
+        for update in updates.values():
+            update *= 1.5
+
+
+@dataclass
+class Flat(Method):
+    """Declares stackable, but mixes replicas."""
+
+    stackable = True
+
+    def edit_update(self, learner, updates):
+        for update in updates.values():
+            update /= update.norm()
+
+
+def node(cls):
+    return {"_target_": f"tests.test_testing.{cls.__name__}"}
+
+
+@pytest.mark.parametrize(("check", "cls", "complaint"), [
+    (check_repeats, Careless, "two runs of the same cell differ"),
+    (check_access, Hoarder, "depends on data of earlier tasks"),
+    (check_stackable, Flat, "stacked hooks differ"),
+])
+def test_a_broken_promise_is_found(check, cls, complaint):
+    with pytest.raises(AssertionError, match=complaint):
+        check(node(cls), [], [])
+
+
+def test_what_is_kept_elsewhere_is_found_by_resuming():
+    with pytest.raises(AssertionError, match="resumed run differs"):
+        check_resumes(node(Forgetful), [], [])
+
+
+def test_a_strength_that_does_not_switch_off_is_found():
+    with pytest.raises(AssertionError, match="not that of naive"):
+        check_neutral(node(NeverOff), {"strength": 0.0}, [], [])
