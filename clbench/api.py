@@ -15,19 +15,28 @@ from clbench.results import Results
 from clbench.results import load as load
 
 
-def run(*, scenario: str | None = None, method: str | Mapping[str, Any] | Any | None = None, model: str | None = None,
-        seeds: int | Sequence[int] | None = None, overrides: Sequence[str] = (), results_dir: str | Path | None = None,
-        workers: int | str | None = None, progress: bool = True) -> Results:
+def run(
+    *,
+    scenario: str | None = None,
+    method: str | Mapping[str, Any] | Any | None = None,
+    model: str | None = None,
+    seeds: int | Sequence[int] | None = None,
+    overrides: Sequence[str] = (),
+    results_dir: str | Path | None = None,
+    workers: int | str | None = None,
+    progress: bool = True,
+) -> Results:
     """Run one configuration for its seeds and return the records, those that were there already included.
 
     Args:
         scenario: a choice of the group, for example `split_mnist`.
-        method: a choice of the group; or a method itself: an instance or class of `Method`, or a mapping with `_target_`.
+        method: a choice of the group; or a method itself: an instance or class of `Method`, or a mapping with
+            `_target_`.
         model: a choice of the group.
         seeds: a count or a list.
         overrides: anything else, as on the command line: `["trainer.epochs=3", "optimizer=adam"]`.
         results_dir: where records go.
-        workers: processes, or `auto`; 0: in this process, which a method defined in a script or notebook makes the rule.
+        workers: processes, or `auto`; 0: in this process, as always with a method defined in a script or notebook.
         progress: whether to show progress.
 
     Raises:
@@ -47,7 +56,10 @@ def run(*, scenario: str | None = None, method: str | Mapping[str, Any] | Any | 
     summary = run_jobs([job], workers=workers, progress=progress, report=False)
     if summary.failed:
         lines = failures(summary)
-        raise ClbenchError("\n".join(lines), f"{len(lines)} of {len(summary.outcomes)} runs failed; the others are stored in {job.results_dir}")
+        raise ClbenchError(
+            "\n".join(lines),
+            f"{len(lines)} of {len(summary.outcomes)} runs failed; the others are stored in {job.results_dir}",
+        )
     return Results(summary.records(job))
 
 
@@ -59,11 +71,16 @@ def method_node(method: Any) -> dict[str, Any]:
     """
     if isinstance(method, Mapping):
         if not isinstance(method.get("_target_"), str):
-            raise ConfigError(f"method={dict(method)!r} has no _target_", 'name its class: {"_target_": "package.module.Class", ...}')
+            raise ConfigError(
+                f"method={dict(method)!r} has no _target_", 'name its class: {"_target_": "package.module.Class", ...}'
+            )
         return dict(method)
     kind = method if isinstance(method, type) else type(method)
     if not is_dataclass(kind) and not hasattr(kind, "begin_task"):
-        raise ConfigError(f"method={method!r} is no method", "give a name, an instance or class of clbench.methods.base.Method, or a mapping")
+        raise ConfigError(
+            f"method={method!r} is no method",
+            "give a name, an instance or class of clbench.methods.base.Method, or a mapping",
+        )
     node: dict[str, Any] = {"_target_": f"{kind.__module__}.{kind.__qualname__}"}
     if not isinstance(method, type):
         node.update({field.name: getattr(method, field.name) for field in fields(method) if field.init})

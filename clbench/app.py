@@ -15,8 +15,17 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 import clbench
-from clbench.compose import COMPOSITION_ERRORS, CONFIG_NAME, VERSION_BASE, Composed, conf_dir, explain, new_composer, plain
-from clbench.errors import ClbenchError
+from clbench.compose import (
+    COMPOSITION_ERRORS,
+    CONFIG_NAME,
+    VERSION_BASE,
+    Composed,
+    conf_dir,
+    explain,
+    new_composer,
+    plain,
+)
+from clbench.errors import ClbenchError, StoreError
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 
@@ -81,7 +90,9 @@ def task(cfg: DictConfig, full: bool = False) -> float:
     single = running.mode == RunMode.RUN
     composed = Composed(plain(cfg), dict(running.runtime.choices), tuple(running.overrides.task))
     own = str(conf_dir())
-    folders = [source.path for source in running.runtime.config_sources if source.schema == "file" and source.path != own]
+    folders = [
+        source.path for source in running.runtime.config_sources if source.schema == "file" and source.path != own
+    ]
     try:
         job = make_job(composed, new_composer(folders))
         summary = run_jobs([job])
@@ -103,16 +114,21 @@ def print_config(overrides: list[str], folders: list[str], package: str | None) 
     Raises:
         ClbenchError: it cannot be composed, or has no such part.
     """
-    from clbench.config import settle
+    from clbench.config import NODES, settle
     from clbench.errors import ConfigError
 
     composer = new_composer(folders)
     settled: Any = settle(composer(overrides), composer)
+    settled = {**{key: settled[key] for key in NODES}, **settled}  # what matters first
     if package and package != "_global_":
         settled = OmegaConf.select(OmegaConf.create(settled), package)
         if settled is None:
             raise ConfigError(f"the configuration has no part {package}", "`clbench --cfg job` shows all of it")
-    sys.stdout.write(OmegaConf.to_yaml(OmegaConf.create(settled)) if isinstance(settled, dict) or OmegaConf.is_config(settled) else f"{settled}\n")
+    sys.stdout.write(
+        OmegaConf.to_yaml(OmegaConf.create(settled))
+        if isinstance(settled, dict) or OmegaConf.is_config(settled)
+        else f"{settled}\n"
+    )
 
 
 @contextmanager
@@ -136,7 +152,8 @@ def _message(error: Exception, overrides: list[str], folders: list[str]) -> str:
     if isinstance(error, COMPOSITION_ERRORS):  # among them some that are OSErrors too
         return str(explain(error, new_composer(folders), overrides))
     if isinstance(error, OSError) and error.filename:
-        return f"{error.filename} cannot be read or written: {error.strerror}\n  -> choose another results_dir, or check permissions and space"
+        what = f"{error.filename} cannot be read or written: {error.strerror}"
+        return str(StoreError(what, "choose another results_dir, or check permissions and space"))
     return f"{type(error).__name__}: {error}"
 
 

@@ -69,8 +69,14 @@ class Summary:
         return float(values[0]) if values and values[0] is not None else float("nan")
 
 
-def run_jobs(jobs: Sequence[Job], broken: Sequence[Broken] = (), workers: int | str | None = None, progress: bool = True,
-             report: bool = True, trial: str = TRIAL) -> Summary:
+def run_jobs(
+    jobs: Sequence[Job],
+    broken: Sequence[Broken] = (),
+    workers: int | str | None = None,
+    progress: bool = True,
+    report: bool = True,
+    trial: str = TRIAL,
+) -> Summary:
     """Run all cells of `jobs`, write the leaderboard of each results folder, and say what became of it all.
 
     Args:
@@ -157,13 +163,17 @@ def write_text(path: Path, text: str) -> None:
     """
     temporary = None
     try:
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", suffix=".tmp", delete=False, encoding="utf-8") as file:
+        with tempfile.NamedTemporaryFile(
+            "w", dir=path.parent, prefix=".", suffix=".tmp", delete=False, encoding="utf-8"
+        ) as file:
             temporary = file.name
             file.write(text)
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror or error}", "free space, or check permissions") from error
+        raise StoreError(
+            f"{path} cannot be written: {error.strerror or error}", "free space, or check permissions"
+        ) from error
     finally:
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)

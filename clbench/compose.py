@@ -97,8 +97,11 @@ class Composer:
         groups = {name.split("@")[0] for name in choices}
         parsed = OverridesParser.create().parse_overrides(list(overrides))
         return [
-            Override(p.key_or_group + (f"@{p.package}" if p.package else ""), p.value(),
-                     p.key_or_group in groups and not isinstance(p.value(), dict))
+            Override(
+                p.key_or_group + (f"@{p.package}" if p.package else ""),
+                p.value(),
+                p.key_or_group in groups and not isinstance(p.value(), dict),
+            )
             for p in parsed
         ]
 
@@ -139,8 +142,10 @@ def conf_dir() -> Path:
     for folder in (package / "conf", package.parent / "conf"):
         if (folder / f"{CONFIG_NAME}.yaml").is_file():
             return folder
-    raise ConfigError(f"clbench's own configuration is missing (looked in {package / 'conf'} and {package.parent / 'conf'})",
-                      "install clbench again")
+    raise ConfigError(
+        f"clbench's own configuration is missing (looked in {package / 'conf'} and {package.parent / 'conf'})",
+        "install clbench again",
+    )
 
 
 def new_composer(folders: Sequence[str | Path] = ()) -> Composer:
@@ -177,19 +182,28 @@ def explain(error: Exception, composer: Composer, overrides: Sequence[str]) -> C
     text = str(error)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, choice = error.missing_cfg_file.rpartition("/")
-        return ConfigError(f"there is no {group}={choice}", f"{_near(choice, error.options, group)}choose one of: {', '.join(error.options)}")
+        return ConfigError(
+            f"there is no {group}={choice}",
+            f"{_near(choice, error.options, group)}choose one of: {', '.join(error.options)}",
+        )
     if isinstance(error, OverrideParseException):
-        return ConfigError(f"{error.override!r} cannot be read as an override: {error.message.splitlines()[0]}",
-                           "write key=value; a value with special characters in double quotes: 'key=\"a b\"'")
+        return ConfigError(
+            f"{error.override!r} cannot be read as an override: {error.message.splitlines()[0]}",
+            "write key=value; a value with special characters in double quotes: 'key=\"a b\"'",
+        )
     unknown = re.search(r"Could not override '([^']+)'", text)
     if unknown:
         key = unknown[1].split("@")[0]
-        return ConfigError(f"unknown key {key}", f"{_near(key, _keys(composer, overrides))}`clbench --cfg job` shows every key")
+        return ConfigError(
+            f"unknown key {key}", f"{_near(key, _keys(composer, overrides))}`clbench --cfg job` shows every key"
+        )
     ambiguous = re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^']+)'", text)
     if ambiguous:
         key, _, value = ambiguous[1].partition("=")
-        return ConfigError(f"{ambiguous[1]} names several values",
-                           f"add --multirun to run one after the other, or write {key}=[{value}] for a list")
+        return ConfigError(
+            f"{ambiguous[1]} names several values",
+            f"add --multirun to run one after the other, or write {key}=[{value}] for a list",
+        )
     cause = f": {error.__cause__}" if error.__cause__ is not None and str(error.__cause__) not in text else ""
     lines = [line.strip() for line in (text + cause).splitlines() if line.strip() and "object_type=" not in line]
     return ConfigError("; ".join(lines) or type(error).__name__, "HYDRA_FULL_ERROR=1 shows where this comes from")
@@ -202,9 +216,15 @@ def _near(name: str, known: Sequence[str], group: str = "") -> str:
 
 def _keys(composer: Composer, overrides: Sequence[str]) -> list[str]:
     """Return the keys and groups there are, given the groups among `overrides`."""
-    groups = [text for text in overrides if composer.loader.repository.group_exists(text.split("=")[0].strip("+~").split("@")[0])]
+    groups = [
+        text
+        for text in overrides
+        if composer.loader.repository.group_exists(text.split("=")[0].strip("+~").split("@")[0])
+    ]
     try:
         found = composer.cached([text for text in groups if "," not in text])
     except ClbenchError:
         return []
-    return [key for key, _ in flatten(found.config)] + [group for group in found.choices if not group.startswith("hydra/")]
+    return [key for key, _ in flatten(found.config)] + [
+        group for group in found.choices if not group.startswith("hydra/")
+    ]

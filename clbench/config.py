@@ -17,7 +17,18 @@ NODES = ("method", "scenario", "model", "optimizer", "trainer", "eval")
 """Nodes that say what a trial is."""
 LATER_NODES = ("federated",)
 """Nodes that may be there, and then say what a trial is."""
-OTHER_KEYS = ("runner", "logger", "seeds", "device", "results_dir", "save_models", "data", "neutral", "protocol", "tuned")
+OTHER_KEYS = (
+    "runner",
+    "logger",
+    "seeds",
+    "device",
+    "results_dir",
+    "save_models",
+    "data",
+    "neutral",
+    "protocol",
+    "tuned",
+)
 """Keys and nodes that do not."""
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -51,7 +62,11 @@ def given_keys(composed: Composed, composer: Composer) -> set[str]:
     """Return the dotted keys that the user's overrides or an experiment's file set."""
     keys = {override.name for override in composer.parse(composed.overrides, composed.choices) if not override.group}
     for group in extra_groups(composed, composer):
-        keys |= {key for key, _ in flatten(composer.file(f"{group}/{composed.choices[group]}")) if not key.startswith("hydra.")}
+        keys |= {
+            key
+            for key, _ in flatten(composer.file(f"{group}/{composed.choices[group]}"))
+            if not key.startswith("hydra.")
+        }
     return keys
 
 
@@ -59,28 +74,34 @@ def extra_groups(composed: Composed, composer: Composer) -> list[str]:
     """Return groups beside those of the primary configuration whose files set keys anywhere: experiment, sweep."""
     usual = composer.cached(()).choices
     return [
-        group for group, choice in composed.choices.items()
+        group
+        for group, choice in composed.choices.items()
         if choice and group not in usual and "@" not in group and "/" not in group and group not in LATER_NODES
     ]
 
 
 def _changed_groups(composed: Composed, composer: Composer) -> set[str]:
-    """Return the nodes whose group has another choice than the default; method and scenario select the values to fill in."""
+    """Return the nodes whose group has another choice than the default; method and scenario select what to fill in."""
     usual = composer.cached(()).choices
     return {
-        group.replace("/", ".") for group, choice in composed.choices.items()
+        group.replace("/", ".")
+        for group, choice in composed.choices.items()
         if group.split("/")[0] in ("model", "optimizer", "trainer") and choice != usual.get(group)
     }
 
 
-def _fill(config: dict[str, Any], values: Mapping[str, Any], held: Iterable[str], source: str, prefix: str = "") -> None:
+def _fill(
+    config: dict[str, Any], values: Mapping[str, Any], held: Iterable[str], source: str, prefix: str = ""
+) -> None:
     """Set `values` in `config`, but for keys that are held, or are above or below a held key."""
     for key, value in values.items():
         path = f"{prefix}{key}"
         if path in held or any(path.startswith(f"{other}.") for other in held):
             continue
         if key not in config:
-            raise ConfigError(f"unknown key {path}={value!r} in the {source} values", f"it knows: {', '.join(sorted(config))}")
+            raise ConfigError(
+                f"unknown key {path}={value!r} in the {source} values", f"it knows: {', '.join(sorted(config))}"
+            )
         if isinstance(value, Mapping) and isinstance(config[key], dict) and "_target_" not in value:
             _fill(config[key], value, held, source, f"{path}.")
         elif not any(other.startswith(f"{path}.") for other in held):
@@ -90,8 +111,10 @@ def _fill(config: dict[str, Any], values: Mapping[str, Any], held: Iterable[str]
 def _single_pass(config: dict[str, Any], given: set[str]) -> None:
     trainer = config["trainer"]
     if "trainer.epochs" in given and trainer["epochs"] != 1:
-        raise ConfigError(f"trainer.epochs={trainer['epochs']} with scenario.online=true, which means a single pass",
-                          "leave trainer.epochs out, or give scenario.online=false")
+        raise ConfigError(
+            f"trainer.epochs={trainer['epochs']} with scenario.online=true, which means a single pass",
+            "leave trainer.epochs out, or give scenario.online=false",
+        )
     trainer["epochs"] = 1
     if "trainer.batch_size" not in given:
         trainer["batch_size"] = trainer["online_batch_size"]
@@ -104,11 +127,16 @@ def _check_keys(config: Mapping[str, Any]) -> None:
             raise ConfigError(f"unknown key {key}={value!r}", f"at the top there are: {', '.join(known)}")
     for key in NODES:
         if not isinstance(config.get(key), Mapping):
-            raise ConfigError(f"{key}={config.get(key)!r} is no configuration", f"choose one: {key}=NAME (`clbench --help` lists them)")
+            raise ConfigError(
+                f"{key}={config.get(key)!r} is no configuration",
+                f"choose one: {key}=NAME (`clbench --help` lists them)",
+            )
 
 
-def names(config: Mapping[str, Any], choices: Mapping[str, Any], method: Mapping[str, Any] | None = None) -> dict[str, str]:
-    """Return what the parts are called in tables: their choices; a scenario also by its data set where its own name is silent."""
+def names(
+    config: Mapping[str, Any], choices: Mapping[str, Any], method: Mapping[str, Any] | None = None
+) -> dict[str, str]:
+    """Return what the parts are called in tables: their choices; a scenario with its data set if its name lacks it."""
     found = {group: str(choices.get(group)) for group in ("method", "scenario", "model", "optimizer")}
     if method is not None:
         found["method"] = str(method.get("name") or str(method.get("_target_")).rpartition(".")[2])
@@ -150,7 +178,9 @@ def device(value: Any) -> str:
         ConfigError: not one of `DEVICES`.
     """
     if value not in DEVICES:
-        raise ConfigError(f"unknown device={value}", f"choose one of {', '.join(DEVICES)} (CUDA_VISIBLE_DEVICES selects among GPUs)")
+        raise ConfigError(
+            f"unknown device={value}", f"choose one of {', '.join(DEVICES)} (CUDA_VISIBLE_DEVICES selects among GPUs)"
+        )
     return str(value)
 
 
@@ -162,8 +192,9 @@ def data_digest(scenario: Mapping[str, Any], search: Sequence[Path]) -> str:
     return data_sha256(scenario.get("dataset") or {}, search)
 
 
-def identity(config: Mapping[str, Any], names: Mapping[str, str], data_sha256: str, seed: int,
-             neutral: Mapping[str, Any]) -> dict[str, Any]:
+def identity(
+    config: Mapping[str, Any], names: Mapping[str, str], data_sha256: str, seed: int, neutral: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return what a trial is: everything that its result depends on, and nothing else.
 
     Args:
@@ -171,7 +202,7 @@ def identity(config: Mapping[str, Any], names: Mapping[str, str], data_sha256: s
         names: of method, scenario, model, optimizer.
         data_sha256: stands for the data, whose `path` is left out.
         seed: of the trial.
-        neutral: dotted keys left out at the given value: a key that a later version added does not rename older records.
+        neutral: dotted keys left out at the given value, so that keys added later do not rename older records.
     """
     nodes = copy.deepcopy(dict(config))
     scenario = nodes["scenario"]
@@ -199,5 +230,7 @@ def count(value: Any, key: str, least: int) -> int:
     """Return `value` if it is an integer of at least `least`, else raise a ConfigError that names `key`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         allowed = "auto or an integer" if key == "runner.workers" else "an integer"
-        raise ConfigError(f"{key}={value!r} is not {allowed} of at least {least}", f"give {key}={max(least, 1)} or more")
+        raise ConfigError(
+            f"{key}={value!r} is not {allowed} of at least {least}", f"give {key}={max(least, 1)} or more"
+        )
     return value

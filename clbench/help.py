@@ -42,8 +42,9 @@ keys, each with its default
   save_models=false         keep the model after each task
   data.root=null            folders to look for data in (null: CLBENCH_DATA, then ~/.cache/clbench)
   data.download=false       fetch what is missing
-  GROUP.KEY                 depends on the choice: scenario.setting (task, domain, class), scenario.n_tasks, scenario.outputs,
-                            scenario.order_seed, scenario.online, trainer.epochs, trainer.batch_size, optimizer.lr, ...
+  GROUP.KEY                 depends on the choice: scenario.setting (task, domain, class), scenario.n_tasks,
+                            scenario.outputs, scenario.order_seed, scenario.online, trainer.epochs,
+                            trainer.batch_size, optimizer.lr, ...
 
 examples
   clbench +sweep=quick                                 7 methods, 3 streams, 5 seeds, about two minutes
@@ -52,8 +53,9 @@ examples
   clbench method=er method.buffer_size=500 scenario.setting=task
   clbench --config-dir my_plugin method=mine           my_plugin/method/mine.yaml names your class
 
-`clbench --cfg job` with any of these shows every key and its value, and runs nothing. `clbench-leaderboard results_dir=runs`
-prints the table again. After an error, HYDRA_FULL_ERROR=1 shows its traceback. Flags of Hydra: `clbench --hydra-help`."""
+`clbench --cfg job` with any of these shows every key and its value, and runs nothing. `clbench-leaderboard
+results_dir=runs` prints the table again. After an error, HYDRA_FULL_ERROR=1 shows its traceback. Flags of Hydra:
+`clbench --hydra-help`."""
 
 
 def text(folders: Sequence[Path | str], width: int | None = None) -> str:
@@ -68,7 +70,9 @@ def text(folders: Sequence[Path | str], width: int | None = None) -> str:
     lines = []
     for group in [*(g for g in GROUPS if g in found), *sorted(g for g in found if g not in GROUPS)]:
         lines.append(f"  {group:<18}{GROUPS.get(group, '')}".rstrip())
-        lines += textwrap.wrap(", ".join(found[group]), width, initial_indent=" " * 20, subsequent_indent=" " * 20, break_on_hyphens=False)
+        lines += textwrap.wrap(
+            ", ".join(found[group]), width, initial_indent=" " * 20, subsequent_indent=" " * 20, break_on_hyphens=False
+        )
     return TEXT.format(groups="\n".join(lines))
 
 

@@ -10,6 +10,8 @@ from clbench.cells import Cell
 from clbench.compose import Composed, Composer
 from clbench.config import LATER_NODES, NODES, count, data_digest, device, identity, names, seeds, settle, typed
 from clbench.data.integrity import search_path
+from clbench.errors import ConfigError
+from clbench.records import canonical, flatten
 from clbench.variant import variant
 
 
@@ -46,8 +48,18 @@ class Job:
     def cells(self) -> list[Cell]:
         """Return one cell per seed."""
         return [
-            Cell(self.config, identity(self.config, self.names, self.data_sha256, seed, self.neutral), self.variant,
-                 self.results_dir, list(self.search), self.download, self.device, self.threads, self.save_models, self.logger)
+            Cell(
+                self.config,
+                identity(self.config, self.names, self.data_sha256, seed, self.neutral),
+                self.variant,
+                self.results_dir,
+                list(self.search),
+                self.download,
+                self.device,
+                self.threads,
+                self.save_models,
+                self.logger,
+            )
             for seed in self.seeds
         ]
 
@@ -66,6 +78,7 @@ def make_job(composed: Composed, composer: Composer, method: Mapping[str, Any] |
     """
     settled = settle(composed, composer, method)
     config = {key: settled[key] for key in (*NODES, *LATER_NODES) if settled.get(key) is not None}
+    _storable(config)
     data, runner = settled["data"], settled["runner"]
     search = search_path(typed(data["root"], (str, type(None)), "data.root", "folders to look for data in"))
     every = config["eval"]["every"]
@@ -85,6 +98,19 @@ def make_job(composed: Composed, composer: Composer, method: Mapping[str, Any] |
         download=typed(data["download"], (bool,), "data.download", "true or false"),
         device=device(settled["device"]),
         save_models=typed(settled["save_models"], (bool,), "save_models", "true or false"),
-        workers=runner["workers"] if runner["workers"] == "auto" else count(runner["workers"], "runner.workers", least=0),
+        workers=runner["workers"]
+        if runner["workers"] == "auto"
+        else count(runner["workers"], "runner.workers", least=0),
         threads=count(runner["threads"], "runner.threads", least=1),
     )
+
+
+def _storable(config: Mapping[str, Any]) -> None:
+    """Raise a ConfigError for values that no record could hold: infinities, NaN, what is not plain data."""
+    for key, value in flatten(dict(config)):
+        try:
+            canonical(value)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"{key}={value!r} cannot be stored in a record", "give a finite number, text or a list"
+            ) from error

@@ -49,6 +49,11 @@ class Record:
         return config_hash(self.identity)
 
     @property
+    def digest(self) -> str:
+        """The sha256 of everything in the record: an edited number is noticed when the file is read."""
+        return hashlib.sha256(canonical([self.identity, self.result, self.cost, self.provenance]).encode()).hexdigest()
+
+    @property
     def seed(self) -> int:
         """The seed of this trial."""
         return int(self.identity["seed"])
@@ -86,7 +91,7 @@ def write(record: Record, results_dir: Path) -> Path:
     try:
         path = record_path(results_dir, record.id)
         body = {"format": FORMAT, "id": record.id, "config_id": record.config_id, "identity": record.identity,
-                "result": record.result, "cost": record.cost, "provenance": record.provenance}
+                "result": record.result, "cost": record.cost, "provenance": record.provenance, "sha256": record.digest}
         content = (json.dumps(body, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
     except (TypeError, ValueError) as error:
         raise StoreError(f"a record cannot be stored in {results_dir}: {error}",
@@ -120,7 +125,7 @@ def read(path: Path) -> Record:
     """Read one record.
 
     Raises:
-        StoreError: the file cannot be read, is not JSON, is of another format, or its name or content was changed.
+        StoreError: the file cannot be read, is not JSON, is of another format, or its name or content was changed (by hand, say).
     """
     try:
         body = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_no_constant)
@@ -141,6 +146,10 @@ def read(path: Path) -> Record:
     if body.get("id") != record.id:
         raise StoreError(f"{path}: the identity was changed after the record was written (id {body.get('id')}, "
                          f"content says {record.id})", remedy)
+    if body.get("sha256") != record.digest:
+        raise StoreError(f"{path}: its content was changed after it was written (sha256 of the content is "
+                         f"{record.digest[:12]}, the file declares {str(body.get('sha256'))[:12]})",
+                         "move the file out of the results folder and start the same command again")
     if Path(path).stem != record.id:  # a copy beside the original would count one seed twice
         raise StoreError(f"{path}: the file was renamed or copied (the record is {record.id})",
                          f"name it {record.id}.json, or move it out of the results folder if that file is there too")

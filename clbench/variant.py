@@ -19,12 +19,14 @@ IRRELEVANT = ("runner", "logger", "protocol", "tuned")
 """Groups whose choice does not matter, only the values they lead to."""
 
 
-def variant(composed: Composed, composer: Composer, settled: Mapping[str, Any], method: Mapping[str, Any] | None = None) -> str:
+def variant(
+    composed: Composed, composer: Composer, settled: Mapping[str, Any], method: Mapping[str, Any] | None = None
+) -> str:
     """Return how `settled` differs from the configuration that the choices of groups alone would give.
 
     Args:
         composed: what `settled` was made from.
-        composer: composes the configuration to compare with; only if something was overridden, and once per choice of groups.
+        composer: composes what to compare with; only if something was overridden, and once per choice of groups.
         settled: the configuration of the job.
         method: takes the place of the method node, here and there.
 
@@ -39,11 +41,15 @@ def variant(composed: Composed, composer: Composer, settled: Mapping[str, Any], 
     base = composer.cached(roots)
     missing = {group: choice for group, choice in relevant.items() if base.choices.get(group, "") != choice}
     if missing:
-        added = [f"{'' if group in base.choices else '+'}{group}={'null' if choice is None else choice}" for group, choice in missing.items()]
+        added = [
+            f"{'' if group in base.choices else '+'}{group}={'null' if choice is None else choice}"
+            for group, choice in missing.items()
+        ]
         base = composer.cached([*roots, *added])
     usual = composer.cached(()).choices
     groups = [
-        f"{_group(group)}={choice}" for group, choice in relevant.items()
+        f"{_group(group)}={choice}"
+        for group, choice in relevant.items()
         if group not in NAMED and (group in missing or (group in NODES and choice != usual.get(group)))
     ]
     return ", ".join([*groups, *differences(_leaves(settled), _leaves(_default(base, composer, settled, method)))])
@@ -52,7 +58,11 @@ def variant(composed: Composed, composer: Composer, settled: Mapping[str, Any], 
 def differences(found: Mapping[str, Any], default: Mapping[str, Any]) -> list[str]:
     """Return `key=value` for each leaf of `found` that `default` does not have; a leaf that is gone counts as null."""
     changed = [key for key in found if key not in default or canonical(found[key]) != canonical(default[key])]
-    gone = [key for key in default if key not in found and not any(key.startswith(f"{k}.") or k.startswith(f"{key}.") for k in found)]
+    gone = [
+        key
+        for key in default
+        if key not in found and not any(key.startswith(f"{k}.") or k.startswith(f"{key}.") for k in found)
+    ]
     endings = Counter(ending for key in {*found, *default} for ending in _endings(key))
     short = {key: next((e for e in _endings(key) if endings[e] == 1), key) for key in [*changed, *gone]}
     return [f"{short[key]}={spell(found.get(key))}" for key in [*changed, *gone]]
@@ -69,10 +79,14 @@ def spell(value: Any) -> str:
     return str(value)
 
 
-def _default(base: Composed, composer: Composer, settled: Mapping[str, Any], method: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return what `base` settles to under the setting and `online` of `settled`, whose consequences are no differences."""
+def _default(
+    base: Composed, composer: Composer, settled: Mapping[str, Any], method: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return what `base` settles to under the setting and `online` of `settled`, whose effects are no differences."""
     scenario = base.config["scenario"]
-    alike = {key: settled["scenario"][key] for key in ("setting", "online") if key in settled["scenario"] and key in scenario}
+    alike = {
+        key: settled["scenario"][key] for key in ("setting", "online") if key in settled["scenario"] and key in scenario
+    }
     default = settle(replace(base, config={**base.config, "scenario": {**scenario, **alike}}), composer, method)
     default["scenario"].update({key: scenario[key] for key in alike})
     return default

@@ -1,8 +1,8 @@
 """What Hydra finds by itself: clbench's launcher and sweeper, and the configuration of installed plug-ins.
 
-Hydra accepts these from the namespace package `hydra_plugins` alone. They are thin; the work is done in `clbench`, which is
-imported when they are used, not when Hydra looks for them. (Hydra runs this file before it is in `sys.modules`, where
-`dataclass` looks up annotations that are postponed: hence none are.)
+Hydra accepts these from the namespace package `hydra_plugins` alone. They are thin; the work is done in `clbench`,
+which is imported when they are used, not when Hydra looks for them. (Hydra runs this file before it is in
+`sys.modules`, where `dataclass` looks up annotations that are postponed: hence none are.)
 """
 
 import os
@@ -43,7 +43,7 @@ ConfigStore.instance().store(group="hydra/launcher", name="clbench", node=Clbenc
 ConfigStore.instance().store(group="hydra/sweeper", name="clbench", node=ClbenchSweeperConf, provider="clbench")
 
 
-class ClbenchLauncher(Launcher):
+class ClbenchLauncher(Launcher):  # type: ignore[misc]
     """Sees all jobs of a sweep at once and hands their cells to clbench's runner."""
 
     def __init__(self) -> None:
@@ -74,7 +74,9 @@ class ClbenchLauncher(Launcher):
                     made.append(make_job(composer(overrides, hydra_overrides), composer))
                 except ClbenchError as error:
                     made.append(Broken(" ".join(overrides), error))
-        summary = run_jobs([job for job in made if isinstance(job, Job)], [job for job in made if isinstance(job, Broken)])
+        summary = run_jobs(
+            [job for job in made if isinstance(job, Job)], [job for job in made if isinstance(job, Broken)]
+        )
         self.failed += summary.failed
         return [self._return(overrides, job, summary) for overrides, job in zip(job_overrides, made, strict=True)]
 
@@ -104,7 +106,7 @@ class ClbenchSweeper(BasicSweeper):  # type: ignore[misc]
             self.launcher.keeps_failures = True
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Leave it to our launcher, which composes every job anyway (it takes 0.15 s each) and counts the illegal ones."""
+        """Leave it to our launcher, which composes every job anyway (0.15 s each) and counts those it cannot."""
         if not isinstance(self.launcher, ClbenchLauncher):
             super().validate_batch_is_legal(batch)
 
@@ -120,7 +122,7 @@ class ClbenchSweeper(BasicSweeper):  # type: ignore[misc]
         return returned
 
 
-class PluginConfigs(SearchPathPlugin):
+class PluginConfigs(SearchPathPlugin):  # type: ignore[misc]
     """Adds the configuration folders of installed packages that declare an entry point in the group `clbench.methods`.
 
     An entry point `name = "package"` adds the folder `conf` of the package, `name = "package:folder"` that folder.
@@ -142,6 +144,10 @@ def _folder(module: str, name: str) -> Path | None:
     """Return the folder `name` of a package, or beside a module, without importing it; None if there is none."""
     top, *rest = module.split(".")
     spec = find_spec(top)
-    places = [*(spec.submodule_search_locations or ()), *([os.path.dirname(spec.origin)] if spec.origin else [])] if spec else []
+    places = (
+        [*(spec.submodule_search_locations or ()), *([os.path.dirname(spec.origin)] if spec.origin else [])]
+        if spec
+        else []
+    )
     found = (Path(place, *rest[:depth], name) for place in places for depth in range(len(rest), -1, -1))
     return next((folder for folder in found if folder.is_dir()), None)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from clbench import randomness
 from clbench.data.pool import Split
@@ -93,7 +94,7 @@ class Training:
         self._passes += 1
 
     def _epoch(self, split: Split, epoch: int) -> None:
-        learner, n, size = self.learner, len(split), self.trainer.batch_size
+        learner, n = self.learner, len(split)
         key = (self.task.index, self._passes, epoch)
         device = split.rows.device
         torch.manual_seed(randomness.derive(learner.seed, "dropout", *key))
@@ -101,10 +102,13 @@ class Training:
         order = torch.randperm(n, generator=learner.generator("batches", *key)).to(device)
         learner.model.train()
         losses: list[Tensor] = []
-        for positions in order.split(size * self.trainer.gather):
-            large = learner.batch(split, positions, epoch, augment)
-            tasks = [None] * len(positions) if large.tasks is None else large.tasks.split(size)
-            parts = zip(large.inputs.split(size), large.labels.split(size), large.rows.split(size), tasks, strict=False)
+        sizes, start = self._batch_sizes(n), 0
+        for first in range(0, len(sizes), self.trainer.gather):
+            group = sizes[first : first + self.trainer.gather]
+            large = learner.batch(split, order[start : start + sum(group)], epoch, augment)
+            start += sum(group)
+            tasks = [None] * len(group) if large.tasks is None else large.tasks.split(group)
+            parts = zip(large.inputs.split(group), large.labels.split(group), large.rows.split(group), tasks, strict=True)
             for inputs, labels, rows, own in parts:
                 losses.append(self.step(Batch(inputs, labels, rows, self.task.index, epoch, own, labels.shape[0])))
                 self.step_count += 1
@@ -117,6 +121,16 @@ class Training:
             raise DivergedError(f"the loss became {mean} in task {self.task.index}, epoch {epoch} (optimizer.lr={learner.optimizer.lr})",
                                 "lower optimizer.lr or the method's strength, or set trainer.clip_norm")
         self.losses.append(mean)
+
+    def _batch_sizes(self, n: int) -> list[int]:
+        """Return the sizes of an epoch's batches; a last one of a single sample joins the one before it under BatchNorm,
+        which has no variance to take from one sample.
+        """
+        size = self.trainer.batch_size
+        sizes = [size] * (n // size) + ([n % size] if n % size else [])
+        if len(sizes) > 1 and sizes[-1] == 1 and any(isinstance(m, _BatchNorm) for m in self.learner.model.modules()):
+            sizes[-2:] = [sizes[-2] + 1]
+        return sizes
 
     def step(self, batch: Batch) -> Tensor:
         """Move the parameters once; return the loss (detached, on the device)."""

@@ -38,7 +38,9 @@ class Outcome:
     accuracy: float | None = None
 
 
-def run_cells(cells: Sequence[Cell], display: Display, workers: int | str = "auto", trial: str = TRIAL) -> list[Outcome]:
+def run_cells(
+    cells: Sequence[Cell], display: Display, workers: int | str = "auto", trial: str = TRIAL
+) -> list[Outcome]:
     """Run what is not done yet, and return what became of every cell, in order; cells of the same id count once.
 
     Args:
@@ -103,5 +105,7 @@ def _writable(folder: Path) -> None:
         if not folder.is_dir():
             raise NotADirectoryError(20, "Not a directory")
     except OSError as error:
-        raise StoreError(f"the results folder results_dir={folder} cannot be written: {error.strerror or error}",
-                         "choose another results_dir, or check its permissions") from error
+        raise StoreError(
+            f"the results folder results_dir={folder} cannot be written: {error.strerror or error}",
+            "choose another results_dir, or check its permissions",
+        ) from error

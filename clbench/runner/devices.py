@@ -39,7 +39,12 @@ def visible_gpus(device: str) -> list[str]:
     """Return the names that CUDA_VISIBLE_DEVICES would use for the GPUs that torch can use; none for `cpu`."""
     if device == "cpu" or (device == "auto" and not _driver_present()):
         return []
-    asked = subprocess.run([sys.executable, "-c", "import torch; print(torch.cuda.device_count())"], capture_output=True, text=True, check=False)
+    asked = subprocess.run(
+        [sys.executable, "-c", "import torch; print(torch.cuda.device_count())"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     count = int(asked.stdout.strip() or 0) if asked.returncode == 0 else 0
     named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
     return (named or [str(number) for number in range(count)])[:count]

@@ -31,8 +31,8 @@ def execute(cell: Cell, trial: str, report: Report) -> dict[str, Any]:
         report: is told of progress.
 
     Returns:
-        The last message: `{"event": "done" | "present" | "busy"}`, or `{"event": "failed", "reason": one line}` with the
-        traceback in `results_dir/.logs/<id>.txt`. Only an interrupt is raised.
+        The last message: `{"event": "done" | "present" | "busy"}`, or `{"event": "failed", "reason": one line}`, and
+        then the traceback is in `results_dir/.logs/<id>.txt`. Only an interrupt is raised.
     """
     try:
         with _lock(_checkpoints(cell) / "lock") as held:
@@ -45,8 +45,10 @@ def execute(cell: Cell, trial: str, report: Report) -> dict[str, Any]:
             with _threads(cell.threads):
                 record = function(cell, report)
             if record.id != cell.id:
-                raise StoreError(f"the trial returned a record of another identity ({record.id}, expected {cell.id})",
-                                 "leave Cell.identity unchanged")
+                raise StoreError(
+                    f"the trial returned a record of another identity ({record.id}, expected {cell.id})",
+                    "leave Cell.identity unchanged",
+                )
             write(record, Path(cell.results_dir))
             shutil.rmtree(_checkpoints(cell), ignore_errors=True)  # who opened the lock meanwhile finds the record
             return {"event": "done"}
@@ -85,13 +87,15 @@ def _checkpoints(cell: Cell) -> Path:
 
 @contextmanager
 def _lock(path: Path) -> Iterator[bool]:
-    """Try to hold the lock; yields whether it is ours. The system releases it when the process ends, however it ends."""
+    """Try to hold the lock; yields whether it is ours. The system frees it when the process ends, however it ends."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = open(path, "w")  # noqa: SIM115 (closed below)
     except OSError as error:
-        raise StoreError(f"{path.parent} cannot be written: {error.strerror or error}",
-                         "free space, check permissions, or choose another results_dir") from error
+        raise StoreError(
+            f"{path.parent} cannot be written: {error.strerror or error}",
+            "free space, check permissions, or choose another results_dir",
+        ) from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -121,4 +125,6 @@ def _locate(name: str) -> Trial:
     try:
         return getattr(importlib.import_module(module), member)  # type: ignore[no-any-return]
     except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"the trial function {name} cannot be imported: {error}", "check the installation of clbench and torch") from error
+        raise ConfigError(
+            f"the trial function {name} cannot be imported: {error}", "check the installation of clbench and torch"
+        ) from error

@@ -90,7 +90,9 @@ def run(cells: Sequence[Cell], slots: Sequence[dict[str, str]], logs: Path, tria
         _stop(workers)
 
 
-def _start(slot: dict[str, str], log: Path, trial: str, inbox: queue.SimpleQueue[tuple[Worker, Message | None]]) -> Worker:
+def _start(
+    slot: dict[str, str], log: Path, trial: str, inbox: queue.SimpleQueue[tuple[Worker, Message | None]]
+) -> Worker:
     # The worker finds modules where this process finds them (a plug-in's folder); -P keeps its own working folder from
     # going before everything else. A session of its own: Ctrl-C comes to this process alone, which stops the workers.
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
@@ -99,11 +101,21 @@ def _start(slot: dict[str, str], log: Path, trial: str, inbox: queue.SimpleQueue
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "ab") as errors:
-            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=environment,
-                                       text=True, encoding="utf-8", start_new_session=True)
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=environment,
+                text=True,
+                encoding="utf-8",
+                start_new_session=True,
+            )
     except OSError as error:
-        raise StoreError(f"a worker cannot be started: {error.filename or log}: {error.strerror or error}",
-                         "free space and memory, or choose another results_dir") from error
+        raise StoreError(
+            f"a worker cannot be started: {error.filename or log}: {error.strerror or error}",
+            "free space and memory, or choose another results_dir",
+        ) from error
     worker = Worker(process, slot, log)
     threading.Thread(target=_listen, args=(worker, inbox), daemon=True).start()
     return worker

@@ -124,12 +124,23 @@ class LiveDisplay(Display):
         left = f"{duration(elapsed * (self.total - done) / done)} left" if 0 < done < self.total else ""
         whole = Table.grid(padding=(0, 2))
         failures = Text(f"{self.failures} failed", style="red") if self.failures else ""
-        whole.add_row(ProgressBar(total=self.total, completed=done, width=BAR), f"{self.ended}/{self.total} runs",
-                      duration(elapsed), left, failures)
+        whole.add_row(
+            ProgressBar(total=self.total, completed=done, width=BAR),
+            f"{self.ended}/{self.total} runs",
+            duration(elapsed),
+            left,
+            failures,
+        )
         runs = Table.grid(padding=(0, 2))
         for cell, state in list(self.active.values()):
             name = f"{cell.names['method']} ({cell.variant})" if cell.variant else cell.names["method"]
-            runs.add_row(Text(f"  {name}", style="bold"), cell.names["scenario"], cell.setting, f"seed {cell.seed}", *position(state))
+            runs.add_row(
+                Text(f"  {name}", style="bold"),
+                cell.names["scenario"],
+                cell.setting,
+                f"seed {cell.seed}",
+                *position(state),
+            )
         yield Group(whole, runs)
 
 

@@ -38,8 +38,10 @@ def main() -> None:
 
 
 def _listen(orders: TextIO, cells: queue.SimpleQueue[Cell]) -> None:
-    """Queue the cells that arrive. The input ends when the runner is done with us, or is dead: either way there is
-    nobody left to work for. Leaving at once is safe: records and checkpoints are written whole or not at all.
+    """Queue the cells that arrive, and leave when there are no more.
+
+    The input ends when the runner is done with us, or is dead: either way there is nobody left to work for. Leaving at
+    once is safe: records and checkpoints are written whole or not at all.
     """
     for line in orders:
         cells.put(Cell.from_dict(json.loads(line)))
