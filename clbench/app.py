@@ -13,6 +13,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
 
 import clbench
 from clbench.compose import (
@@ -22,6 +23,7 @@ from clbench.compose import (
     Composed,
     conf_dir,
     explain,
+    installed,
     new_composer,
     plain,
 )
@@ -51,7 +53,7 @@ def main() -> None:
         if args.help:
             from clbench.help import text
 
-            print(text([conf_dir(), *folders]))
+            print(text([conf_dir(), *installed().values(), *folders]))
         elif args.cfg == "job":
             print_config(args.overrides, folders, args.package)
         else:
@@ -65,10 +67,11 @@ def main() -> None:
 
         print(interrupted(), file=sys.stderr)
         sys.exit(INTERRUPTED)
-    except (ClbenchError, OSError, *COMPOSITION_ERRORS) as error:
-        if full:
+    except Exception as error:
+        message = None if full else explained(error, args.overrides, folders)
+        if message is None:
             raise
-        print(_message(error, args.overrides, folders), file=sys.stderr)
+        print(message, file=sys.stderr)
         sys.exit(1)
 
 
@@ -145,8 +148,8 @@ def _hydra_raises() -> Iterator[None]:
             os.environ[FULL_ERROR] = before
 
 
-def _message(error: Exception, overrides: list[str], folders: list[str]) -> str:
-    """Return what a user is told."""
+def explained(error: Exception, overrides: list[str], folders: list[str]) -> str | None:
+    """Return what a user is told about `error`; None if it is none of theirs, and a traceback is called for."""
     if isinstance(error, ClbenchError):
         return str(error)
     if isinstance(error, COMPOSITION_ERRORS):  # among them some that are OSErrors too
@@ -154,7 +157,12 @@ def _message(error: Exception, overrides: list[str], folders: list[str]) -> str:
     if isinstance(error, OSError) and error.filename:
         what = f"{error.filename} cannot be read or written: {error.strerror}"
         return str(StoreError(what, "choose another results_dir, or check permissions and space"))
-    return f"{type(error).__name__}: {error}"
+    if isinstance(error, (ValueError, YAMLError)):  # some of Hydra's own are no more than that
+        try:
+            new_composer(folders)(overrides)
+        except ClbenchError as same:
+            return str(same)
+    return None
 
 
 if __name__ == "__main__":

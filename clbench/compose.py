@@ -7,6 +7,8 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from yaml import YAMLError
 
 from clbench.errors import ClbenchError, ConfigError
 from clbench.records import flatten
@@ -24,6 +27,9 @@ CONFIG_NAME = "config"
 
 VERSION_BASE = "1.3"
 """The version of Hydra whose behaviour the configuration was written for."""
+
+ENTRY_POINTS = "clbench.methods"
+"""Group of entry points by which installed packages bring their configuration."""
 
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException)
 """What Hydra and OmegaConf raise; `explain` turns it into one of clbench's errors."""
@@ -74,7 +80,7 @@ class Composer:
         try:
             loaded = self.loader.load_configuration(CONFIG_NAME, [*hydra_overrides, *overrides], RunMode.RUN)
             return of(loaded)
-        except COMPOSITION_ERRORS as error:
+        except (*COMPOSITION_ERRORS, ValueError, YAMLError) as error:
             raise explain(error, self, overrides) from error
 
     def cached(self, overrides: Sequence[str]) -> Composed:
@@ -148,6 +154,23 @@ def conf_dir() -> Path:
     )
 
 
+def installed() -> dict[str, Path]:
+    """Return the folder of configuration of each installed plug-in, by name; none of them is imported.
+
+    A package declares an entry point in the group `clbench.methods`: `name = "package"` stands for the folder `conf` in
+    the package, `name = "package:folder"` for that folder.
+    """
+    found = {}
+    for entry in entry_points(group=ENTRY_POINTS):
+        top, *rest = entry.module.split(".")
+        spec = find_spec(top)
+        for place in (spec.submodule_search_locations or ()) if spec else ():
+            folder = Path(place, *rest, entry.attr or "conf")
+            if folder.is_dir():
+                found[entry.name] = folder
+    return found
+
+
 def new_composer(folders: Sequence[str | Path] = ()) -> Composer:
     """Return a composer of clbench's configuration; a Hydra application that may be running is left alone.
 
@@ -206,7 +229,10 @@ def explain(error: Exception, composer: Composer, overrides: Sequence[str]) -> C
         )
     cause = f": {error.__cause__}" if error.__cause__ is not None and str(error.__cause__) not in text else ""
     lines = [line.strip() for line in (text + cause).splitlines() if line.strip() and "object_type=" not in line]
-    return ConfigError("; ".join(lines) or type(error).__name__, "HYDRA_FULL_ERROR=1 shows where this comes from")
+    where = f" (composing {' '.join(overrides)})" if overrides else ""
+    return ConfigError(
+        ("; ".join(lines) or type(error).__name__) + where, "HYDRA_FULL_ERROR=1 shows where this comes from"
+    )
 
 
 def _near(name: str, known: Sequence[str], group: str = "") -> str:

@@ -79,8 +79,8 @@ def extend(basis: Tensor | None, inputs: Tensor, threshold: float) -> Tensor:
     r = 0 if covered else min(room, int((kept < threshold).sum()) + 1)
     if r == 0:
         return u.to(inputs.dtype)
-    q, _ = torch.linalg.qr(torch.cat([u, directions[:, :r]], dim=1))
-    return q.to(inputs.dtype)
+    orthonormal: Tensor = torch.linalg.qr(torch.cat([u, directions[:, :r]], dim=1)).Q
+    return orthonormal.to(inputs.dtype)
 
 
 def project_out(update: Tensor, basis: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ BRIEF = ("trainer.epochs=1", "scenario.n_tasks=5")
 """What keeps a check short: one pass over five tasks of digits."""
 
 
-class Interrupted(Exception):
+class InterruptedRunError(Exception):
     """Stands for the death of a process right after a checkpoint."""
 
 
@@ -116,9 +116,11 @@ def check_refusal(method: str | Mapping[str, Any], overrides: Sequence[str], con
         try:
             run(cell)
         except RefusedError as error:
-            assert cell.setting in str(error), f"the refusal does not name the setting {cell.setting}: {error}"
-            return
-    raise AssertionError(f"the setting {cell.setting} is not declared, but was not refused")
+            refusal = str(error)
+        else:
+            refusal = ""
+    assert refusal, f"the setting {cell.setting} is not declared, but was not refused"
+    assert cell.setting in refusal, f"the refusal does not name the setting {cell.setting}: {refusal}"
 
 
 def check_repeats(method: str | Mapping[str, Any], overrides: Sequence[str], config_dirs: Sequence[str | Path]) -> None:
@@ -141,7 +143,7 @@ def check_resumes(method: str | Mapping[str, Any], overrides: Sequence[str], con
             try:
                 result = _run_one_task(cell)
                 break
-            except Interrupted:
+            except InterruptedRunError:
                 continue
         else:
             result = run(cell).result
@@ -157,9 +159,9 @@ def _run_one_task(cell: Cell) -> dict[str, Any]:
     def save_and_die(trial: Trial, task: Any) -> None:
         original(trial, task)
         if task is not trial.stream.tasks[-1]:
-            raise Interrupted
+            raise InterruptedRunError
 
-    Trial._save = save_and_die  # type: ignore[method-assign]
+    Trial._save = save_and_die  # type: ignore[method-assign, assignment]
     try:
         return run_trial(cell, lambda event: None).result
     finally:
@@ -217,7 +219,8 @@ def check_neutral(
         off = copy.deepcopy(cell.config["method"])
         off.update(neutral)
         nothing = run(make_cell(off, overrides, config_dirs, results_dir=Path(folder) / "off")).result
-        plain = run(make_cell("naive", [o for o in overrides if not o.startswith("method.")], results_dir=Path(folder) / "plain")).result
+        others = [override for override in overrides if not override.startswith("method.")]
+        plain = run(make_cell("naive", others, results_dir=Path(folder) / "plain")).result
     assert nothing["matrix"] == plain["matrix"], f"with {dict(neutral)} the matrix is not that of naive fine-tuning"
     assert nothing["curves"] == plain["curves"], f"with {dict(neutral)} the losses are not those of naive fine-tuning"
 
@@ -263,7 +266,9 @@ def check_stackable(
         assert error <= tolerance, f"stacked hooks differ from single ones on {name} by {error:.1e} (allowed {tolerance:.0e})"
 
 
-def _after_two_tasks(method: Any, overrides: Sequence[str], config_dirs: Sequence[str | Path], seed: int) -> tuple[Stream, Method, Any]:
+def _after_two_tasks(
+    method: Any, overrides: Sequence[str], config_dirs: Sequence[str | Path], seed: int
+) -> tuple[Stream, Method, Any]:
     from clbench.engine.training import Training
     from clbench.trial import assemble
 

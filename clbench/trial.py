@@ -74,10 +74,11 @@ def assemble(cell: Cell, device: torch.device) -> tuple[Stream, Method, Learner,
     )
     method = build(config["method"], "method")
     if not isinstance(method, Method):
-        raise ConfigError(f"method._target_={config['method']['_target_']} is not a Method", "derive it from clbench.methods.base.Method")
+        raise ConfigError(f"method._target_={config['method']['_target_']} is not a Method",
+                          "derive it from clbench.methods.base.Method")
     if stream.setting not in method.settings:
         raise RefusedError(f"method={cell.names['method']} does not support scenario.setting={stream.setting}",
-                           f"it declares {', '.join(sorted(method.settings)) or 'none'}: give scenario.setting=... or another method")
+                           f"it declares {', '.join(sorted(method.settings))}: give scenario.setting=... or another method")
     trainer = build(config["trainer"], "trainer")
     optimizer = build(config["optimizer"], "optimizer")
     learner = Learner(stream, lambda: build_model(config["model"], stream, seed), optimizer, device, seed)

@@ -8,9 +8,6 @@ which is imported when they are used, not when Hydra looks for them. (Hydra runs
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -123,31 +120,13 @@ class ClbenchSweeper(BasicSweeper):  # type: ignore[misc]
 
 
 class PluginConfigs(SearchPathPlugin):  # type: ignore[misc]
-    """Adds the configuration folders of installed packages that declare an entry point in the group `clbench.methods`.
-
-    An entry point `name = "package"` adds the folder `conf` of the package, `name = "package:folder"` that folder.
-    """
+    """Adds the configuration folders of installed plug-ins; see `clbench.compose.installed`."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Append the folders; only in clbench's own application, not in others that Hydra runs in this environment."""
-        from clbench.compose import conf_dir
+        from clbench.compose import conf_dir, installed
 
         own = str(conf_dir())
         if any(element.path == own for element in search_path.get_path()):
-            for entry in entry_points(group="clbench.methods"):
-                folder = _folder(entry.module, entry.attr or "conf")
-                if folder is not None:
-                    search_path.append(provider=f"clbench.methods:{entry.name}", path=f"file://{folder}")
-
-
-def _folder(module: str, name: str) -> Path | None:
-    """Return the folder `name` of a package, or beside a module, without importing it; None if there is none."""
-    top, *rest = module.split(".")
-    spec = find_spec(top)
-    places = (
-        [*(spec.submodule_search_locations or ()), *([os.path.dirname(spec.origin)] if spec.origin else [])]
-        if spec
-        else []
-    )
-    found = (Path(place, *rest[:depth], name) for place in places for depth in range(len(rest), -1, -1))
-    return next((folder for folder in found if folder.is_dir()), None)
+            for name, folder in installed().items():
+                search_path.append(provider=name, path=f"file://{folder}")

@@ -54,14 +54,16 @@ def blob_stream(setting: str = "class", outputs: str = "seen", kind: str = "spli
     return split(**common) if kind == "split" else permuted(first_identity=True, **common)
 
 
-def learner_for(stream: Stream, seed: int = 0, optimizer: Any = None, hidden: tuple[int, ...] = (16,), bias: bool = True, **node: Any) -> Learner:
+def learner_for(
+    stream: Stream, seed: int = 0, optimizer: Any = None, hidden: tuple[int, ...] = (16,), bias: bool = True, **node: Any
+) -> Learner:
     model = {"_target_": "clbench.models.mlp.MLP", "hidden": list(hidden), "bias": bias, "dropout": 0.0,
              "head": {"bias": bias}} | node
     return Learner(stream, lambda: build_model(model, stream, seed), optimizer or SGD(0.05), torch.device("cpu"), seed)
 
 
 def trainer(epochs: int = 2, batch_size: int = 16, schedule: Any = None, clip_norm: float | None = None) -> Trainer:
-    return Trainer(epochs, batch_size, 10, schedule or Constant(), clip_norm, 4)
+    return Trainer(epochs, batch_size, 10, schedule or Constant(), clip_norm)
 
 
 def learn(method: Method, stream: Stream, learner: Learner | None = None, tasks: int | None = None, how: Trainer | None = None,

@@ -9,7 +9,15 @@ import torch
 
 from clbench.compose import conf_dir
 from clbench.methods.base import Method
-from clbench.testing import check_access, check_method, check_neutral, check_repeats, check_resumes, check_scenario, check_stackable
+from clbench.testing import (
+    check_access,
+    check_method,
+    check_neutral,
+    check_repeats,
+    check_resumes,
+    check_scenario,
+    check_stackable,
+)
 
 NEUTRAL = {"ewc": {"strength": 0.0}, "ewc_online": {"strength": 0.0}, "gpm": {"threshold": 0.0}, "naive": {}}
 METHODS = sorted(path.stem for path in (conf_dir() / "method").glob("*.yaml") if path.stem != "compose")

@@ -42,7 +42,7 @@ def diagonal_fisher(
     order = torch.randperm(len(split), generator=generator)[:n].to(split.rows.device)
     squares = _of_linear_layers if _only_linear(learner, names) else _of_any_module
     total: dict[str, Tensor] = {}
-    for positions in order.split(_chunk(learner, names) if squares is _of_any_module else LINEAR_CHUNK):
+    for positions in torch.split(order, _chunk(learner, names) if squares is _of_any_module else LINEAR_CHUNK):
         batch = learner.batch(split, positions)
         for name, value in squares(learner, batch, estimator, generator).items():
             total[name] = total[name] + value if name in total else value

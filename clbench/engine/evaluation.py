@@ -33,7 +33,7 @@ def evaluate(learner: Learner, method: Method, columns: tuple[EvaluationSet, ...
             first = columns[group[0]].split
             task_id = first.tasks if learner.stream.setting == "task" else None
             assert task_id is None or isinstance(task_id, int)
-            for part in torch.arange(len(rows), device=rows.device).split(batch_size):
+            for part in torch.split(torch.arange(len(rows), device=rows.device), batch_size):
                 split = type(first)(first.pool, rows.index_select(0, part), labels.index_select(0, part), first.tasks, first.view)
                 scores = method.predict(learner, learner.stream.preprocess(split.raw()), task_id)
                 right = (scores.argmax(dim=1) == split.labels).to(torch.int64)

@@ -156,9 +156,9 @@ class Learner:
     def forward(self, batch: Batch) -> Tensor:
         """Return the logits `[B, outputs in play]` of a batch; foreign heads' columns are -inf."""
         if self.stream.setting != "task":
-            return self.model(batch.inputs, 0, self.stream.active_outputs(self.task))
+            return self._head(batch.inputs, 0)
         if not self.wide(batch):
-            return self.model(batch.inputs, batch.task)
+            return self._head(batch.inputs, batch.task)
         return self._side_by_side(self.model.features(batch.inputs), batch.tasks)
 
     def _side_by_side(self, features: Tensor, tasks: Tensor | None) -> Tensor:
@@ -173,8 +173,13 @@ class Learner:
         if self.stream.setting == "task":
             if task_id is None:
                 raise ValueError("in the task setting logits need a task_id")
-            return self.model(inputs, task_id)
-        return self.model(inputs, 0, self.stream.active_outputs(self.task))
+            return self._head(inputs, task_id)
+        return self._head(inputs, 0)
+
+    def _head(self, inputs: Tensor, head: int) -> Tensor:
+        outputs = None if self.stream.setting == "task" else self.stream.active_outputs(self.task)
+        logits: Tensor = self.model(inputs, head, outputs)
+        return logits
 
     def features(self, inputs: Tensor) -> Tensor:
         """Return `[B, d]`, what the heads get, for preprocessed inputs."""

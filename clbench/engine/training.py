@@ -22,6 +22,9 @@ from clbench.stream import Task
 
 Positive = Annotated[int, Field(ge=1)]
 
+GATHER = 64
+"""Batches that are gathered and normalised in one go (speed only, not the result)."""
+
 
 @dataclass
 class Trainer:
@@ -33,7 +36,6 @@ class Trainer:
         online_batch_size: samples per step in a single-pass stream (`scenario.online=true`); applied by the command line.
         schedule: of the learning rate within a task.
         clip_norm: bound on the joint norm of all gradients, or None.
-        gather: batches that are gathered and normalised in one go.
     """
 
     epochs: Positive
@@ -41,7 +43,6 @@ class Trainer:
     online_batch_size: Positive
     schedule: Any
     clip_norm: Annotated[float, Field(gt=0)] | None
-    gather: Positive
 
 
 class Training:
@@ -103,12 +104,13 @@ class Training:
         learner.model.train()
         losses: list[Tensor] = []
         sizes, start = self._batch_sizes(n), 0
-        for first in range(0, len(sizes), self.trainer.gather):
-            group = sizes[first : first + self.trainer.gather]
+        for first in range(0, len(sizes), GATHER):
+            group = sizes[first : first + GATHER]
             large = learner.batch(split, order[start : start + sum(group)], epoch, augment)
             start += sum(group)
-            tasks = [None] * len(group) if large.tasks is None else large.tasks.split(group)
-            parts = zip(large.inputs.split(group), large.labels.split(group), large.rows.split(group), tasks, strict=True)
+            tasks = [None] * len(group) if large.tasks is None else torch.split(large.tasks, group)
+            columns = (torch.split(column, group) for column in (large.inputs, large.labels, large.rows))
+            parts = zip(*columns, tasks, strict=True)
             for inputs, labels, rows, own in parts:
                 losses.append(self.step(Batch(inputs, labels, rows, self.task.index, epoch, own, labels.shape[0])))
                 self.step_count += 1
@@ -118,13 +120,15 @@ class Training:
         self.samples += n
         mean = float(torch.stack(losses).mean())
         if not mean < float("inf"):
-            raise DivergedError(f"the loss became {mean} in task {self.task.index}, epoch {epoch} (optimizer.lr={learner.optimizer.lr})",
+            where = f"task {self.task.index}, epoch {epoch} (optimizer.lr={learner.optimizer.lr})"
+            raise DivergedError(f"the loss became {mean} in {where}",
                                 "lower optimizer.lr or the method's strength, or set trainer.clip_norm")
         self.losses.append(mean)
 
     def _batch_sizes(self, n: int) -> list[int]:
-        """Return the sizes of an epoch's batches; a last one of a single sample joins the one before it under BatchNorm,
-        which has no variance to take from one sample.
+        """Return the sizes of an epoch's batches.
+
+        Under BatchNorm a last batch of one sample joins the one before it: a single sample has no variance.
         """
         size = self.trainer.batch_size
         sizes = [size] * (n // size) + ([n % size] if n % size else [])
@@ -171,7 +175,7 @@ class Training:
         total = 0.0
         positions = torch.arange(len(valid), device=valid.rows.device)
         with torch.inference_mode():
-            for part in positions.split(self.trainer.batch_size * self.trainer.gather):
+            for part in torch.split(positions, self.trainer.batch_size * GATHER):
                 batch = learner.batch(valid, part)
                 total += float(Method.criterion(self.method, learner, batch, learner.forward(batch))) * len(part)
         return total / len(valid)

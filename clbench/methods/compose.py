@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from clbench.engine.learner import Batch, Learner
@@ -96,10 +97,7 @@ class Compose(Method):
     def penalty(self, learner: Learner, batch: Batch, logits: Tensor) -> Tensor:
         """Return the sum of the parts' penalties."""
         values = [part.penalty(learner, batch, logits) for part in self.parts.values() if part.overrides("penalty")]
-        total = values[0]
-        for value in values[1:]:
-            total = total + value
-        return total
+        return torch.stack(values).sum()
 
     def edit_gradients(self, learner: Learner, batch: Batch) -> None:
         """Pass the gradients through every part."""

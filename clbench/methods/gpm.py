@@ -47,7 +47,8 @@ class GPM(Method):
         self.bases: dict[str, Tensor] = {}
         names = self._layers(learner)
         if isinstance(self.threshold, list) and len(self.threshold) != len(names):
-            raise ConfigError(f"method.threshold={self.threshold} has {len(self.threshold)} numbers, the model {len(names)} layers",
+            found = f"method.threshold={self.threshold} has {len(self.threshold)} numbers"
+            raise ConfigError(f"{found}, the model {len(names)} layers",
                               f"give one number for all, or one for each of {', '.join(names)}")
 
     def begin_task(self, learner: Learner, task: Task) -> None:

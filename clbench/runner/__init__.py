@@ -54,7 +54,10 @@ def run_cells(
         ConfigError: the device is not there.
         KeyboardInterrupt: passed on; the workers are stopped, what was finished is stored, checkpoints are kept.
     """
-    unique = list({cell.id: cell for cell in reversed(cells)}.values())[::-1]
+    first_of: dict[str, Cell] = {}
+    for cell in cells:
+        first_of.setdefault(cell.id, cell)
+    unique = list(first_of.values())
     outcomes = {cell.id: found for cell in unique if (found := _already(cell)) is not None}
     todo = [cell for cell in unique if cell.id not in outcomes]
     if not todo:

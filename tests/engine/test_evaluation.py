@@ -35,7 +35,7 @@ def test_it_counts_what_a_plain_loop_counts(setting, kind, batch_size):
 
 def test_classes_not_met_yet_are_never_predicted():
     stream = blob_stream("class", "seen")
-    learner, rows = learn(Naive(), stream, tasks=2)
+    _, rows = learn(Naive(), stream, tasks=2)
     assert rows[0][1] == rows[0][2] == rows[1][2] == 0
 
 

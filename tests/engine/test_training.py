@@ -2,12 +2,14 @@
 
 import copy
 import math
+from itertools import pairwise
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import clbench.engine.training as engine
 from clbench.engine.optimizers import SGD
 from clbench.engine.schedules import Constant, Cosine, Plateau, Step
 from clbench.engine.training import Training
@@ -60,13 +62,12 @@ def test_a_method_that_draws_numbers_shifts_nothing():
     assert same(weights(a), weights(b))
 
 
-def test_gathering_many_batches_at_once_changes_nothing():
+def test_gathering_many_batches_at_once_changes_nothing(monkeypatch):
     stream = blob_stream()
     results = []
     for gather in (1, 3, 100):
-        how = trainer()
-        how.gather = gather
-        results.append(weights(learn(Naive(), stream, how=how)[0]))
+        monkeypatch.setattr(engine, "GATHER", gather)
+        results.append(weights(learn(Naive(), stream)[0]))
     assert same(results[0], results[1])
     assert same(results[0], results[2])
 
@@ -146,7 +147,7 @@ def test_cosine_falls_from_the_base_to_its_end(epochs, lr):
     schedule = Cosine(final=0.1)
     rates = [schedule.start(lr, epochs), *(schedule.after_epoch(e, None) for e in range(epochs))]
     assert rates[0] == lr
-    assert all(a >= b for a, b in zip(rates, rates[1:], strict=False))
+    assert all(a >= b for a, b in pairwise(rates))
     assert math.isclose(rates[-1], 0.1 * lr, rel_tol=1e-9)
 
 

@@ -62,7 +62,7 @@ def test_replay_under_a_projection_is_refused_with_the_reason():
 
 
 def test_what_is_no_method_is_refused():
-    with pytest.raises(ConfigError, match="method.parts.er"):
+    with pytest.raises(ConfigError, match=r"method\.parts\.er"):
         Compose({"er": {"buffer_size": 3}})
     with pytest.raises(ConfigError, match="empty"):
         Compose({})

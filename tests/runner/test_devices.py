@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clbench.errors import ConfigError
 from clbench.runner import devices
 
 
+@settings(deadline=None)
 @given(st.one_of(st.just("auto"), st.integers(1, 50)), st.integers(1, 8), st.integers(1, 40))
-def test_on_a_cpu_there_is_at_least_one_worker_and_no_more_than_cells(workers: int | str, threads: int, cells: int) -> None:
+def test_on_a_cpu_there_is_at_least_one_worker_and_no_more_than_cells(
+    workers: int | str, threads: int, cells: int
+) -> None:
     found = devices.slots(workers, "cpu", threads, cells)
     assert 1 <= len(found) <= cells
     assert len(found) <= (workers if isinstance(workers, int) else devices.cores())

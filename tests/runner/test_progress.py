@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -49,7 +49,17 @@ def test_on_a_terminal_the_whole_and_every_run_is_drawn(tmp_path: Path) -> None:
     text = capture.get()
     assert "0/3 runs" in text
     assert "left" in text
-    for word in ("naive", "split_digits", "class", "seed 0", "task 2/5", "epoch 1/2", "accuracy 97.2", "seed 1", "starting"):
+    for word in (
+        "naive",
+        "split_digits",
+        "class",
+        "seed 0",
+        "task 2/5",
+        "epoch 1/2",
+        "accuracy 97.2",
+        "seed 1",
+        "starting",
+    ):
         assert word in text
     assert "out of luck" in file.getvalue()
     assert "1 failed" in file.getvalue()
@@ -66,6 +76,7 @@ def test_a_method_that_learns_all_tasks_at_once_counts_as_one_task(tmp_path: Pat
         assert shown.done() == 1.0
 
 
+@settings(deadline=None)
 @given(st.integers(1, 9), st.integers(0, 9), st.integers(0, 20), st.integers(1, 20))
 def test_the_share_of_a_run_stays_between_nothing_and_all(tasks: int, task: int, epoch: int, epochs: int) -> None:
     state = {"tasks": tasks, "task": task, "epoch": epoch, "epochs": epochs}

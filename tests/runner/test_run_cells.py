@@ -165,7 +165,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: py
 def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
     path = tmp_path / "taken"
     path.write_text("mine")
-    with pytest.raises(StoreError, match="results_dir=.*taken"):
+    with pytest.raises(StoreError, match=r"results_dir=.*taken"):
         run([make_cell(path)])
     assert path.read_text() == "mine"
 

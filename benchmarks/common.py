@@ -1,0 +1,112 @@
+"""What the benchmarks share: finding the data, runs that take turns, medians, tables."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from clbench.data.integrity import search_path
+from clbench.errors import DataError
+
+Runs = dict[str, list[dict[str, Any]]]
+"""By the name of a contender: what its process printed in each round, and `process_s`, its whole life in seconds."""
+
+
+def data_root(root: str | None) -> str:
+    """Return the first folder of the search path (`root`, else CLBENCH_DATA) that holds FashionMNIST/raw.
+
+    Raises:
+        DataError: there is none.
+    """
+    folders = search_path(root)
+    for folder in folders:
+        if (folder / "FashionMNIST" / "raw").is_dir():
+            return str(folder.resolve())
+    searched = ", ".join(map(str, folders)) or "nothing"
+    raise DataError(f"no FashionMNIST/raw in {searched}", "give --root FOLDER, or set CLBENCH_DATA")
+
+
+def script(name: str, **options: Any) -> list[str]:
+    """Return the command that runs `name` of this folder with `options` as `--key value`."""
+    words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
+    return [sys.executable, str(Path(__file__).with_name(name)), *words]
+
+
+def take_turns(contenders: Mapping[str, list[str]], rounds: int, root: str) -> Runs:
+    """Run the commands one after the other, A B C A B C ..., each in a process of its own with one thread.
+
+    What else the machine does changes from minute to minute; it meets neighbours in a round alike, so ratios within a
+    round are compared, not seconds. Round r runs with `--seed r`.
+
+    Raises:
+        RuntimeError: a run fails; the message is what it said.
+    """
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    environment = {**os.environ, **threads, "CLBENCH_DATA": root}
+    runs: Runs = {name: [] for name in contenders}
+    for seed in range(rounds):
+        for name, command in contenders.items():
+            start = time.perf_counter()
+            done = subprocess.run([*command, "--seed", str(seed)], env=environment, capture_output=True, text=True)
+            if done.returncode:
+                raise RuntimeError(f"{name} failed:\n{done.stderr}")
+            found = json.loads(done.stdout.splitlines()[-1])
+            runs[name].append({**found, "process_s": time.perf_counter() - start})
+            print(f"round {seed + 1}/{rounds} {name}: {found['train_s']:.2f} s training, "
+                  f"{found['eval_s']:.2f} s evaluation", file=sys.stderr)
+    return runs
+
+
+def median(runs: Sequence[Mapping[str, Any]], value: Callable[[Mapping[str, Any]], float]) -> float:
+    """Return the median of `value` over rounds."""
+    return statistics.median(value(run) for run in runs)
+
+
+def ratio(runs: Runs, above: str, below: str, value: Callable[[Mapping[str, Any]], float]) -> tuple[float, float, float]:
+    """Return (median, lowest, highest) over rounds of `value` of `above` over that of `below`."""
+    found = [value(a) / value(b) for a, b in zip(runs[above], runs[below], strict=True)]
+    return statistics.median(found), min(found), max(found)
+
+
+def spread(values: tuple[float, float, float]) -> str:
+    """Return `median (lowest-highest)` for people."""
+    return f"{values[0]:.2f} ({values[1]:.2f}-{values[2]:.2f})"
+
+
+def learned(runs: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Return A[j, j], the accuracy on each task right after it was learned, in percent, mean over rounds."""
+    diagonals = [[row[task] for task, row in enumerate(run["accuracy"])] for run in runs]
+    return [statistics.mean(values) for values in zip(*diagonals, strict=True)]
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def compare_learned(runs: Runs, names: Sequence[str], allowed: float = 1.0) -> tuple[str, bool]:
+    """Return a table of A[j, j] with the largest difference below it, and whether that is at most `allowed` points."""
+    found = {name: learned(runs[name]) for name in names}
+    rows = [[name, *(f"{value:.2f}" for value in values)] for name, values in found.items()]
+    gap = max(max(values) - min(values) for values in zip(*found.values(), strict=True))
+    verdict = f"within {allowed:g} point" if gap <= allowed else f"NOT within {allowed:g} point"
+    header = ["A[j, j] in %", *(f"task {j}" for j in range(len(rows[0]) - 1))]
+    return f"{table(header, rows)}\n\nLargest difference: {gap:.2f} points, {verdict}.", gap <= allowed
+
+
+def numbers(text: str) -> list[int]:
+    """Return `10,64` as integers, for argparse."""
+    return [int(word) for word in text.split(",")]
+
+
+def words(text: str) -> list[str]:
+    """Return `naive,er` as words, for argparse."""
+    return text.split(",")

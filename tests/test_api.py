@@ -1,0 +1,111 @@
+"""clbench from Python."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import clbench
+from clbench.errors import ClbenchError, ConfigError
+from clbench.methods.base import Method
+from clbench.methods.naive import Naive
+from clbench.results import Results
+
+QUICK = ["trainer.epochs=1", "device=cpu"]
+
+
+@dataclass
+class Own(Method):
+    """Naive under another name, with a number."""
+
+    number: int = 3
+
+
+def run(folder: Path, **given: object) -> Results:
+    usual = {"results_dir": folder, "workers": 0, "progress": False, "overrides": QUICK}
+    return clbench.run(**{**usual, **given})  # type: ignore[arg-type]
+
+
+def test_importing_clbench_imports_neither_torch_nor_hydra() -> None:
+    heavy = {"torch", "hydra", "omegaconf", "pandas"}
+    check = f"import sys, clbench; clbench.__version__; assert not {heavy} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True, cwd=Path(clbench.__file__).parent.parent)
+
+
+def test_what_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = clbench.nonsense  # type: ignore[attr-defined]
+
+
+def test_run_returns_the_records_of_the_seeds(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    results = run(tmp_path, scenario="split_digits", method="naive", model="mlp", seeds=[2, 0])
+    assert [record.seed for record in results] == [2, 0]
+    assert run(tmp_path, seeds=3)[2].seed == 2
+    assert run(tmp_path, seeds=3)[2].result == results[0].result
+    assert len(clbench.load(tmp_path)) == 3
+    assert (tmp_path / "leaderboard.md").exists()
+    assert capfd.readouterr().out == ""
+
+
+def test_a_hydra_application_around_it_is_left_alone(tmp_path: Path) -> None:
+    from hydra import compose, initialize_config_dir
+
+    (tmp_path / "config.yaml").write_text("mine: 1")
+    with initialize_config_dir(str(tmp_path), version_base="1.3"):
+        run(tmp_path / "out", seeds=1)
+        assert compose("config") == {"mine": 1}
+
+
+def test_a_method_may_be_given_as_itself(tmp_path: Path) -> None:
+    as_class, as_instance = run(tmp_path, method=Own), run(tmp_path, method=Own(number=3))
+    as_mapping = run(tmp_path, method={"_target_": f"{__name__}.Own", "number": 4, "name": "mine"})
+    assert as_class[0].identity["names"]["method"] == "Own"
+    assert as_mapping[0].identity["names"]["method"] == "mine"
+    assert as_instance[0].identity["method"]["number"] == 3
+    assert as_mapping[0].result["matrix"] == run(tmp_path, method=Naive)[0].result["matrix"]
+
+
+def test_a_method_of_a_script_runs_in_its_process(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import clbench, sys\nfrom dataclasses import dataclass\nfrom clbench.methods.base import Method\n"
+        "@dataclass\nclass Here(Method):\n    x: int = 1\n"
+        "r = clbench.run(method=Here(2), seeds=2, results_dir='out', progress=False, overrides=['trainer.epochs=1'])\n"
+        "print(len(r), r[0].identity['method'])\n"
+    )
+    root = str(Path(clbench.__file__).parent.parent)
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": root},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("2 {'_target_': '__main__.Here', 'x': 2}")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"method": "nonsense"}, "method=nonsense"),
+        ({"seeds": 0}, "seeds=0"),
+        ({"method": 3}, "method=3"),
+        ({"method": {"strength": 1}}, "_target_"),
+        ({"overrides": ["nonsense=1"]}, "nonsense"),
+    ],
+)
+def test_what_cannot_be_used_is_named(tmp_path: Path, given: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        run(tmp_path, **given)
+
+
+def test_a_failed_run_is_an_error_that_tells_why(tmp_path: Path) -> None:
+    with pytest.raises(ClbenchError, match="n_tasks=7"):
+        run(tmp_path, overrides=[*QUICK, "scenario.n_tasks=7"])

@@ -1,0 +1,380 @@
+"""The command line as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clbench import app
+from clbench.records import load_all, record_files
+
+QUICK = ("trainer.epochs=1", "runner.workers=0", "device=cpu")
+METHOD = """
+from dataclasses import dataclass
+from clbench.methods.base import Method
+
+@dataclass
+class Mine(Method):
+    {field}: float
+"""
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test in a folder of its own, and nothing of it left behind in the module search path."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def clbench(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    """Run the command in this process and return its exit status."""
+    monkeypatch.setattr(sys, "argv", ["clbench", *words])
+    try:
+        app.main()
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    return 0
+
+
+def command(*words: str, **environment: str) -> subprocess.Popen[str]:
+    """Start the command as a process of its own."""
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    return subprocess.Popen(
+        [sys.executable, "-c", "from clbench.app import main; main()", *words],
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": path, **environment},
+    )
+
+
+def test_help_lists_what_there_is_and_needs_no_torch(tmp_path: Path) -> None:
+    (tmp_path / "plugin" / "method").mkdir(parents=True)
+    (tmp_path / "plugin" / "method" / "mine_alone.yaml").write_text("_target_: mine.Mine")
+    check = "import sys; from clbench.app import main; main(); assert 'torch' not in sys.modules, 'torch was imported'"
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    done = subprocess.run(
+        [sys.executable, "-c", check, "--help", "--config-dir", "plugin"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for word in (
+        "gpm",
+        "split_digits",
+        "mlp",
+        "sgd",
+        "cosine",
+        "quick",
+        "npz",
+        "mine_alone",
+        "seeds=",
+        "results_dir=",
+        "clbench -m",
+    ):
+        assert word in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 120
+    assert not (tmp_path / "runs").exists()
+
+
+def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert clbench(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out.startswith("clbench ")
+
+
+def test_the_configuration_is_shown_as_it_will_be_used(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert clbench(monkeypatch, "--cfg", "job", "scenario.online=true", "method=er") == 0
+    text = capsys.readouterr().out
+    assert text.startswith("method:\n")
+    assert re.search(r"^  epochs: 1$", text, re.MULTILINE)
+    assert "protocol" not in text
+    assert "${" not in text
+    assert clbench(monkeypatch, "--cfg", "job", "-p", "trainer.epochs", "trainer.epochs=3") == 0
+    assert capsys.readouterr().out == "3\n"
+    assert clbench(monkeypatch, "--cfg", "job", "-p", "nonsense") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("method=nonsense",), "choose one of: compose, cumulative, er"),
+        (("scenario=nonsense",), "split_digits"),
+        (("trainer.epoch=3",), "did you mean trainer.epochs"),
+        (("+nonsense=3",), "unknown key nonsense=3"),
+        (("seeds=0",), "seeds=0"),
+        (("device=tpu",), "device=tpu"),
+        (("results_dir=taken",), "taken"),
+        (("-m", "results_dir=taken"), "taken"),
+        (("--config-dir", "nowhere"), "nowhere"),
+        (("method=er,ewc",), "--multirun"),
+        (("model=null",), "model=null"),
+        (("--config-dir", "broken", "method=bad"), "broken"),
+        (("scenario=split", "scenario/dataset=npz", "scenario.dataset.path=absent.npz"), "absent.npz"),
+        (("method._target_=clbench.methods.naive.Nobody", *QUICK), "Nobody"),
+    ],
+)
+def test_an_error_is_one_message_and_status_1(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    words: tuple[str, ...],
+    said: str,
+) -> None:
+    (tmp_path / "taken").write_text("a file in the place of a folder")
+    (tmp_path / "broken" / "method").mkdir(parents=True)
+    (tmp_path / "broken" / "method" / "bad.yaml").write_text("_target_: [never closed")
+    assert clbench(monkeypatch, *words) == 1
+    shown = capsys.readouterr().err
+    assert said in shown
+    assert "Traceback" not in shown
+    assert "Error executing job" not in shown
+    assert (tmp_path / "taken").read_text() == "a file in the place of a folder"
+
+
+def test_the_full_error_is_there_for_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hydra.errors import MissingConfigException
+
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(MissingConfigException):
+        clbench(monkeypatch, "method=nonsense")
+    assert os.environ["HYDRA_FULL_ERROR"] == "1"
+
+
+def test_a_run_ends_with_the_leaderboard_and_is_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert clbench(monkeypatch, "seeds=2", "results_dir=out", *QUICK) == 0
+    shown = capsys.readouterr().out
+    assert "1/2 split_digits class naive (epochs=1) seed 0  accuracy" in shown
+    assert "2 trained, 0 already there, 0 failed" in shown
+    assert "\x1b" not in shown
+    assert {path.name for path in (tmp_path / "out").iterdir() if not path.name.startswith(".")} == {
+        "leaderboard.md",
+        *(path.name for path in record_files(tmp_path / "out")),
+    }
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    table = (tmp_path / "out" / "leaderboard.md").read_text()
+    assert "naive" in table
+    assert clbench(monkeypatch, "seeds=3", "results_dir=out", *QUICK) == 0
+    assert "1 trained, 2 already there, 0 failed" in capsys.readouterr().out
+    assert clbench(monkeypatch, "seeds=3", "results_dir=out", *QUICK) == 0
+    assert "Nothing to train: all 3 runs were already there in out." in capsys.readouterr().out
+    assert {record.seed for record in load_all(tmp_path / "out")[0]} == {0, 1, 2}
+
+
+def test_when_all_is_there_torch_is_not_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert clbench(monkeypatch, *QUICK) == 0
+    check = "import sys; from clbench.app import main; main(); assert 'torch' not in sys.modules, 'torch was imported'"
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    done = subprocess.run(
+        [sys.executable, "-c", check, *QUICK],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Nothing to train" in done.stdout
+
+
+def test_a_failed_run_stops_no_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert clbench(monkeypatch, "seeds=1", *QUICK) == 0
+    path = record_files(tmp_path / "runs")[0]
+    path.write_text("{")
+    capsys.readouterr()
+    assert clbench(monkeypatch, "seeds=3", *QUICK) == 1
+    shown = capsys.readouterr()
+    assert "2 trained, 0 already there, 1 failed" in shown.out
+    assert shown.err.count("failed: split_digits class naive (epochs=1) seed 0:") == 1
+    assert str(path.relative_to(tmp_path)) in shown.err
+    assert "left out" not in shown.err
+    assert path.read_text() == "{"
+
+
+def test_a_sweep_goes_on_after_jobs_that_fail(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert clbench(monkeypatch, "-m", "method=nonsense,naive,joint", "scenario.n_tasks=7,5", *QUICK) == 1
+    shown = capsys.readouterr()
+    assert "2 trained, 0 already there, 4 failed" in shown.out
+    assert shown.err.count("there is no method=nonsense") == 2
+    assert shown.err.count("n_tasks=7") >= 2
+    assert "Traceback" not in shown.err
+    assert len(record_files(tmp_path / "runs")) == 2
+
+
+def test_batches_of_a_sweep_all_run_before_the_status_tells(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert clbench(monkeypatch, "-m", "method=nonsense,naive", "hydra.sweeper.max_batch_size=1", *QUICK) == 1
+    assert len(record_files(tmp_path / "runs")) == 1
+
+
+@pytest.mark.parametrize("words", [("+sweep=quick",), ("--multirun", "+sweep=quick")])
+def test_the_command_line_wins_over_a_sweep(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    assert (
+        clbench(
+            monkeypatch,
+            *words,
+            "method=naive",
+            "scenario=split_digits,rotated_digits",
+            "seeds=[4]",
+            "results_dir=out",
+            *QUICK,
+        )
+        == 0
+    )
+    records = load_all(tmp_path / "out")[0]
+    assert {(r.identity["names"]["scenario"], r.identity["names"]["method"], r.seed) for r in records} == {
+        ("split_digits", "naive", 4),
+        ("rotated_digits", "naive", 4),
+    }
+
+
+def test_the_quick_sweep_is_seven_methods_by_three_streams_by_five_seeds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from clbench import command
+
+    seen = []
+
+    def note(jobs: list[object], broken: list[object]) -> command.Summary:
+        seen.extend(cell for job in jobs for cell in job.cells())  # type: ignore[attr-defined]
+        assert not broken
+        return command.Summary()
+
+    monkeypatch.setattr(command, "run_jobs", note)
+    assert clbench(monkeypatch, "+sweep=quick") == 0
+    assert len({cell.names["method"] for cell in seen}) == 7
+    assert len({cell.names["scenario"] for cell in seen}) == 3
+    assert len({cell.id for cell in seen}) == 105
+    assert {cell.variant for cell in seen} == {""}
+
+
+def test_other_launchers_work(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert clbench(monkeypatch, "-m", "hydra/launcher=basic", "method=naive,joint", *QUICK) == 0
+    assert len(record_files(tmp_path / "runs")) == 2
+    assert (
+        clbench(monkeypatch, "-m", "hydra/launcher=basic", "hydra/sweeper=basic", "scenario.n_tasks=7,2", *QUICK) == 1
+    )
+    assert "Traceback" not in capsys.readouterr().err
+    assert len(record_files(tmp_path / "runs")) == 3
+
+
+def test_a_sweeper_gets_the_accuracy(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+    returned: list[float] = []
+    sweep = BasicSweeper.sweep
+
+    def note(self: BasicSweeper, arguments: list[str]) -> object:
+        found = sweep(self, arguments)
+        returned.extend(job.return_value for batch in found for job in batch)
+        return found
+
+    monkeypatch.setattr(BasicSweeper, "sweep", note)
+    assert clbench(monkeypatch, "-m", "method=naive,joint", *QUICK) == 0
+    assert clbench(monkeypatch, "-m", "method=naive,joint", "hydra/launcher=basic", *QUICK) == 0
+    assert len(returned) == 4
+    assert returned[:2] == returned[2:]
+    assert all(0 <= value <= 100 for value in returned)
+    assert returned[0] < returned[1]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_method_in_the_folder_given_with_config_dir_is_found(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, workers: int
+) -> None:
+    folder = tmp_path / "plugin"
+    (folder / "method").mkdir(parents=True)
+    (folder / f"given_{workers}.py").write_text(METHOD.format(field="strength"))
+    (folder / "method" / "mine.yaml").write_text(f"_target_: given_{workers}.Mine\nversion: 1\nstrength: 1.0\n")
+    words = ("--config-dir", "plugin", "method=mine", "trainer.epochs=1", f"runner.workers={workers}", "device=cpu")
+    assert clbench(monkeypatch, *words) == 0, capsys.readouterr().err
+    assert clbench(monkeypatch, *words, "method.strength=2.0", "-m") == 0
+    shown = capsys.readouterr().out
+    assert "mine" in shown
+    assert "strength=2.0" in (tmp_path / "runs" / "leaderboard.md").read_text()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_method_in_the_working_folder_is_found(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, workers: int
+) -> None:
+    (tmp_path / f"at_hand_{workers}.py").write_text(METHOD.format(field="weight"))
+    target = f"method._target_=at_hand_{workers}.Mine"
+    assert (
+        clbench(
+            monkeypatch, target, "+method.weight=1.0", "trainer.epochs=1", f"runner.workers={workers}", "device=cpu"
+        )
+        == 0
+    )
+    assert (
+        clbench(
+            monkeypatch, target, "+method.wieght=1.0", "trainer.epochs=1", f"runner.workers={workers}", "device=cpu"
+        )
+        == 1
+    )
+    assert "did you mean method.weight" in capsys.readouterr().err
+
+
+def test_an_installed_plugin_brings_its_configuration(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    site = tmp_path / "site"
+    (site / "bonus" / "conf" / "method").mkdir(parents=True)
+    (site / "bonus" / "__init__.py").write_text("raise RuntimeError('composing must not import a plug-in')")
+    (site / "bonus" / "conf" / "method" / "bonus_method.yaml").write_text("_target_: bonus.Bonus\nversion: 1\n")
+    (site / "bonus-1.0.dist-info").mkdir()
+    (site / "bonus-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: bonus\nVersion: 1.0\n")
+    (site / "bonus-1.0.dist-info" / "entry_points.txt").write_text("[clbench.methods]\nbonus = bonus\n")
+    monkeypatch.syspath_prepend(str(site))
+    assert clbench(monkeypatch, "--cfg", "job", "-p", "method", "method=bonus_method") == 0
+    assert "bonus.Bonus" in capsys.readouterr().out
+    assert clbench(monkeypatch, "--help") == 0
+    assert "bonus_method" in capsys.readouterr().out
+
+
+def test_an_interrupt_is_no_failure_and_loses_nothing(tmp_path: Path) -> None:
+    running = command("seeds=2", "trainer.epochs=100000", "runner.workers=1", "device=cpu")
+    assert running.stdout is not None
+    assert "2 runs to train" in running.stdout.readline()
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=120)
+    assert running.returncode == 130
+    assert "the same command goes on" in said
+    assert "Traceback" not in said
+    assert record_files(tmp_path / "runs") == []
+
+
+def test_a_foreign_file_among_good_records_is_said_and_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "runs").mkdir()
+    foreign = tmp_path / "runs" / "notes.json"
+    foreign.write_text(json.dumps({"mine": 1}))
+    assert clbench(monkeypatch, *QUICK) == 0
+    shown = capsys.readouterr()
+    assert "1 trained, 0 already there, 0 failed" in shown.out
+    assert "notes.json" in shown.err
+    assert foreign.read_text() == json.dumps({"mine": 1})
