@@ -2,9 +2,9 @@
 
     python avalanche_loop.py --root DATA --strategy naive --batch 64 --seed 0
 
-Avalanche as its documentation shows it: the classic benchmark `SplitFMNIST` with its own transforms, `Naive` (or `Replay`,
-`EWC`), `EvaluationPlugin` with the accuracy of each experience, loggers off, all test sets evaluated after each task.
-`--data tensors` gives it the images as normalised float tensors instead, so that no transform runs per sample.
+Avalanche as its documentation shows it: the classic benchmark `SplitFMNIST` with its own transforms, `Naive` (or
+`Replay`, `EWC`), `EvaluationPlugin` with the accuracy of each experience, loggers off, all test sets evaluated after each
+task. `--data tensors` gives it the images as normalised float tensors instead, so that no transform runs per sample.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Labelled(TensorDataset):
 
 
 def benchmark(root: str, data: str) -> Any:
-    """Return five experiences of two classes each, in the canonical order; nothing is downloaded if the files are there."""
+    """Return five experiences of two classes each, in the canonical order; files that are there are not downloaded."""
     from avalanche.benchmarks import nc_benchmark
     from avalanche.benchmarks.classic import SplitFMNIST
 
@@ -54,8 +54,9 @@ def strategy(name: str, model: nn.Module, args: argparse.Namespace) -> Any:
     from avalanche.training.supervised import EWC, Naive, Replay
 
     common = {
-        "model": model, "optimizer": torch.optim.SGD(model.parameters(), lr=args.lr), "criterion": nn.CrossEntropyLoss(),
-        "train_mb_size": args.batch, "train_epochs": 1, "eval_mb_size": EVALUATION_BATCH, "device": "cpu",
+        "model": model, "optimizer": torch.optim.SGD(model.parameters(), lr=args.lr),
+        "criterion": nn.CrossEntropyLoss(), "device": "cpu",
+        "train_mb_size": args.batch, "train_epochs": 1, "eval_mb_size": EVALUATION_BATCH,
         "evaluator": EvaluationPlugin(accuracy_metrics(experience=True), loggers=[]),
     }
     if name == "er":

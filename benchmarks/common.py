@@ -69,7 +69,9 @@ def median(runs: Sequence[Mapping[str, Any]], value: Callable[[Mapping[str, Any]
     return statistics.median(value(run) for run in runs)
 
 
-def ratio(runs: Runs, above: str, below: str, value: Callable[[Mapping[str, Any]], float]) -> tuple[float, float, float]:
+def ratio(
+    runs: Runs, above: str, below: str, value: Callable[[Mapping[str, Any]], float]
+) -> tuple[float, float, float]:
     """Return (median, lowest, highest) over rounds of `value` of `above` over that of `below`."""
     found = [value(a) / value(b) for a, b in zip(runs[above], runs[below], strict=True)]
     return statistics.median(found), min(found), max(found)

@@ -2,8 +2,8 @@
 
     python benchmarks/step_overhead.py --batches 10,64,256 --repeats 7 --methods naive,er,ewc,gpm
 
-`plain_loop.py` and `clbench_trial.py` (one per method) take turns on the same data, model, optimiser and batch size; round
-r uses seed r on both sides. Prints markdown; exit status 1 if naive does not learn what the plain loop learns.
+`plain_loop.py` and `clbench_trial.py` (one per method) take turns on the same data, model, optimiser and batch size;
+round r uses seed r on both sides. Prints markdown; exit status 1 if naive does not learn what the plain loop learns.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Any
 
 from common import Runs, compare_learned, data_root, median, numbers, ratio, script, spread, table, take_turns, words
 
+from clbench.errors import DataError
+
 PLAIN = "plain loop"
 
 
@@ -25,7 +27,7 @@ def step_us(run: Mapping[str, Any]) -> float:
 
 def evaluation_s(run: Mapping[str, Any]) -> float:
     """Return seconds for one evaluation of all test sets (the plain loop has five of them, a trial six)."""
-    return float(run["eval_s"]) / run.get("evaluations", len(run["accuracy"]))
+    return float(run["eval_s"]) / float(run.get("evaluations", len(run["accuracy"])))
 
 
 def rows(runs: Runs, batch: int, methods: list[str]) -> list[list[str]]:
@@ -47,9 +49,13 @@ def main() -> int:
     parser.add_argument("--root", help="folder with FashionMNIST/raw; default: the search path CLBENCH_DATA")
     parser.add_argument("--batches", type=numbers, default=[10, 64], help="batch sizes, for example 10,64,256")
     parser.add_argument("--repeats", type=int, default=5, help="rounds; the table shows medians")
-    parser.add_argument("--methods", type=words, default=["naive"], help="clbench's methods, for example naive,er,ewc,gpm")
+    parser.add_argument("--methods", type=words, default=["naive"],
+                        help="clbench's methods, for example naive,er,ewc,gpm")
     args = parser.parse_args()
-    root = data_root(args.root)
+    try:
+        root = data_root(args.root)
+    except DataError as error:
+        parser.error(str(error))
     lines, accuracies, equal = [], [], True
     for batch in args.batches:
         contenders = {PLAIN: script("plain_loop.py", root=root, batch=batch)}

@@ -2,9 +2,9 @@
 
     python benchmarks/vs_avalanche.py --repeats 3 --methods naive,er,ewc
 
-`clbench_trial.py` and `avalanche_loop.py` take turns on Split-Fashion-MNIST with the same model, optimiser, batch size and
-class order; round r uses seed r on both sides. A trial evaluates once more than Avalanche (the untrained model), and that
-is counted. Prints markdown; exit status 1 if the two naive runs do not learn the same.
+`clbench_trial.py` and `avalanche_loop.py` take turns on Split-Fashion-MNIST with the same model, optimiser, batch size
+and class order; round r uses seed r on both sides. A trial evaluates once more than Avalanche (the untrained model), and
+that is counted. Prints markdown; exit status 1 if the two naive runs do not learn the same.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from common import compare_learned, data_root, median, ratio, script, spread, table, take_turns, words
+
+from clbench.errors import DataError
 
 OPTIONS: dict[str, tuple[list[str], dict[str, float]]] = {
     "naive": ([], {}),
@@ -43,7 +45,10 @@ def main() -> int:
     args = parser.parse_args()
     if unknown := [method for method in args.methods if method not in OPTIONS]:
         parser.error(f"--methods: no {unknown[0]} here; there are {', '.join(OPTIONS)}")
-    root = data_root(args.root)
+    try:
+        root = data_root(args.root)
+    except DataError as error:
+        parser.error(str(error))
     lines, accuracies, equal = [], [], True
     for method in args.methods:
         overrides, options = OPTIONS[method]

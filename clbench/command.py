@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -93,6 +93,7 @@ def run_jobs(
     """
     console = output()
     cells = [cell for job in jobs for cell in job.cells()]
+    cells = [replace(cell, n_cells=len(cells), color=console.is_terminal) for cell in cells]
     wanted = workers if workers is not None else jobs[0].workers if jobs else 0
     outcomes = run_cells(cells, display(console, progress), wanted, trial)
     summary = Summary(outcomes, list(broken))

@@ -71,23 +71,28 @@ class Composer:
     _known: dict[tuple[str, ...], Composed] = field(default_factory=dict, repr=False)
     _files: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
 
-    def __call__(self, overrides: Sequence[str], hydra_overrides: Sequence[str] = ()) -> Composed:
+    def __call__(self, overrides: Sequence[str], hydra_overrides: Sequence[str] = (), partial: bool = False) -> Composed:
         """Compose one job.
+
+        Args:
+            overrides: as on the command line.
+            hydra_overrides: those about Hydra itself.
+            partial: whether keys that must be given may lack a value; they then hold `???`.
 
         Raises:
             ConfigError: no such group, choice or key, or a key without a value.
         """
         try:
             loaded = self.loader.load_configuration(CONFIG_NAME, [*hydra_overrides, *overrides], RunMode.RUN)
-            return of(loaded)
+            return of(loaded, partial)
         except (*COMPOSITION_ERRORS, ValueError, YAMLError) as error:
             raise explain(error, self, overrides) from error
 
     def cached(self, overrides: Sequence[str]) -> Composed:
-        """Compose as `self(overrides)` does, once for the same overrides; the result must not be changed."""
+        """Compose as `self(overrides, partial=True)` does, once for the same overrides; the result must not be changed."""
         key = tuple(overrides)
         if key not in self._known:
-            self._known[key] = self(key)
+            self._known[key] = self(key, partial=True)
         return self._known[key]
 
     def file(self, path: str) -> dict[str, Any]:
@@ -112,17 +117,17 @@ class Composer:
         ]
 
 
-def of(loaded: DictConfig) -> Composed:
+def of(loaded: DictConfig, partial: bool = False) -> Composed:
     """Return what Hydra composed, as plain values.
 
     Raises:
         ConfigError: a key that must be given has no value.
     """
     hydra = loaded.hydra
-    return Composed(plain(loaded), dict(hydra.runtime.choices), tuple(hydra.overrides.task))
+    return Composed(plain(loaded, partial), dict(hydra.runtime.choices), tuple(hydra.overrides.task))
 
 
-def plain(loaded: DictConfig) -> dict[str, Any]:
+def plain(loaded: DictConfig, partial: bool = False) -> dict[str, Any]:
     """Return all keys but `hydra`, interpolations resolved.
 
     Raises:
@@ -134,7 +139,7 @@ def plain(loaded: DictConfig) -> dict[str, Any]:
             if key != "hydra":
                 value = loaded[key]
                 if OmegaConf.is_config(value):
-                    value = OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
+                    value = OmegaConf.to_container(value, resolve=True, throw_on_missing=not partial)
                 values[str(key)] = value
     except MissingMandatoryValue as error:
         missing = getattr(error, "full_key", None) or str(error).split(":")[-1].strip()

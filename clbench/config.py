@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,10 @@ OTHER_KEYS = (
 )
 """Keys and nodes that do not."""
 DEVICES = ("auto", "cpu", "cuda")
+OWN_DATA = ("npz", "folder")
+"""Data sets of the user's own; unless they say otherwise they go by the name of the file or folder."""
+RETARGETABLE = ("method", "model", "optimizer")
+"""Nodes whose `_target_` the user may change on the command line, to use a class without a file of its own."""
 
 
 def settle(composed: Composed, composer: Composer, method: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -50,6 +54,11 @@ def settle(composed: Composed, composer: Composer, method: Mapping[str, Any] | N
         config.pop("tuned", None)
     given = given_keys(composed, composer)
     held = given | _changed_groups(composed, composer)
+    dataset = config["scenario"].get("dataset")
+    if isinstance(dataset, dict) and dataset.get("name") in OWN_DATA and dataset.get("path"):
+        dataset["name"] = Path(str(dataset["path"])).stem
+    for node in RETARGETABLE:
+        _retarget(config[node], node, given)
     _fill(config, config.pop("protocol", None) or {}, held, "protocol")
     tuned = config.pop("tuned", None) or {}
     _fill(config, tuned.get(config["scenario"].get("setting")) or {}, held, "tuned")
@@ -88,6 +97,15 @@ def _changed_groups(composed: Composed, composer: Composer) -> set[str]:
         for group, choice in composed.choices.items()
         if group.split("/")[0] in ("model", "optimizer", "trainer") and choice != usual.get(group)
     }
+
+
+def _retarget(node: dict[str, Any], name: str, given: set[str]) -> None:
+    """Drop the chosen file's values where `_target_` was changed to a class of the user's own: they were not made for it."""
+    if f"{name}._target_" not in given or str(node.get("_target_")).startswith("clbench."):
+        return
+    for key in [key for key in node if key not in ("_target_", "head")]:
+        if not any(other == f"{name}.{key}" or other.startswith(f"{name}.{key}.") for other in given):
+            del node[key]
 
 
 def _fill(
@@ -134,16 +152,30 @@ def _check_keys(config: Mapping[str, Any]) -> None:
 
 
 def names(
-    config: Mapping[str, Any], choices: Mapping[str, Any], method: Mapping[str, Any] | None = None
+    config: Mapping[str, Any],
+    choices: Mapping[str, Any],
+    method: Mapping[str, Any] | None = None,
+    asked: Collection[str] = (),
 ) -> dict[str, str]:
-    """Return what the parts are called in tables: their choices; a scenario with its data set if its name lacks it."""
+    """Return what the parts are called in tables: their choices; a scenario with its data set if its name lacks it.
+
+    Args:
+        config: settled.
+        choices: of each group.
+        method: takes the place of the method node.
+        asked: keys and groups that the user set.
+    """
     found = {group: str(choices.get(group)) for group in ("method", "scenario", "model", "optimizer")}
+    for group in RETARGETABLE:  # a class named on the command line goes by its own name
+        if f"{group}._target_" in asked or found[group] == "custom":
+            found[group] = str(config[group].get("_target_")).rpartition(".")[2]
     if method is not None:
         found["method"] = str(method.get("name") or str(method.get("_target_")).rpartition(".")[2])
     dataset = config["scenario"].get("dataset")
     if isinstance(dataset, Mapping):
-        called = dataset.get("name") or Path(str(dataset.get("path"))).stem
-        if not f"_{found['scenario']}".endswith(f"_{called}"):
+        called = str(dataset.get("name"))
+        own = found["scenario"].endswith(f"_{called}") and "scenario/dataset" not in asked
+        if not own and found["scenario"].partition("_")[2] != called and found["scenario"] != called:
             found["scenario"] += f"_{called}"
     return found
 

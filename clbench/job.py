@@ -8,7 +8,7 @@ from typing import Any
 
 from clbench.cells import Cell
 from clbench.compose import Composed, Composer
-from clbench.config import LATER_NODES, NODES, count, data_digest, device, identity, names, seeds, settle, typed
+from clbench.config import LATER_NODES, NODES, count, data_digest, device, given_keys, identity, names, seeds, settle, typed
 from clbench.data.integrity import search_path
 from clbench.errors import ConfigError
 from clbench.records import canonical, flatten
@@ -77,6 +77,8 @@ def make_job(composed: Composed, composer: Composer, method: Mapping[str, Any] |
         DataError: one's own data is missing.
     """
     settled = settle(composed, composer, method)
+    groups = {override.name for override in composer.parse(composed.overrides, composed.choices) if override.group}
+    asked = given_keys(composed, composer) | groups
     config = {key: settled[key] for key in (*NODES, *LATER_NODES) if settled.get(key) is not None}
     _storable(config)
     data, runner = settled["data"], settled["runner"]
@@ -87,7 +89,7 @@ def make_job(composed: Composed, composer: Composer, method: Mapping[str, Any] |
     count(config["eval"]["batch_size"], "eval.batch_size", least=1)
     return Job(
         config=config,
-        names=names(config, composed.choices, method),
+        names=names(config, composed.choices, method, asked),
         variant=variant(composed, composer, settled, method),
         seeds=seeds(settled["seeds"]),
         data_sha256=data_digest(config["scenario"], search),

@@ -126,7 +126,7 @@ class Trial:
         learner, method, history = self.learner, self.method, self._history(task)
         self.training.after_step = self._within(task) if self.eval_every else None
         self.training.after_epoch = lambda epoch, epochs: self.report(
-            {"event": "epoch", "task": task.index, "epoch": epoch, "epochs": epochs})
+            {"event": "epoch", "task": task.index, "epoch": epoch + 1, "epochs": epochs})
         with self.cost.training():
             learner.start(task.index)
             method.begin_task(learner, task)

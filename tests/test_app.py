@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from clbench import app
 from clbench.records import load_all, record_files
+from tests.command_line import clbench, command
 
 QUICK = ("trainer.epochs=1", "runner.workers=0", "device=cpu")
 METHOD = """
@@ -33,28 +33,6 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
     monkeypatch.setenv("COLUMNS", "200")
-
-
-def clbench(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-    """Run the command in this process and return its exit status."""
-    monkeypatch.setattr(sys, "argv", ["clbench", *words])
-    try:
-        app.main()
-    except SystemExit as leaving:
-        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
-    return 0
-
-
-def command(*words: str, **environment: str) -> subprocess.Popen[str]:
-    """Start the command as a process of its own."""
-    path = os.pathsep.join(entry for entry in sys.path if entry)
-    return subprocess.Popen(
-        [sys.executable, "-c", "from clbench.app import main; main()", *words],
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": path, **environment},
-    )
 
 
 def test_help_lists_what_there_is_and_needs_no_torch(tmp_path: Path) -> None:

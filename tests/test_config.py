@@ -314,3 +314,27 @@ def test_differences_are_none_only_between_equals_and_name_one_key_each(first: A
         ending = text.partition("=")[0]
         meant = [key for key in {*found, *default} if f".{key}".endswith(f".{ending}")]
         assert len(meant) == 1
+
+
+def job_of(*overrides):
+    from clbench.compose import new_composer
+    from clbench.job import make_job
+
+    composer = new_composer()
+    return make_job(composer(overrides), composer)
+
+
+@pytest.mark.parametrize(("overrides", "name"), [
+    (["scenario=split_mnist"], "split_mnist"),
+    (["scenario=split", "scenario/dataset=mnist"], "split_mnist"),
+    (["scenario=split_mnist", "scenario/dataset=fashion_mnist"], "split_mnist_fashion_mnist"),
+    (["scenario=split_fashion_mnist", "scenario/dataset=mnist"], "split_fashion_mnist_mnist"),
+])
+def test_a_scenario_is_never_named_after_data_that_it_does_not_hold(overrides, name):
+    assert job_of(*overrides).names["scenario"] == name
+
+
+def test_a_class_named_on_the_command_line_sheds_the_chosen_files_values_and_goes_by_its_own_name():
+    job = job_of("model._target_=my_nets.Wide", "+model.width=3")
+    assert job.config["model"] == {"_target_": "my_nets.Wide", "width": 3, "head": {"bias": True}}
+    assert job.names["model"] == "Wide"

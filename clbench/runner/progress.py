@@ -58,7 +58,7 @@ class PlainDisplay(Display):
     def event(self, cell: Cell, message: Mapping[str, Any]) -> None:
         """Pass on what the console logger says."""
         if message["event"] == "print":
-            self._line(message["text"])
+            self.console.print(Text.from_ansi(message["text"]), soft_wrap=True)
 
     def finished(self, outcome: Outcome) -> None:
         """Write the line of a run."""
@@ -93,7 +93,7 @@ class LiveDisplay(Display):
     def event(self, cell: Cell, message: Mapping[str, Any]) -> None:
         """Keep the newest of each piece of news about a run."""
         if message["event"] == "print":
-            self.console.print(message["text"], markup=False, highlight=False)
+            self.console.print(Text.from_ansi(message["text"]))
             return
         _, state = self.active.setdefault(cell.id, (cell, {"begun": monotonic()}))
         news = {key: value for key, value in message.items() if key != "event"}
