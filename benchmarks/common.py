@@ -33,10 +33,11 @@ def data_root(root: str | None) -> str:
     raise DataError(f"no FashionMNIST/raw in {searched}", "give --root FOLDER, or set CLBENCH_DATA")
 
 
-def script(name: str, **options: Any) -> list[str]:
-    """Return the command that runs `name` of this folder with `options` as `--key value`."""
+def script(name: str, clock: str, **options: Any) -> list[str]:
+    """Return the command that runs `name` of this folder by the `wall` or `cpu` clock, `options` as `--key value`."""
     words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
-    return [sys.executable, str(Path(__file__).with_name(name)), *words]
+    files = [name] if clock == "wall" else ["on_cpu_clock.py", name]
+    return [sys.executable, *(str(Path(__file__).with_name(file)) for file in files), *words]
 
 
 def take_turns(contenders: Mapping[str, list[str]], rounds: int, root: str) -> Runs:
@@ -69,17 +70,14 @@ def median(runs: Sequence[Mapping[str, Any]], value: Callable[[Mapping[str, Any]
     return statistics.median(value(run) for run in runs)
 
 
-def ratio(
-    runs: Runs, above: str, below: str, value: Callable[[Mapping[str, Any]], float]
-) -> tuple[float, float, float]:
-    """Return (median, lowest, highest) over rounds of `value` of `above` over that of `below`."""
-    found = [value(a) / value(b) for a, b in zip(runs[above], runs[below], strict=True)]
-    return statistics.median(found), min(found), max(found)
+def ratios(runs: Runs, above: str, below: str, value: Callable[[Mapping[str, Any]], float]) -> list[float]:
+    """Return `value` of `above` over that of `below`, round by round."""
+    return [value(a) / value(b) for a, b in zip(runs[above], runs[below], strict=True)]
 
 
-def spread(values: tuple[float, float, float]) -> str:
+def spread(values: Sequence[float]) -> str:
     """Return `median (lowest-highest)` for people."""
-    return f"{values[0]:.2f} ({values[1]:.2f}-{values[2]:.2f})"
+    return f"{statistics.median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
 
 
 def learned(runs: Sequence[Mapping[str, Any]]) -> list[float]:

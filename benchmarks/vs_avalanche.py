@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from common import compare_learned, data_root, median, ratio, script, spread, table, take_turns, words
+from common import compare_learned, data_root, median, ratios, script, spread, table, take_turns, words
 
 from clbench.errors import DataError
 
@@ -42,6 +42,8 @@ def main() -> int:
     parser.add_argument("--methods", type=words, default=["naive"], help="of naive,er,ewc")
     parser.add_argument("--data", choices=("files", "tensors"), default="files",
                         help="what Avalanche reads: torchvision's data set with transforms, or normalised tensors")
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall",
+                        help="cpu leaves out waiting for a core: for a machine that others use")
     args = parser.parse_args()
     if unknown := [method for method in args.methods if method not in OPTIONS]:
         parser.error(f"--methods: no {unknown[0]} here; there are {', '.join(OPTIONS)}")
@@ -52,13 +54,14 @@ def main() -> int:
     lines, accuracies, equal = [], [], True
     for method in args.methods:
         overrides, options = OPTIONS[method]
-        ours = script("clbench_trial.py", method=method, batch=args.batch)
+        ours = script("clbench_trial.py", args.clock, method=method, batch=args.batch)
         ours += [word for override in overrides for word in ("--override", override)]
-        theirs = script("avalanche_loop.py", root=root, strategy=method, batch=args.batch, data=args.data, **options)
+        theirs = script("avalanche_loop.py", args.clock, root=root, strategy=method, batch=args.batch, data=args.data,
+                        **options)
         runs = take_turns({"clbench": ours, "Avalanche": theirs}, args.repeats, root)
         for phase, seconds in PHASES.items():
             lines.append([method, phase, *(f"{median(runs[side], seconds):.2f}" for side in ("clbench", "Avalanche")),
-                          spread(ratio(runs, "Avalanche", "clbench", seconds))])
+                          spread(ratios(runs, "Avalanche", "clbench", seconds))])
         text, same = compare_learned(runs, ["clbench", "Avalanche"])
         accuracies.append(f"{method}:\n\n{text}")
         equal = equal and (same or method != "naive")  # others differ in detail: draws from memory, estimate of Fisher

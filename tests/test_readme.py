@@ -47,7 +47,8 @@ def test_every_command_of_the_worked_example_runs(plugin):
 def test_the_outsiders_method_stands_in_the_json(plugin):
     _, done = plugin
     rows = [row for row in json.loads(done[2].stdout) if row["method"] == "anchor"]
-    assert {row["variant"] for row in rows} == {"", "strength=0.01"}
+    assert {(row["scenario"], row["variant"]) for row in rows} == {
+        (scenario, variant) for scenario in ("permuted_digits", "rotated_digits") for variant in ("", "strength=0.01")}
     assert all(row["n_seeds"] == 1 and row["acc"] is not None for row in rows)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 
 import pytest
@@ -37,11 +38,11 @@ def test_embedded_scenarios_keep_theirs(scenario, setting):
 
 @dataclass
 class Careless(Method):
-    """Draws from the global generator."""
+    """Draws from a generator that is nobody's."""
 
     def edit_update(self, learner, updates):
         for update in updates.values():
-            update += 0.01 * torch.rand_like(update)
+            update += random.random()
 
 
 @dataclass
@@ -61,23 +62,19 @@ class Hoarder(Method):
         self.rows = torch.cat([self.rows, task.train.rows[:8]])
 
 
-STEPS = []
-
-
 @dataclass
 class Forgetful(Method):
     """Keeps what it needs outside itself, so that a resumed run lacks it."""
 
-    def begin_task(self, learner, task):
-        if task.index == 0:
-            STEPS.clear()
+    def setup(self, learner, stream):
+        learner.steps = []
 
     def end_task(self, learner, task, history):
-        STEPS.append(task.index)
+        learner.steps.append(task.index)
 
     def edit_update(self, learner, updates):
         for update in updates.values():
-            update /= 1 + len(STEPS) + sum(STEPS)
+            update /= 1 + len(learner.steps)
 
 
 @dataclass

@@ -38,6 +38,7 @@ class EWC(Method):
     decay: Annotated[float, Field(ge=0, le=1)]
     fisher: Estimator
     fisher_samples: Annotated[int, Field(ge=1)] | None
+    stackable = True
 
     def setup(self, learner: Learner, stream: Stream) -> None:
         """Start without anchors."""

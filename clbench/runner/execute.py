@@ -42,7 +42,7 @@ def execute(cell: Cell, trial: str, report: Report) -> dict[str, Any]:
                 read(record_path(Path(cell.results_dir), cell.id))
                 return {"event": "present"}
             function = _locate(trial)
-            with _threads(cell.threads):
+            with thread_limit(cell.threads):
                 record = function(cell, report)
             if record.id != cell.id:
                 raise StoreError(
@@ -106,7 +106,7 @@ def _lock(path: Path) -> Iterator[bool]:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def thread_limit(count: int) -> Iterator[None]:
     """Let torch, if the trial uses it, have `count` CPU threads."""
     torch = sys.modules.get("torch")
     if torch is None:

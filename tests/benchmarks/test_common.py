@@ -20,9 +20,11 @@ def run(seconds, *diagonal):
     return {"train_s": seconds, "accuracy": [[value] * len(diagonal) for value in diagonal]}
 
 
-def test_ratio_compares_neighbours_in_a_round(common):
+def test_ratios_compares_neighbours_in_a_round(common):
     runs = {"a": [run(2.0), run(20.0), run(6.0)], "b": [run(1.0), run(10.0), run(2.0)]}  # round 2: a busy machine
-    assert common.ratio(runs, "a", "b", lambda r: r["train_s"]) == (2.0, 2.0, 3.0)
+    found = common.ratios(runs, "a", "b", lambda r: r["train_s"])
+    assert found == [2.0, 2.0, 3.0]
+    assert common.spread(found) == "2.00 (2.00-3.00)"
 
 
 def test_learned_is_the_diagonal_averaged_over_rounds(common):

@@ -1,10 +1,4 @@
-"""The conformance kit: what the suite runs over everything it ships, and what a plug-in's author runs over their own.
-
-    from clbench.testing import check_method
-    check_method("my_method", config_dirs=["conf"], neutral={"strength": 0.0})
-
-Everything runs on scikit-learn's digits, which need no download, through the same code as a real run.
-"""
+"""What the suite promises of a method, checked."""
 
 from __future__ import annotations
 
@@ -15,53 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from clbench.build import build
 from clbench.cells import Cell
-from clbench.compose import new_composer
 from clbench.errors import RefusedError
-from clbench.job import make_job
 from clbench.methods.base import Method
-from clbench.records import Record
 from clbench.stream import Stream
+from clbench.testing.cells import make_cell, run
+from clbench.testing.stacking import check_stackable
 
 SETTINGS = ("task", "domain", "class")
-BRIEF = ("trainer.epochs=1", "scenario.n_tasks=5")
-"""What keeps a check short: one pass over five tasks of digits."""
 
 
 class InterruptedRunError(Exception):
     """Stands for the death of a process right after a checkpoint."""
-
-
-def make_cell(
-    method: str | Mapping[str, Any], overrides: Sequence[str] = (), config_dirs: Sequence[str | Path] = (), seed: int = 0,
-    results_dir: str | Path = "runs",
-) -> Cell:
-    """Return the cell that the command line would make.
-
-    Args:
-        method: name of a configuration in the group `method`, or a node with `_target_` and hyper-parameters.
-        overrides: as on the command line.
-        config_dirs: folders of configuration, as `--config-dir`.
-        seed: of the trial.
-        results_dir: where checkpoints go.
-    """
-    composer = new_composer(config_dirs)
-    chosen = [f"method={method}"] if isinstance(method, str) else []
-    composed = composer(["scenario=split_digits", *BRIEF, *chosen, f"seeds=[{seed}]", f"results_dir={results_dir}",
-                         "logger=none", "device=cpu", *overrides])
-    node = None if isinstance(method, str) else method
-    (cell,) = make_job(composed, composer, node).cells()
-    return cell
-
-
-def run(cell: Cell) -> Record:
-    """Run one cell in this process and return its record; nothing is stored but checkpoints under its results_dir."""
-    from clbench.trial import run_trial
-
-    return run_trial(cell, lambda event: None)
 
 
 def check_method(
@@ -223,115 +184,3 @@ def check_neutral(
         plain = run(make_cell("naive", others, results_dir=Path(folder) / "plain")).result
     assert nothing["matrix"] == plain["matrix"], f"with {dict(neutral)} the matrix is not that of naive fine-tuning"
     assert nothing["curves"] == plain["curves"], f"with {dict(neutral)} the losses are not those of naive fine-tuning"
-
-
-def check_stackable(
-    method: str | Mapping[str, Any], overrides: Sequence[str], config_dirs: Sequence[str | Path], tolerance: float = 1e-6
-) -> None:
-    """Check that the per-step hooks hold with a leading replica axis.
-
-    Two replicas with different seeds learn two tasks apart. Then `edit_gradients` and `edit_update` are called on random
-    tensors once per replica, and once on all stacked `[2, ...]` with the method's state stacked likewise; the results must
-    agree to `tolerance`, relative to the largest entry. A method that changes `extend_batch`, `criterion`, `penalty` or
-    `predict` cannot be proved this way and must not declare `stackable`.
-
-    Args:
-        method: as `make_cell`.
-        overrides: as `make_cell`.
-        config_dirs: as `make_cell`.
-        tolerance: see above.
-    """
-    replicas = [_after_two_tasks(method, overrides, config_dirs, seed) for seed in (0, 1)]
-    stream, one, learner = replicas[0]
-    unproved = [hook for hook in ("extend_batch", "criterion", "penalty", "predict") if one.overrides(hook)]
-    assert not unproved, f"a method that changes {unproved[0]} cannot declare stackable"
-    together = build(make_cell(method, overrides, config_dirs).config["method"], "method")
-    together.setup(learner, stream)
-    together.load_state(learner, _stack([made.state() for _, made, _ in replicas]))
-    draws = torch.Generator().manual_seed(0)
-    noise = [{n: torch.randn(p.shape, generator=draws) for n, p in lrn.parameters.items()} for _, _, lrn in replicas]
-    stacked = _stack(noise)
-    parameters = _stack([{n: p.detach() for n, p in lrn.parameters.items()} for _, _, lrn in replicas])
-    with torch.no_grad():
-        for (_, made, lrn), values in zip(replicas, noise, strict=True):
-            lrn.gradients = values
-            made.edit_gradients(lrn, None)  # type: ignore[arg-type]
-            made.edit_update(lrn, values)
-        learner.gradients, learner.parameters = stacked, parameters
-        together.edit_gradients(learner, None)
-        together.edit_update(learner, stacked)
-    for name, value in stacked.items():
-        apart = torch.stack([values[name] for values in noise])
-        error = float((value - apart).abs().max() / apart.abs().max().clamp(min=1e-12))
-        assert error <= tolerance, f"stacked hooks differ from single ones on {name} by {error:.1e} (allowed {tolerance:.0e})"
-
-
-def _after_two_tasks(
-    method: Any, overrides: Sequence[str], config_dirs: Sequence[str | Path], seed: int
-) -> tuple[Stream, Method, Any]:
-    from clbench.engine.training import Training
-    from clbench.trial import assemble
-
-    with tempfile.TemporaryDirectory() as folder:
-        cell = make_cell(method, overrides, config_dirs, seed=seed, results_dir=folder)
-        stream, made, learner, trainer = assemble(cell, torch.device("cpu"))
-        training = Training(learner, made, trainer)
-        for task in stream.tasks[:2]:
-            history = stream.tasks[: task.index] if made.access == "seen" else ()
-            learner.start(task.index)
-            made.begin_task(learner, task)
-            learner.rebuild()
-            training.start(task)
-            made.fit(learner, task, training.fit, history)
-            made.end_task(learner, task, history)
-    return stream, made, learner
-
-
-def _stack(trees: Sequence[Any]) -> Any:
-    """Return one tree whose tensors have a leading axis over `trees`; plain values must agree."""
-    first = trees[0]
-    if isinstance(first, Tensor):
-        return torch.stack(list(trees))
-    if isinstance(first, dict):
-        return {key: _stack([tree[key] for tree in trees]) for key in first}
-    if isinstance(first, (list, tuple)):
-        return [_stack(items) for items in zip(*trees, strict=True)]
-    assert all(tree == first for tree in trees), "plain values in the state differ between replicas"
-    return first
-
-
-def check_scenario(scenario: str, overrides: Sequence[str] = (), config_dirs: Sequence[str | Path] = ()) -> None:
-    """Check everything the suite promises of a scenario; the first broken promise is raised as an AssertionError.
-
-    Same seed, same stream; training, validation and test samples disjoint; labels within the outputs of the setting;
-    every learning task with an evaluation set of its own, in order.
-
-    Args:
-        scenario: name of a configuration in the group `scenario`.
-        overrides: as on the command line.
-        config_dirs: as `make_cell`.
-    """
-    from clbench.trial import assemble
-
-    def stream(*more: str) -> Stream:
-        return assemble(make_cell("naive", [f"scenario={scenario}", *overrides, *more], config_dirs), torch.device("cpu"))[0]
-
-    one, again = stream(), stream()
-    assert one.fingerprint, "the stream has no fingerprint"
-    assert one.fingerprint == again.fingerprint, "the same seed gives another stream"
-    learned = [task for task in one.tasks if task.kind == "learn"]
-    assert [task.index for task in one.tasks] == list(range(len(one))), "task indices must be 0, 1, 2, …"
-    columns = [column for column in one.evaluation if column.role == "task"]
-    assert len(columns) == len(learned), "every learning task needs one evaluation set of role task"
-    for task, column in zip(learned, columns, strict=True):
-        size = one.head_sizes[task.index] if one.setting == "task" else one.head_sizes[0]
-        for what, split in (("train", task.train), ("valid", task.valid), ("test", column.split)):
-            if split is None:
-                continue
-            assert len(split) > 0, f"task {task.index} has no {what} samples"
-            assert int(split.labels.min()) >= 0, f"task {task.index} has a negative {what} label"
-            assert int(split.labels.max()) < size, f"task {task.index} has a {what} label beyond its {size} outputs"
-        if task.valid is not None:
-            assert not set(task.train.rows.tolist()) & set(task.valid.rows.tolist()), f"task {task.index}: valid overlaps train"
-        same_pool = task.train.pool.inputs.data_ptr() == column.split.pool.inputs.data_ptr()
-        assert not same_pool or not set(task.train.rows.tolist()) & set(column.split.rows.tolist()), "test samples are trained on"

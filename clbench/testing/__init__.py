@@ -1,0 +1,17 @@
+"""The conformance kit: what the suite runs over everything it ships, and what a plug-in's author runs over their own.
+
+    from clbench.testing import check_method
+    check_method("my_method", config_dirs=["my_plugin"], neutral={"strength": 0.0})
+
+Everything runs on scikit-learn's digits, which need no download, through the same code as a real run.
+"""
+
+from clbench.testing.cells import make_cell as make_cell
+from clbench.testing.cells import run as run
+from clbench.testing.methods import check_access as check_access
+from clbench.testing.methods import check_method as check_method
+from clbench.testing.methods import check_neutral as check_neutral
+from clbench.testing.methods import check_repeats as check_repeats
+from clbench.testing.methods import check_resumes as check_resumes
+from clbench.testing.scenarios import check_scenario as check_scenario
+from clbench.testing.stacking import check_stackable as check_stackable

@@ -1,0 +1,48 @@
+"""What the suite promises of a scenario, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from clbench.stream import Stream
+from clbench.testing.cells import make_cell
+
+
+def check_scenario(scenario: str, overrides: Sequence[str] = (), config_dirs: Sequence[str | Path] = ()) -> None:
+    """Check everything the suite promises of a scenario; the first broken promise is raised as an AssertionError.
+
+    Same seed, same stream; training, validation and test samples disjoint; labels within the outputs of the setting;
+    every learning task with an evaluation set of its own, in order.
+
+    Args:
+        scenario: name of a configuration in the group `scenario`.
+        overrides: as on the command line.
+        config_dirs: as `make_cell`.
+    """
+    from clbench.trial import assemble
+
+    def stream(*more: str) -> Stream:
+        return assemble(make_cell("naive", [f"scenario={scenario}", *overrides, *more], config_dirs), torch.device("cpu"))[0]
+
+    one, again = stream(), stream()
+    assert one.fingerprint, "the stream has no fingerprint"
+    assert one.fingerprint == again.fingerprint, "the same seed gives another stream"
+    learned = [task for task in one.tasks if task.kind == "learn"]
+    assert [task.index for task in one.tasks] == list(range(len(one))), "task indices must be 0, 1, 2, …"
+    columns = [column for column in one.evaluation if column.role == "task"]
+    assert len(columns) == len(learned), "every learning task needs one evaluation set of role task"
+    for task, column in zip(learned, columns, strict=True):
+        size = one.head_sizes[task.index] if one.setting == "task" else one.head_sizes[0]
+        for what, split in (("train", task.train), ("valid", task.valid), ("test", column.split)):
+            if split is None:
+                continue
+            assert len(split) > 0, f"task {task.index} has no {what} samples"
+            assert int(split.labels.min()) >= 0, f"task {task.index} has a negative {what} label"
+            assert int(split.labels.max()) < size, f"task {task.index} has a {what} label beyond its {size} outputs"
+        if task.valid is not None:
+            assert not set(task.train.rows.tolist()) & set(task.valid.rows.tolist()), f"task {task.index}: valid overlaps train"
+        same_pool = task.train.pool.inputs.data_ptr() == column.split.pool.inputs.data_ptr()
+        assert not same_pool or not set(task.train.rows.tolist()) & set(column.split.rows.tolist()), "test samples are trained on"
