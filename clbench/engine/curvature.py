@@ -84,14 +84,15 @@ def _of_linear_layers(
         for handle in handles:
             handle.remove()
     scores = F.log_softmax(logits, dim=1)
-    total: dict[str, Tensor] = {}
+    powers: dict[str, Tensor] = {}
     for labels, weight in _labels(estimator, batch.labels, scores.detach().exp(), generator):
         chosen = scores.gather(1, labels.unsqueeze(1)).sum()
         deltas = torch.autograd.grad(chosen, [output for _, output in calls.values()], retain_graph=True)
-        for (layer, (inputs, _)), delta in zip(calls.items(), deltas, strict=True):
+        for layer, delta in zip(calls, deltas, strict=True):
             power = delta.square() * weight.unsqueeze(1)
-            for name, value in ((f"{layer}.weight", power.mT @ inputs.square()), (f"{layer}.bias", power.sum(0))):
-                total[name] = total[name] + value if name in total else value
+            powers[layer] = powers[layer] + power if layer in powers else power
+    total = {f"{layer}.weight": power.mT @ calls[layer][0].square() for layer, power in powers.items()}
+    total |= {f"{layer}.bias": power.sum(0) for layer, power in powers.items()}
     return {name: total[name] for name in names}
 
 
