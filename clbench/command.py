@@ -144,10 +144,13 @@ def verdict(summary: Summary) -> str:
 def failures(summary: Summary) -> list[str]:
     """Return one line per failure."""
     lines = [f"failed: {broken.label}: {one_line(broken.error)}" for broken in summary.broken]
+    told = ""
     for outcome in summary.outcomes:
         if outcome.status == "failed":
             log = failure_log(outcome.cell)
-            lines.append(f"failed: {outcome.cell.label}: {outcome.reason}" + (f" [{log}]" if log.exists() else ""))
+            reason = "as the one before" if outcome.reason == told else outcome.reason
+            told = outcome.reason
+            lines.append(f"failed: {outcome.cell.label}: {reason}" + (f" [{log}]" if log.exists() else ""))
     return lines
 
 

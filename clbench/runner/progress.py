@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from clbench.runner import Outcome
 
 WORDS = {"done": "", "present": "already there", "busy": "in progress elsewhere", "failed": "FAILED"}
+REMEDY = " -> "
+"""What follows it in a reason is told once, at the end."""
 BAR = 32
 """Columns of the progress bar."""
 
@@ -158,7 +160,7 @@ def summary(outcome: Outcome) -> str:
         parts.append(f"accuracy {outcome.accuracy:.1f}")
     if outcome.seconds:
         parts.append(f"{outcome.seconds:.1f} s")
-    return "  ".join(part for part in parts if part) + (f": {outcome.reason}" if outcome.reason else "")
+    return "  ".join(part for part in parts if part) + (f": {outcome.reason.split(REMEDY)[0]}" if outcome.reason else "")
 
 
 def share(state: Mapping[str, Any]) -> float:
