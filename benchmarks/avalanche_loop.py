@@ -43,8 +43,9 @@ def benchmark(root: str, data: str) -> Any:
     order = list(range(10))
     if data == "files":
         return SplitFMNIST(TASKS, fixed_class_order=order, shuffle=False, dataset_root=root)
-    return nc_benchmark(Labelled(root, train=True), Labelled(root, train=False), TASKS, task_labels=False,
-                        fixed_class_order=order, shuffle=False)
+    return nc_benchmark(
+        Labelled(root, train=True), Labelled(root, train=False), TASKS, task_labels=False, fixed_class_order=order, shuffle=False
+    )
 
 
 def strategy(name: str, model: nn.Module, args: argparse.Namespace) -> Any:
@@ -54,9 +55,13 @@ def strategy(name: str, model: nn.Module, args: argparse.Namespace) -> Any:
     from avalanche.training.supervised import EWC, Naive, Replay
 
     common = {
-        "model": model, "optimizer": torch.optim.SGD(model.parameters(), lr=args.lr),
-        "criterion": nn.CrossEntropyLoss(), "device": "cpu",
-        "train_mb_size": args.batch, "train_epochs": 1, "eval_mb_size": EVALUATION_BATCH,
+        "model": model,
+        "optimizer": torch.optim.SGD(model.parameters(), lr=args.lr),
+        "criterion": nn.CrossEntropyLoss(),
+        "device": "cpu",
+        "train_mb_size": args.batch,
+        "train_epochs": 1,
+        "eval_mb_size": EVALUATION_BATCH,
         "evaluator": EvaluationPlugin(accuracy_metrics(experience=True), loggers=[]),
     }
     if name == "er":

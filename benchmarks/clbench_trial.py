@@ -34,9 +34,18 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory() as folder:
         overrides = [
-            f"method={args.method}", "scenario=split_fashion_mnist", "scenario.setting=class", "scenario.outputs=all",
-            "model=mlp_256", "optimizer=sgd", f"optimizer.lr={args.lr}", f"trainer.epochs={args.epochs}",
-            f"trainer.batch_size={args.batch}", f"seeds=[{args.seed}]", "device=cpu", f"results_dir={folder}",
+            f"method={args.method}",
+            "scenario=split_fashion_mnist",
+            "scenario.setting=class",
+            "scenario.outputs=all",
+            "model=mlp_256",
+            "optimizer=sgd",
+            f"optimizer.lr={args.lr}",
+            f"trainer.epochs={args.epochs}",
+            f"trainer.batch_size={args.batch}",
+            f"seeds=[{args.seed}]",
+            "device=cpu",
+            f"results_dir={folder}",
             *args.override,
         ]
         composer = new_composer()
@@ -45,11 +54,18 @@ def main() -> None:
     cost, result = record.cost, record.result
     passes = result["n_tasks"] * args.epochs
     steps = passes * math.ceil(cost["samples"] / passes / args.batch)  # all tasks have the same number of samples
-    print(json.dumps({
-        "train_s": cost["train_seconds"], "eval_s": cost["eval_seconds"], "evaluations": len(result["events"]),
-        "us_per_step": 1e6 * cost["train_seconds"] / steps, "steps": steps,
-        "accuracy": [[round(100 * hit / n, 2) for hit, n in row] for row in result["matrix"][1:]],  # row 0: untrained
-    }))
+    print(
+        json.dumps(
+            {
+                "train_s": cost["train_seconds"],
+                "eval_s": cost["eval_seconds"],
+                "evaluations": len(result["events"]),
+                "us_per_step": 1e6 * cost["train_seconds"] / steps,
+                "steps": steps,
+                "accuracy": [[round(100 * hit / n, 2) for hit, n in row] for row in result["matrix"][1:]],  # row 0: untrained
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -60,8 +60,10 @@ def take_turns(contenders: Mapping[str, list[str]], rounds: int, root: str) -> R
                 raise RuntimeError(f"{name} failed:\n{done.stderr}")
             found = json.loads(done.stdout.splitlines()[-1])
             runs[name].append({**found, "process_s": time.perf_counter() - start})
-            print(f"round {seed + 1}/{rounds} {name}: {found['train_s']:.2f} s training, "
-                  f"{found['eval_s']:.2f} s evaluation", file=sys.stderr)
+            print(
+                f"round {seed + 1}/{rounds} {name}: {found['train_s']:.2f} s training, {found['eval_s']:.2f} s evaluation",
+                file=sys.stderr,
+            )
     return runs
 
 

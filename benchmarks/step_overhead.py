@@ -32,15 +32,22 @@ def evaluation_s(run: Mapping[str, Any]) -> float:
 
 def rows(runs: Runs, batch: int, methods: list[str]) -> list[list[str]]:
     """Return the table's rows for one batch size."""
-    found = [[str(batch), PLAIN, f"{median(runs[PLAIN], step_us):.0f}", "1", "",
-              f"{1e3 * median(runs[PLAIN], evaluation_s):.0f}", "1"]]
+    found = [
+        [str(batch), PLAIN, f"{median(runs[PLAIN], step_us):.0f}", "1", "", f"{1e3 * median(runs[PLAIN], evaluation_s):.0f}", "1"]
+    ]
     for method in methods:
         over_naive = spread(ratios(runs, method, "naive", step_us)) if method != "naive" and "naive" in methods else ""
-        found.append([
-            str(batch), method, f"{median(runs[method], step_us):.0f}", spread(ratios(runs, method, PLAIN, step_us)),
-            over_naive, f"{1e3 * median(runs[method], evaluation_s):.0f}",
-            spread(ratios(runs, method, PLAIN, evaluation_s)),
-        ])
+        found.append(
+            [
+                str(batch),
+                method,
+                f"{median(runs[method], step_us):.0f}",
+                spread(ratios(runs, method, PLAIN, step_us)),
+                over_naive,
+                f"{1e3 * median(runs[method], evaluation_s):.0f}",
+                spread(ratios(runs, method, PLAIN, evaluation_s)),
+            ]
+        )
     return found
 
 
@@ -49,10 +56,13 @@ def main() -> int:
     parser.add_argument("--root", help="folder with FashionMNIST/raw; default: the search path CLBENCH_DATA")
     parser.add_argument("--batches", type=numbers, default=[10, 64], help="batch sizes, for example 10,64,256")
     parser.add_argument("--repeats", type=int, default=5, help="rounds; the table shows medians")
-    parser.add_argument("--methods", type=words, default=["naive"],
-                        help="clbench's methods, for example naive,er,ewc,gpm")
-    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall",
-                        help="cpu leaves out waiting for a core: for a machine that others use")
+    parser.add_argument("--methods", type=words, default=["naive"], help="clbench's methods, for example naive,er,ewc,gpm")
+    parser.add_argument(
+        "--clock",
+        choices=("wall", "cpu"),
+        default="wall",
+        help="cpu leaves out waiting for a core: for a machine that others use",
+    )
     args = parser.parse_args()
     try:
         root = data_root(args.root)
@@ -61,8 +71,7 @@ def main() -> int:
     lines, accuracies, equal = [], [], True
     for batch in args.batches:
         contenders = {PLAIN: script("plain_loop.py", args.clock, root=root, batch=batch)}
-        contenders |= {
-            method: script("clbench_trial.py", args.clock, method=method, batch=batch) for method in args.methods}
+        contenders |= {method: script("clbench_trial.py", args.clock, method=method, batch=batch) for method in args.methods}
         runs = take_turns(contenders, args.repeats, root)
         lines += rows(runs, batch, args.methods)
         if "naive" in args.methods:

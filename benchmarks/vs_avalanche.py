@@ -40,10 +40,18 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=3, help="rounds; the table shows medians")
     parser.add_argument("--methods", type=words, default=["naive"], help="of naive,er,ewc")
-    parser.add_argument("--data", choices=("files", "tensors"), default="files",
-                        help="what Avalanche reads: torchvision's data set with transforms, or normalised tensors")
-    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall",
-                        help="cpu leaves out waiting for a core: for a machine that others use")
+    parser.add_argument(
+        "--data",
+        choices=("files", "tensors"),
+        default="files",
+        help="what Avalanche reads: torchvision's data set with transforms, or normalised tensors",
+    )
+    parser.add_argument(
+        "--clock",
+        choices=("wall", "cpu"),
+        default="wall",
+        help="cpu leaves out waiting for a core: for a machine that others use",
+    )
     args = parser.parse_args()
     if unknown := [method for method in args.methods if method not in OPTIONS]:
         parser.error(f"--methods: no {unknown[0]} here; there are {', '.join(OPTIONS)}")
@@ -56,12 +64,17 @@ def main() -> int:
         overrides, options = OPTIONS[method]
         ours = script("clbench_trial.py", args.clock, method=method, batch=args.batch)
         ours += [word for override in overrides for word in ("--override", override)]
-        theirs = script("avalanche_loop.py", args.clock, root=root, strategy=method, batch=args.batch, data=args.data,
-                        **options)
+        theirs = script("avalanche_loop.py", args.clock, root=root, strategy=method, batch=args.batch, data=args.data, **options)
         runs = take_turns({"clbench": ours, "Avalanche": theirs}, args.repeats, root)
         for phase, seconds in PHASES.items():
-            lines.append([method, phase, *(f"{median(runs[side], seconds):.2f}" for side in ("clbench", "Avalanche")),
-                          spread(ratios(runs, "Avalanche", "clbench", seconds))])
+            lines.append(
+                [
+                    method,
+                    phase,
+                    *(f"{median(runs[side], seconds):.2f}" for side in ("clbench", "Avalanche")),
+                    spread(ratios(runs, "Avalanche", "clbench", seconds)),
+                ]
+            )
         text, same = compare_learned(runs, ["clbench", "Avalanche"])
         accuracies.append(f"{method}:\n\n{text}")
         equal = equal and (same or method != "naive")  # others differ in detail: draws from memory, estimate of Fisher

@@ -93,9 +93,7 @@ def task(cfg: DictConfig, full: bool = False) -> float:
     single = running.mode == RunMode.RUN
     composed = Composed(plain(cfg), dict(running.runtime.choices), tuple(running.overrides.task))
     own = str(conf_dir())
-    folders = [
-        source.path for source in running.runtime.config_sources if source.schema == "file" and source.path != own
-    ]
+    folders = [source.path for source in running.runtime.config_sources if source.schema == "file" and source.path != own]
     try:
         job = make_job(composed, new_composer(folders))
         summary = run_jobs([job])

@@ -51,8 +51,9 @@ def build(node: Mapping[str, Any], path: str, **given: Any) -> Any:
     except ConfigError:
         raise
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{path} ({node['_target_']}) cannot be made from {_short(values)}: {error}",
-                          f"change the values under {path}") from error
+        raise ConfigError(
+            f"{path} ({node['_target_']}) cannot be made from {_short(values)}: {error}", f"change the values under {path}"
+        ) from error
 
 
 def locate(name: Any, path: str) -> Callable[..., Any]:
@@ -67,13 +68,17 @@ def locate(name: Any, path: str) -> Callable[..., Any]:
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
-        raise ConfigError(f"{path}._target_={name}: {error}",
-                          "check the spelling, or install the package that holds it (a plug-in's folder is importable "
-                          "when it is the working folder or the one given to --config-dir)") from error
+        raise ConfigError(
+            f"{path}._target_={name}: {error}",
+            "check the spelling, or install the package that holds it (a plug-in's folder is importable "
+            "when it is the working folder or the one given to --config-dir)",
+        ) from error
     if not hasattr(module, member):
         near = difflib.get_close_matches(member, dir(module), n=1)
-        raise ConfigError(f"{path}._target_={name}: module {module_name} has no {member}",
-                          f"did you mean {module_name}.{near[0]}?" if near else f"define {member} in {module.__file__}")
+        raise ConfigError(
+            f"{path}._target_={name}: module {module_name} has no {member}",
+            f"did you mean {module_name}.{near[0]}?" if near else f"define {member} in {module.__file__}",
+        )
     found = getattr(module, member)
     if not callable(found):
         raise ConfigError(f"{path}._target_={name} is not a class or function", "name something that can be called")
@@ -124,8 +129,9 @@ def _checked(target: type, values: dict[str, Any], path: str) -> dict[str, Any]:
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join([path, key, *(str(part) for part in first["loc"] if isinstance(part, int))])
-            raise ConfigError(f"{place}={value!r}: {first['msg'][:1].lower()}{first['msg'][1:]}",
-                              f"{key} is {_spelled(hints[key])}") from error
+            raise ConfigError(
+                f"{place}={value!r}: {first['msg'][:1].lower()}{first['msg'][1:]}", f"{key} is {_spelled(hints[key])}"
+            ) from error
     return checked
 
 

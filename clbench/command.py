@@ -167,17 +167,13 @@ def write_text(path: Path, text: str) -> None:
     """
     temporary = None
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, prefix=".", suffix=".tmp", delete=False, encoding="utf-8"
-        ) as file:
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", suffix=".tmp", delete=False, encoding="utf-8") as file:
             temporary = file.name
             file.write(text)
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
-        raise StoreError(
-            f"{path} cannot be written: {error.strerror or error}", "free space, or check permissions"
-        ) from error
+        raise StoreError(f"{path} cannot be written: {error.strerror or error}", "free space, or check permissions") from error
     finally:
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)

@@ -222,9 +222,7 @@ def explain(error: Exception, composer: Composer, overrides: Sequence[str]) -> C
     unknown = re.search(r"Could not override '([^']+)'", text)
     if unknown:
         key = unknown[1].split("@")[0]
-        return ConfigError(
-            f"unknown key {key}", f"{_near(key, _keys(composer, overrides))}`clbench --cfg job` shows every key"
-        )
+        return ConfigError(f"unknown key {key}", f"{_near(key, _keys(composer, overrides))}`clbench --cfg job` shows every key")
     ambiguous = re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^']+)'", text)
     if ambiguous:
         key, _, value = ambiguous[1].partition("=")
@@ -235,9 +233,7 @@ def explain(error: Exception, composer: Composer, overrides: Sequence[str]) -> C
     cause = f": {error.__cause__}" if error.__cause__ is not None and str(error.__cause__) not in text else ""
     lines = [line.strip() for line in (text + cause).splitlines() if line.strip() and "object_type=" not in line]
     where = f" (composing {' '.join(overrides)})" if overrides else ""
-    return ConfigError(
-        ("; ".join(lines) or type(error).__name__) + where, "HYDRA_FULL_ERROR=1 shows where this comes from"
-    )
+    return ConfigError(("; ".join(lines) or type(error).__name__) + where, "HYDRA_FULL_ERROR=1 shows where this comes from")
 
 
 def _near(name: str, known: Sequence[str], group: str = "") -> str:
@@ -247,15 +243,9 @@ def _near(name: str, known: Sequence[str], group: str = "") -> str:
 
 def _keys(composer: Composer, overrides: Sequence[str]) -> list[str]:
     """Return the keys and groups there are, given the groups among `overrides`."""
-    groups = [
-        text
-        for text in overrides
-        if composer.loader.repository.group_exists(text.split("=")[0].strip("+~").split("@")[0])
-    ]
+    groups = [text for text in overrides if composer.loader.repository.group_exists(text.split("=")[0].strip("+~").split("@")[0])]
     try:
         found = composer.cached([text for text in groups if "," not in text])
     except ClbenchError:
         return []
-    return [key for key, _ in flatten(found.config)] + [
-        group for group in found.choices if not group.startswith("hydra/")
-    ]
+    return [key for key, _ in flatten(found.config)] + [group for group in found.choices if not group.startswith("hydra/")]

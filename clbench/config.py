@@ -71,11 +71,7 @@ def given_keys(composed: Composed, composer: Composer) -> set[str]:
     """Return the dotted keys that the user's overrides or an experiment's file set."""
     keys = {override.name for override in composer.parse(composed.overrides, composed.choices) if not override.group}
     for group in extra_groups(composed, composer):
-        keys |= {
-            key
-            for key, _ in flatten(composer.file(f"{group}/{composed.choices[group]}"))
-            if not key.startswith("hydra.")
-        }
+        keys |= {key for key, _ in flatten(composer.file(f"{group}/{composed.choices[group]}")) if not key.startswith("hydra.")}
     return keys
 
 
@@ -108,18 +104,14 @@ def _retarget(node: dict[str, Any], name: str, given: set[str]) -> None:
             del node[key]
 
 
-def _fill(
-    config: dict[str, Any], values: Mapping[str, Any], held: Iterable[str], source: str, prefix: str = ""
-) -> None:
+def _fill(config: dict[str, Any], values: Mapping[str, Any], held: Iterable[str], source: str, prefix: str = "") -> None:
     """Set `values` in `config`, but for keys that are held, or are above or below a held key."""
     for key, value in values.items():
         path = f"{prefix}{key}"
         if path in held or any(path.startswith(f"{other}.") for other in held):
             continue
         if key not in config:
-            raise ConfigError(
-                f"unknown key {path}={value!r} in the {source} values", f"it knows: {', '.join(sorted(config))}"
-            )
+            raise ConfigError(f"unknown key {path}={value!r} in the {source} values", f"it knows: {', '.join(sorted(config))}")
         if isinstance(value, Mapping) and isinstance(config[key], dict) and "_target_" not in value:
             _fill(config[key], value, held, source, f"{path}.")
         elif not any(other.startswith(f"{path}.") for other in held):
@@ -262,7 +254,5 @@ def count(value: Any, key: str, least: int) -> int:
     """Return `value` if it is an integer of at least `least`, else raise a ConfigError that names `key`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         allowed = "auto or an integer" if key == "runner.workers" else "an integer"
-        raise ConfigError(
-            f"{key}={value!r} is not {allowed} of at least {least}", f"give {key}={max(least, 1)} or more"
-        )
+        raise ConfigError(f"{key}={value!r} is not {allowed} of at least {least}", f"give {key}={max(least, 1)} or more")
     return value

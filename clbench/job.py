@@ -100,9 +100,7 @@ def make_job(composed: Composed, composer: Composer, method: Mapping[str, Any] |
         download=typed(data["download"], (bool,), "data.download", "true or false"),
         device=device(settled["device"]),
         save_models=typed(settled["save_models"], (bool,), "save_models", "true or false"),
-        workers=runner["workers"]
-        if runner["workers"] == "auto"
-        else count(runner["workers"], "runner.workers", least=0),
+        workers=runner["workers"] if runner["workers"] == "auto" else count(runner["workers"], "runner.workers", least=0),
         threads=count(runner["threads"], "runner.threads", least=1),
     )
 
@@ -113,6 +111,4 @@ def _storable(config: Mapping[str, Any]) -> None:
         try:
             canonical(value)
         except (TypeError, ValueError) as error:
-            raise ConfigError(
-                f"{key}={value!r} cannot be stored in a record", "give a finite number, text or a list"
-            ) from error
+            raise ConfigError(f"{key}={value!r} cannot be stored in a record", "give a finite number, text or a list") from error

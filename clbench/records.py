@@ -90,12 +90,22 @@ def write(record: Record, results_dir: Path) -> Path:
     results_dir = Path(results_dir)
     try:
         path = record_path(results_dir, record.id)
-        body = {"format": FORMAT, "id": record.id, "config_id": record.config_id, "identity": record.identity,
-                "result": record.result, "cost": record.cost, "provenance": record.provenance, "sha256": record.digest}
+        body = {
+            "format": FORMAT,
+            "id": record.id,
+            "config_id": record.config_id,
+            "identity": record.identity,
+            "result": record.result,
+            "cost": record.cost,
+            "provenance": record.provenance,
+            "sha256": record.digest,
+        }
         content = (json.dumps(body, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
     except (TypeError, ValueError) as error:
-        raise StoreError(f"a record cannot be stored in {results_dir}: {error}",
-                         "configuration and diagnostics must be plain finite numbers, strings and lists") from error
+        raise StoreError(
+            f"a record cannot be stored in {results_dir}: {error}",
+            "configuration and diagnostics must be plain finite numbers, strings and lists",
+        ) from error
     temporary = results_dir / f".{record.id}.{secrets.token_hex(8)}.tmp"
     try:
         results_dir.mkdir(parents=True, exist_ok=True)
@@ -113,9 +123,10 @@ def write(record: Record, results_dir: Path) -> Path:
         _sync_folder(results_dir)
         return path
     except OSError as error:
-        raise StoreError(f"the record {path} cannot be written: {error.strerror or error}",
-                         "free space or choose another results_dir; the run's checkpoint is kept, start the same "
-                         "command again") from error
+        raise StoreError(
+            f"the record {path} cannot be written: {error.strerror or error}",
+            "free space or choose another results_dir; the run's checkpoint is kept, start the same command again",
+        ) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -130,11 +141,14 @@ def read(path: Path) -> Record:
     try:
         body = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_no_constant)
     except OSError as error:
-        raise StoreError(f"the record {path} cannot be read: {error.strerror or error}",
-                         "check the file's permissions") from error
+        raise StoreError(
+            f"the record {path} cannot be read: {error.strerror or error}", "check the file's permissions"
+        ) from error
     except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, cut short, NaN
-        raise StoreError(f"the record {path} is damaged (not valid JSON: {error})",
-                         "move the file out of the results folder and start the same command again") from error
+        raise StoreError(
+            f"the record {path} is damaged (not valid JSON: {error})",
+            "move the file out of the results folder and start the same command again",
+        ) from error
     remedy = "move the file out of the results folder, or read it with the version that wrote it"
     if not isinstance(body, dict) or body.get("format") != FORMAT:
         found = body.get("format") if isinstance(body, dict) else None
@@ -144,15 +158,21 @@ def read(path: Path) -> Record:
         raise StoreError(f"{path} lacks a part of a record (identity with a seed, result, cost, provenance)", remedy)
     record = Record(*parts)  # type: ignore[arg-type]
     if body.get("id") != record.id:
-        raise StoreError(f"{path}: the identity was changed after the record was written (id {body.get('id')}, "
-                         f"content says {record.id})", remedy)
+        raise StoreError(
+            f"{path}: the identity was changed after the record was written (id {body.get('id')}, content says {record.id})",
+            remedy,
+        )
     if body.get("sha256") != record.digest:
-        raise StoreError(f"{path}: its content was changed after it was written (sha256 of the content is "
-                         f"{record.digest[:12]}, the file declares {str(body.get('sha256'))[:12]})",
-                         "move the file out of the results folder and start the same command again")
+        raise StoreError(
+            f"{path}: its content was changed after it was written (sha256 of the content is "
+            f"{record.digest[:12]}, the file declares {str(body.get('sha256'))[:12]})",
+            "move the file out of the results folder and start the same command again",
+        )
     if Path(path).stem != record.id:  # a copy beside the original would count one seed twice
-        raise StoreError(f"{path}: the file was renamed or copied (the record is {record.id})",
-                         f"name it {record.id}.json, or move it out of the results folder if that file is there too")
+        raise StoreError(
+            f"{path}: the file was renamed or copied (the record is {record.id})",
+            f"name it {record.id}.json, or move it out of the results folder if that file is there too",
+        )
     return record
 
 
@@ -165,8 +185,10 @@ def record_files(results_dir: Path) -> list[Path]:
     try:
         paths = sorted(Path(results_dir).iterdir())
     except OSError as error:
-        raise StoreError(f"the results folder results_dir={results_dir} cannot be read: {error.strerror or error}",
-                         "name a folder that clbench has written to, or check its permissions") from error
+        raise StoreError(
+            f"the results folder results_dir={results_dir} cannot be read: {error.strerror or error}",
+            "name a folder that clbench has written to, or check its permissions",
+        ) from error
     return [path for path in paths if path.suffix == ".json" and not path.name.startswith(".")]
 
 

@@ -50,9 +50,14 @@ class Results(Sequence[Record]):
         variants = {row["config_id"]: row["variant"] for row in self.rows()}
         lines = [
             {
-                **record.identity["names"], "setting": record.result["setting"], "variant": variants[record.config_id],
-                "seed": record.seed, **summary(record.result), **record.cost,
-                "config_id": record.config_id, "id": record.id,
+                **record.identity["names"],
+                "setting": record.result["setting"],
+                "variant": variants[record.config_id],
+                "seed": record.seed,
+                **summary(record.result),
+                **record.cost,
+                "config_id": record.config_id,
+                "id": record.id,
             }
             for record in self
         ]

@@ -69,16 +69,24 @@ def assemble(cell: Cell, device: torch.device) -> tuple[Stream, Method, Learner,
     """Make the four things a trial consists of, and check that they go together."""
     config, seed = cell.config, cell.seed
     stream = build(
-        config["scenario"], "scenario", seed=seed, data_sha256=cell.identity["data_sha256"],
-        search=[Path(folder) for folder in cell.search], download=cell.download, device=device,
+        config["scenario"],
+        "scenario",
+        seed=seed,
+        data_sha256=cell.identity["data_sha256"],
+        search=[Path(folder) for folder in cell.search],
+        download=cell.download,
+        device=device,
     )
     method = build(config["method"], "method")
     if not isinstance(method, Method):
-        raise ConfigError(f"method._target_={config['method']['_target_']} is not a Method",
-                          "derive it from clbench.methods.base.Method")
+        raise ConfigError(
+            f"method._target_={config['method']['_target_']} is not a Method", "derive it from clbench.methods.base.Method"
+        )
     if stream.setting not in method.settings:
-        raise RefusedError(f"method={cell.names['method']} does not support scenario.setting={stream.setting}",
-                           f"it declares {', '.join(sorted(method.settings))}: give scenario.setting=... or another method")
+        raise RefusedError(
+            f"method={cell.names['method']} does not support scenario.setting={stream.setting}",
+            f"it declares {', '.join(sorted(method.settings))}: give scenario.setting=... or another method",
+        )
     trainer = build(config["trainer"], "trainer")
     optimizer = build(config["optimizer"], "optimizer")
     learner = Learner(stream, lambda: build_model(config["model"], stream, seed), optimizer, device, seed)
@@ -89,8 +97,9 @@ def assemble(cell: Cell, device: torch.device) -> tuple[Stream, Method, Learner,
 class Trial:
     """The running state of a trial: the matrix so far, the curves, the cost."""
 
-    def __init__(self, cell: Cell, stream: Stream, method: Method, learner: Learner, trainer: Trainer,
-                 loggers: Loggers, report: Report) -> None:
+    def __init__(
+        self, cell: Cell, stream: Stream, method: Method, learner: Learner, trainer: Trainer, loggers: Loggers, report: Report
+    ) -> None:
         """Start with an empty matrix."""
         self.cell, self.stream, self.method, self.learner = cell, stream, method, learner
         self.training = Training(learner, method, trainer)
@@ -117,8 +126,12 @@ class Trial:
             self._learn(task)
             self._measure("task", task.index, None)
             self._save(task)
-        record = Record(self.cell.identity, self._result(), self.cost.report(self.learner, self.method, self.training),
-                        provenance(self.cell, self.learner.device, self.cost.resumed))
+        record = Record(
+            self.cell.identity,
+            self._result(),
+            self.cost.report(self.learner, self.method, self.training),
+            provenance(self.cell, self.learner.device, self.cost.resumed),
+        )
         self.loggers.end(record)
         return record
 
@@ -126,7 +139,8 @@ class Trial:
         learner, method, history = self.learner, self.method, self._history(task)
         self.training.after_step = self._within(task) if self.eval_every else None
         self.training.after_epoch = lambda epoch, epochs: self.report(
-            {"event": "epoch", "task": task.index, "epoch": epoch + 1, "epochs": epochs})
+            {"event": "epoch", "task": task.index, "epoch": epoch + 1, "epochs": epochs}
+        )
         with self.cost.training():
             learner.start(task.index)
             method.begin_task(learner, task)
@@ -171,19 +185,33 @@ class Trial:
     def _result(self) -> dict[str, Any]:
         stream = self.stream
         return {
-            "setting": stream.setting, "n_tasks": len(stream), "sequential": self.sequential, "access": self.method.access,
-            "stream": stream.fingerprint, "task_names": [task.name for task in stream.tasks],
-            "columns": self._columns(), "events": self.events, "matrix": self.matrix,
-            "curves": {"loss": self.losses}, "diagnostics": self.diagnostics,
+            "setting": stream.setting,
+            "n_tasks": len(stream),
+            "sequential": self.sequential,
+            "access": self.method.access,
+            "stream": stream.fingerprint,
+            "task_names": [task.name for task in stream.tasks],
+            "columns": self._columns(),
+            "events": self.events,
+            "matrix": self.matrix,
+            "curves": {"loss": self.losses},
+            "diagnostics": self.diagnostics,
         }
 
     def _save(self, task: Task) -> None:
         learner = self.learner
         model = {key: value.detach() for key, value in learner.model.state_dict().items()}
         tree = {
-            "identity": self.cell.id, "stream": self.stream.fingerprint, "model": model, "method": self.method.state(),
-            "events": self.events, "matrix": self.matrix, "losses": self.losses, "diagnostics": self.diagnostics,
-            "cost": self.cost.state(), "samples": self.training.samples,
+            "identity": self.cell.id,
+            "stream": self.stream.fingerprint,
+            "model": model,
+            "method": self.method.state(),
+            "events": self.events,
+            "matrix": self.matrix,
+            "losses": self.losses,
+            "diagnostics": self.diagnostics,
+            "cost": self.cost.state(),
+            "samples": self.training.samples,
         }
         checkpoint.save(self.folder, task.index, tree)
         if self.cell.save_models:
@@ -197,8 +225,10 @@ class Trial:
             return 0
         task, tree = found
         if tree["identity"] != self.cell.id or tree["stream"] != self.stream.fingerprint:
-            raise ConfigError(f"the checkpoint in {self.folder} belongs to another run or other data",
-                              "delete that folder to train this run from its beginning")
+            raise ConfigError(
+                f"the checkpoint in {self.folder} belongs to another run or other data",
+                "delete that folder to train this run from its beginning",
+            )
         self.learner.start(task)
         self.method.load_state(self.learner, tree["method"])
         self.learner.model.load_state_dict(tree["model"])

@@ -19,9 +19,7 @@ IRRELEVANT = ("runner", "logger", "protocol", "tuned")
 """Groups whose choice does not matter, only the values they lead to."""
 
 
-def variant(
-    composed: Composed, composer: Composer, settled: Mapping[str, Any], method: Mapping[str, Any] | None = None
-) -> str:
+def variant(composed: Composed, composer: Composer, settled: Mapping[str, Any], method: Mapping[str, Any] | None = None) -> str:
     """Return how `settled` differs from the configuration that the choices of groups alone would give.
 
     Args:
@@ -59,9 +57,7 @@ def differences(found: Mapping[str, Any], default: Mapping[str, Any]) -> list[st
     """Return `key=value` for each leaf of `found` that `default` does not have; a leaf that is gone counts as null."""
     changed = [key for key in found if key not in default or canonical(found[key]) != canonical(default[key])]
     gone = [
-        key
-        for key in default
-        if key not in found and not any(key.startswith(f"{k}.") or k.startswith(f"{key}.") for k in found)
+        key for key in default if key not in found and not any(key.startswith(f"{k}.") or k.startswith(f"{key}.") for k in found)
     ]
     endings = Counter(ending for key in {*found, *default} for ending in _endings(key))
     short = {key: next((e for e in _endings(key) if endings[e] == 1), key) for key in [*changed, *gone]}
@@ -79,14 +75,10 @@ def spell(value: Any) -> str:
     return str(value)
 
 
-def _default(
-    base: Composed, composer: Composer, settled: Mapping[str, Any], method: Mapping[str, Any] | None
-) -> dict[str, Any]:
+def _default(base: Composed, composer: Composer, settled: Mapping[str, Any], method: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return what `base` settles to under the setting and `online` of `settled`, whose effects are no differences."""
     scenario = base.config["scenario"]
-    alike = {
-        key: settled["scenario"][key] for key in ("setting", "online") if key in settled["scenario"] and key in scenario
-    }
+    alike = {key: settled["scenario"][key] for key in ("setting", "online") if key in settled["scenario"] and key in scenario}
     default = settle(replace(base, config={**base.config, "scenario": {**scenario, **alike}}), composer, method)
     default["scenario"].update({key: scenario[key] for key in alike})
     return default

@@ -71,9 +71,7 @@ class ClbenchLauncher(Launcher):  # type: ignore[misc]
                     made.append(make_job(composer(overrides, hydra_overrides), composer))
                 except ClbenchError as error:
                     made.append(Broken(" ".join(overrides), error))
-        summary = run_jobs(
-            [job for job in made if isinstance(job, Job)], [job for job in made if isinstance(job, Broken)]
-        )
+        summary = run_jobs([job for job in made if isinstance(job, Job)], [job for job in made if isinstance(job, Broken)])
         self.failed += summary.failed
         return [self._return(overrides, job, summary) for overrides, job in zip(job_overrides, made, strict=True)]
 

@@ -48,17 +48,33 @@ class Blobs:
 
 
 def blob_stream(setting: str = "class", outputs: str = "seen", kind: str = "split", n_tasks: int = 3, **options: Any) -> Stream:
-    common = {"dataset": options.pop("dataset", Blobs()), "setting": setting, "outputs": outputs, "n_tasks": n_tasks,
-              "order_seed": None, "valid_fraction": 0.0, "online": False, "seed": 0, "data_sha256": "blobs",
-              "search": list[Path](), "download": False, "device": torch.device("cpu")} | options
+    common = {
+        "dataset": options.pop("dataset", Blobs()),
+        "setting": setting,
+        "outputs": outputs,
+        "n_tasks": n_tasks,
+        "order_seed": None,
+        "valid_fraction": 0.0,
+        "online": False,
+        "seed": 0,
+        "data_sha256": "blobs",
+        "search": list[Path](),
+        "download": False,
+        "device": torch.device("cpu"),
+    } | options
     return split(**common) if kind == "split" else permuted(first_identity=True, **common)
 
 
 def learner_for(
     stream: Stream, seed: int = 0, optimizer: Any = None, hidden: tuple[int, ...] = (16,), bias: bool = True, **node: Any
 ) -> Learner:
-    model = {"_target_": "clbench.models.mlp.MLP", "hidden": list(hidden), "bias": bias, "dropout": 0.0,
-             "head": {"bias": bias}} | node
+    model = {
+        "_target_": "clbench.models.mlp.MLP",
+        "hidden": list(hidden),
+        "bias": bias,
+        "dropout": 0.0,
+        "head": {"bias": bias},
+    } | node
     return Learner(stream, lambda: build_model(model, stream, seed), optimizer or SGD(0.05), torch.device("cpu"), seed)
 
 
@@ -66,8 +82,14 @@ def trainer(epochs: int = 2, batch_size: int = 16, schedule: Any = None, clip_no
     return Trainer(epochs, batch_size, 10, schedule or Constant(), clip_norm)
 
 
-def learn(method: Method, stream: Stream, learner: Learner | None = None, tasks: int | None = None, how: Trainer | None = None,
-          after: Any = None) -> tuple[Learner, list[list[int]]]:
+def learn(
+    method: Method,
+    stream: Stream,
+    learner: Learner | None = None,
+    tasks: int | None = None,
+    how: Trainer | None = None,
+    after: Any = None,
+) -> tuple[Learner, list[list[int]]]:
     """Learn the first `tasks` tasks; return the learner and the correct counts after each. `after(task, learner)` is a probe."""
     learner = learner or learner_for(stream)
     method.setup(learner, stream)

@@ -169,9 +169,7 @@ def test_when_all_is_there_torch_is_not_imported(monkeypatch: pytest.MonkeyPatch
     assert "Nothing to train" in done.stdout
 
 
-def test_a_failed_run_stops_no_other(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_a_failed_run_stops_no_other(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert clbench(monkeypatch, "seeds=1", *QUICK) == 0
     path = record_files(tmp_path / "runs")[0]
     path.write_text("{")
@@ -247,14 +245,10 @@ def test_the_quick_sweep_is_seven_methods_by_three_streams_by_five_seeds(
     assert {cell.variant for cell in seen} == {""}
 
 
-def test_other_launchers_work(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_other_launchers_work(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert clbench(monkeypatch, "-m", "hydra/launcher=basic", "method=naive,joint", *QUICK) == 0
     assert len(record_files(tmp_path / "runs")) == 2
-    assert (
-        clbench(monkeypatch, "-m", "hydra/launcher=basic", "hydra/sweeper=basic", "scenario.n_tasks=7,2", *QUICK) == 1
-    )
+    assert clbench(monkeypatch, "-m", "hydra/launcher=basic", "hydra/sweeper=basic", "scenario.n_tasks=7,2", *QUICK) == 1
     assert "Traceback" not in capsys.readouterr().err
     assert len(record_files(tmp_path / "runs")) == 3
 
@@ -301,18 +295,8 @@ def test_a_method_in_the_working_folder_is_found(
 ) -> None:
     (tmp_path / f"at_hand_{workers}.py").write_text(METHOD.format(field="weight"))
     target = f"method._target_=at_hand_{workers}.Mine"
-    assert (
-        clbench(
-            monkeypatch, target, "+method.weight=1.0", "trainer.epochs=1", f"runner.workers={workers}", "device=cpu"
-        )
-        == 0
-    )
-    assert (
-        clbench(
-            monkeypatch, target, "+method.wieght=1.0", "trainer.epochs=1", f"runner.workers={workers}", "device=cpu"
-        )
-        == 1
-    )
+    assert clbench(monkeypatch, target, "+method.weight=1.0", "trainer.epochs=1", f"runner.workers={workers}", "device=cpu") == 0
+    assert clbench(monkeypatch, target, "+method.wieght=1.0", "trainer.epochs=1", f"runner.workers={workers}", "device=cpu") == 1
     assert "did you mean method.weight" in capsys.readouterr().err
 
 

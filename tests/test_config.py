@@ -28,10 +28,7 @@ PLUGIN = {
     ),
     "tuned/stream/ewc.yaml": "# @package _global_\ntuned: {class: {method: {strenth: 1.0}}}",
     "experiment/table.yaml": (
-        "# @package _global_\n"
-        "defaults: [{override /scenario: stream}, {override /method: er}]\n"
-        "trainer: {epochs: 1}\n"
-        "seeds: 3\n"
+        "# @package _global_\ndefaults: [{override /scenario: stream}, {override /method: er}]\ntrainer: {epochs: 1}\nseeds: 3\n"
     ),
 }
 
@@ -127,10 +124,7 @@ def test_protocol_and_tuned_values_are_filled_in_by_setting(composer: Composer) 
     found = leaves(job(composer, "scenario=stream", "method=er", "scenario.setting=task"))
     assert (found["optimizer.lr"], found["method.buffer_size"]) == (0.7, 72)
     default = leaves(job(composer, "method=er"))["method.buffer_size"]
-    assert (
-        leaves(job(composer, "scenario=stream", "method=er", "scenario.setting=domain"))["method.buffer_size"]
-        == default
-    )
+    assert leaves(job(composer, "scenario=stream", "method=er", "scenario.setting=domain"))["method.buffer_size"] == default
 
 
 @pytest.mark.parametrize(
@@ -156,9 +150,7 @@ def test_a_group_of_another_choice_keeps_its_own_values(composer: Composer, choi
 
 def test_naming_a_default_choice_changes_nothing(composer: Composer) -> None:
     defaults = [
-        f"{group}={choice}"
-        for group, choice in composer(()).choices.items()
-        if group in ("model", "optimizer", "trainer")
+        f"{group}={choice}" for group, choice in composer(()).choices.items() if group in ("model", "optimizer", "trainer")
     ]
     assert job(composer, "scenario=stream", *defaults) == job(composer, "scenario=stream")
 
@@ -180,9 +172,9 @@ def test_a_misspelt_tuned_key_is_named(composer: Composer) -> None:
 def test_online_is_a_single_pass_in_small_batches(composer: Composer) -> None:
     trainer = job(composer, "scenario=stream", "scenario.online=true").config["trainer"]
     assert (trainer["epochs"], trainer["batch_size"]) == (1, trainer["online_batch_size"])
-    trainer = job(
-        composer, "scenario=stream", "scenario.online=true", "trainer.epochs=1", "trainer.batch_size=3"
-    ).config["trainer"]
+    trainer = job(composer, "scenario=stream", "scenario.online=true", "trainer.epochs=1", "trainer.batch_size=3").config[
+        "trainer"
+    ]
     assert (trainer["epochs"], trainer["batch_size"]) == (1, 3)
     with pytest.raises(ConfigError, match=r"trainer\.epochs=4"):
         job(composer, "scenario.online=true", "trainer.epochs=4")
@@ -298,9 +290,7 @@ def test_an_override_that_says_the_default_is_no_variant(composer: Composer) -> 
 
 
 KEYS = st.text("abc", min_size=1, max_size=2)
-TREES = st.dictionaries(
-    KEYS, st.dictionaries(KEYS, st.one_of(st.integers(0, 2), st.none()), min_size=1, max_size=3), max_size=3
-)
+TREES = st.dictionaries(KEYS, st.dictionaries(KEYS, st.one_of(st.integers(0, 2), st.none()), min_size=1, max_size=3), max_size=3)
 
 
 @settings(deadline=None)
@@ -324,12 +314,15 @@ def job_of(*overrides):
     return make_job(composer(overrides), composer)
 
 
-@pytest.mark.parametrize(("overrides", "name"), [
-    (["scenario=split_mnist"], "split_mnist"),
-    (["scenario=split", "scenario/dataset=mnist"], "split_mnist"),
-    (["scenario=split_mnist", "scenario/dataset=fashion_mnist"], "split_mnist_fashion_mnist"),
-    (["scenario=split_fashion_mnist", "scenario/dataset=mnist"], "split_fashion_mnist_mnist"),
-])
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        (["scenario=split_mnist"], "split_mnist"),
+        (["scenario=split", "scenario/dataset=mnist"], "split_mnist"),
+        (["scenario=split_mnist", "scenario/dataset=fashion_mnist"], "split_mnist_fashion_mnist"),
+        (["scenario=split_fashion_mnist", "scenario/dataset=mnist"], "split_fashion_mnist_mnist"),
+    ],
+)
 def test_a_scenario_is_never_named_after_data_that_it_does_not_hold(overrides, name):
     assert job_of(*overrides).names["scenario"] == name
 

@@ -9,8 +9,11 @@ from clbench.metrics.matrix import summary
 from clbench.testing import make_cell, run
 
 SEEDS = (0, 1)
-FAST = {"mnist": ["trainer.batch_size=64", "optimizer.lr=0.1"], "fashion_mnist": ["trainer.batch_size=64", "optimizer.lr=0.1"],
-        "digits": ["trainer.epochs=5"]}
+FAST = {
+    "mnist": ["trainer.batch_size=64", "optimizer.lr=0.1"],
+    "fashion_mnist": ["trainer.batch_size=64", "optimizer.lr=0.1"],
+    "digits": ["trainer.epochs=5"],
+}
 
 
 def means(tmp_path, scenario, setting, method, *overrides):

@@ -45,37 +45,44 @@ def _folder(tmp_path, monkeypatch):
 
 def npz(path, **change):
     g = np.random.default_rng(0)
-    arrays = {"x_train": g.integers(0, 255, (60, 6, 6), dtype=np.uint8), "y_train": np.arange(60) % 6,
-              "x_test": g.integers(0, 255, (30, 6, 6), dtype=np.uint8), "y_test": np.arange(30) % 6} | change
+    arrays = {
+        "x_train": g.integers(0, 255, (60, 6, 6), dtype=np.uint8),
+        "y_train": np.arange(60) % 6,
+        "x_test": g.integers(0, 255, (30, 6, 6), dtype=np.uint8),
+        "y_test": np.arange(30) % 6,
+    } | change
     np.savez(path, **arrays)
 
 
-@pytest.mark.parametrize(("words", "said"), [
-    (["method=nonsense"], ["method=nonsense", "naive"]),
-    (["scenario=split_nonsense"], ["scenario=split_nonsense", "split_digits"]),
-    (["model=nonsense"], ["model=nonsense", "mlp"]),
-    (["method.nonsense=3"], ["method.nonsense"]),
-    (["+method.nonsense=3"], ["method.nonsense", "takes"]),
-    (["nonsense=3"], ["nonsense"]),
-    (["scenario.n_tasks=20"], ["scenario.n_tasks=20", "10 classes"]),
-    (["scenario.n_tasks=3"], ["scenario.n_tasks=3", "can be 1, 2, 5, 10"]),
-    (["scenario.setting=nonsense"], ["scenario.setting", "nonsense", "task"]),
-    (["trainer.epochs=0"], ["trainer.epochs=0", "greater than or equal to 1"]),
-    (["trainer.batch_size=0"], ["trainer.batch_size=0"]),
-    (["optimizer.lr=-0.1"], ["optimizer.lr=-0.1", "greater than 0"]),
-    (["optimizer.lr=quick"], ["optimizer.lr='quick'", "number"]),
-    (["method=er", "method.buffer_size=0"], ["method.buffer_size=0"]),
-    (["method=er", "method.buffer_size=2.5"], ["method.buffer_size=2.5", "integer"]),
-    (["method=gpm", "method.threshold=1.5"], ["method.threshold=1.5"]),
-    (["method=compose", "+method@method.parts.er=er", "+method@method.parts.gpm=gpm"], ["er", "gpm", "projected away"]),
-    (["trainer/schedule=plateau"], ["scenario.valid_fraction"]),
-    (["optimizer.lr=1e30", "trainer.epochs=5"], ["the loss became", "optimizer.lr=1e+30"]),
-    (["seeds=0"], ["seeds=0"]),
-    (["device=cuda"], ["device=cuda", "device=cpu"]),
-    (["scenario=four_datasets", "scenario.setting=domain", "data.root=."], ["domain", "setting=class or"]),
-    (["scenario=split_mnist", "data.root=."], ["mnist", "data.download=true"]),
-    (["scenario=split", "scenario/dataset=npz", "scenario.dataset.path=absent.npz"], ["absent.npz"]),
-])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["method=nonsense"], ["method=nonsense", "naive"]),
+        (["scenario=split_nonsense"], ["scenario=split_nonsense", "split_digits"]),
+        (["model=nonsense"], ["model=nonsense", "mlp"]),
+        (["method.nonsense=3"], ["method.nonsense"]),
+        (["+method.nonsense=3"], ["method.nonsense", "takes"]),
+        (["nonsense=3"], ["nonsense"]),
+        (["scenario.n_tasks=20"], ["scenario.n_tasks=20", "10 classes"]),
+        (["scenario.n_tasks=3"], ["scenario.n_tasks=3", "can be 1, 2, 5, 10"]),
+        (["scenario.setting=nonsense"], ["scenario.setting", "nonsense", "task"]),
+        (["trainer.epochs=0"], ["trainer.epochs=0", "greater than or equal to 1"]),
+        (["trainer.batch_size=0"], ["trainer.batch_size=0"]),
+        (["optimizer.lr=-0.1"], ["optimizer.lr=-0.1", "greater than 0"]),
+        (["optimizer.lr=quick"], ["optimizer.lr='quick'", "number"]),
+        (["method=er", "method.buffer_size=0"], ["method.buffer_size=0"]),
+        (["method=er", "method.buffer_size=2.5"], ["method.buffer_size=2.5", "integer"]),
+        (["method=gpm", "method.threshold=1.5"], ["method.threshold=1.5"]),
+        (["method=compose", "+method@method.parts.er=er", "+method@method.parts.gpm=gpm"], ["er", "gpm", "projected away"]),
+        (["trainer/schedule=plateau"], ["scenario.valid_fraction"]),
+        (["optimizer.lr=1e30", "trainer.epochs=5"], ["the loss became", "optimizer.lr=1e+30"]),
+        (["seeds=0"], ["seeds=0"]),
+        (["device=cuda"], ["device=cuda", "device=cpu"]),
+        (["scenario=four_datasets", "scenario.setting=domain", "data.root=."], ["domain", "setting=class or"]),
+        (["scenario=split_mnist", "data.root=."], ["mnist", "data.download=true"]),
+        (["scenario=split", "scenario/dataset=npz", "scenario.dataset.path=absent.npz"], ["absent.npz"]),
+    ],
+)
 def test_bad_input_is_one_message(monkeypatch, capsys, words, said):
     if "device=cuda" in words:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
@@ -104,16 +111,24 @@ def test_ones_own_arrays_and_images_need_no_code(monkeypatch, capsys):
     from PIL import Image
 
     npz("mine.npz")
-    assert clbench(monkeypatch, *HERE, "scenario=split", "scenario/dataset=npz", "scenario.dataset.path=mine.npz",
-                   "scenario.n_tasks=3") == 0
+    assert (
+        clbench(
+            monkeypatch, *HERE, "scenario=split", "scenario/dataset=npz", "scenario.dataset.path=mine.npz", "scenario.n_tasks=3"
+        )
+        == 0
+    )
     for part in ("train", "test"):
         for kind in ("cats", "dogs", "emus", "gnus"):
             Path("photos", part, kind).mkdir(parents=True)
             for i in range(6):
                 pixels = np.random.default_rng(i).integers(0, 255, (9, 8, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(Path("photos", part, kind, f"{i}.png"))
-    assert clbench(monkeypatch, *HERE, "scenario=split", "scenario/dataset=folder", "scenario.dataset.path=photos",
-                   "scenario.n_tasks=2") == 0
+    assert (
+        clbench(
+            monkeypatch, *HERE, "scenario=split", "scenario/dataset=folder", "scenario.dataset.path=photos", "scenario.n_tasks=2"
+        )
+        == 0
+    )
     assert {r.identity["names"]["scenario"] for r in load_all(Path("runs"))[0]} == {"split_mine", "split_photos"}
 
 
@@ -151,8 +166,10 @@ def test_two_buffer_sizes_are_two_rows(monkeypatch, capsys):
     assert run(["results_dir=runs", "format=json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert sorted((row["setting"], row["variant"]) for row in rows) == [
-        (setting, variant) for setting in ("class", "task")
-        for variant in ("buffer_size=20, epochs=1", "buffer_size=40, epochs=1", "epochs=1")]
+        (setting, variant)
+        for setting in ("class", "task")
+        for variant in ("buffer_size=20, epochs=1", "buffer_size=40, epochs=1", "epochs=1")
+    ]
 
 
 def mortal(monkeypatch, folder, note, *more):

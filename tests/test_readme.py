@@ -23,8 +23,15 @@ def run(command, folder):
     """Run one line of shell with the commands of this installation."""
     name, *arguments = command.split("#")[0].split()
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, "-m", MODULES[name], *arguments], cwd=folder, env=environment,
-                          capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL)
+    return subprocess.run(
+        [sys.executable, "-m", MODULES[name], *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        stdin=subprocess.DEVNULL,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +55,8 @@ def test_the_outsiders_method_stands_in_the_json(plugin):
     _, done = plugin
     rows = [row for row in json.loads(done[2].stdout) if row["method"] == "anchor"]
     assert {(row["scenario"], row["variant"]) for row in rows} == {
-        (scenario, variant) for scenario in ("permuted_digits", "rotated_digits") for variant in ("", "strength=0.01")}
+        (scenario, variant) for scenario in ("permuted_digits", "rotated_digits") for variant in ("", "strength=0.01")
+    }
     assert all(row["n_seeds"] == 1 and row["acc"] is not None for row in rows)
 
 

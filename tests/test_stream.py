@@ -123,27 +123,33 @@ def swap(tensor):
     return tensor[torch.tensor([1, 0, *range(2, len(tensor))])]
 
 
-@pytest.mark.parametrize("change", [
-    lambda task: changed(task, rows=swap(task.train.rows)),
-    lambda task: changed(task, rows=task.train.rows[:-1], labels=task.train.labels[:-1]),
-    lambda task: changed(task, labels=swap(task.train.labels)),
-    lambda task: changed(task, view=swap(task.train.view)),
-    lambda task: changed(task, view=None),
-    lambda task: replace(task, valid=task.train.select(torch.tensor([0]))),
-    lambda task: replace(task, kind="forget"),
-    lambda task: replace(task, classes=task.classes[::-1]),
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda task: changed(task, rows=swap(task.train.rows)),
+        lambda task: changed(task, rows=task.train.rows[:-1], labels=task.train.labels[:-1]),
+        lambda task: changed(task, labels=swap(task.train.labels)),
+        lambda task: changed(task, view=swap(task.train.view)),
+        lambda task: changed(task, view=None),
+        lambda task: replace(task, valid=task.train.select(torch.tensor([0]))),
+        lambda task: replace(task, kind="forget"),
+        lambda task: replace(task, classes=task.classes[::-1]),
+    ],
+)
 def test_fingerprint_notices_any_change_of_a_task(change):
     stream = make(views=True)
     assert digest(stream, tasks=(change(stream.tasks[0]), *stream.tasks[1:])) != digest(stream)
 
 
-@pytest.mark.parametrize("change", [
-    lambda column: replace(column, name="other"),
-    lambda column: replace(column, role="retain"),
-    lambda column: replace(column, metric="loss"),
-    lambda column: replace(column, split=column.split.select(torch.tensor([0]))),
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda column: replace(column, name="other"),
+        lambda column: replace(column, role="retain"),
+        lambda column: replace(column, metric="loss"),
+        lambda column: replace(column, split=column.split.select(torch.tensor([0]))),
+    ],
+)
 def test_fingerprint_notices_any_change_of_an_evaluation_set(change):
     stream = make()
     assert digest(stream, evaluation=(change(stream.evaluation[0]), *stream.evaluation[1:])) != digest(stream)
@@ -151,8 +157,18 @@ def test_fingerprint_notices_any_change_of_an_evaluation_set(change):
 
 def test_fingerprint_notices_data_setting_and_order():
     stream = make()
-    assert len({digest(stream), digest(stream, "other"), digest(stream, setting="task"),
-                digest(stream, tasks=stream.tasks[::-1]), digest(stream, evaluation=stream.evaluation[::-1])}) == 5
+    assert (
+        len(
+            {
+                digest(stream),
+                digest(stream, "other"),
+                digest(stream, setting="task"),
+                digest(stream, tasks=stream.tasks[::-1]),
+                digest(stream, evaluation=stream.evaluation[::-1]),
+            }
+        )
+        == 5
+    )
 
 
 def test_fingerprint_leaves_out_names_of_tasks():

@@ -11,10 +11,19 @@ from clbench import subspace
 D = torch.float64
 
 
-@pytest.mark.parametrize("options", [
-    {}, {"stride": 2}, {"padding": 1}, {"padding": (1, 2), "stride": (2, 1)}, {"dilation": 2}, {"groups": 2},
-    {"groups": 4, "padding": 2, "stride": 2}, {"padding": 1, "padding_mode": "reflect"},
-])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"stride": 2},
+        {"padding": 1},
+        {"padding": (1, 2), "stride": (2, 1)},
+        {"dilation": 2},
+        {"groups": 2},
+        {"groups": 4, "padding": 2, "stride": 2},
+        {"padding": 1, "padding_mode": "reflect"},
+    ],
+)
 @pytest.mark.parametrize("bias", [False, True])
 def test_convolution_rows_give_the_layers_own_forward(options, bias):
     torch.manual_seed(0)

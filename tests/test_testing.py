@@ -103,11 +103,14 @@ def node(cls):
     return {"_target_": f"tests.test_testing.{cls.__name__}"}
 
 
-@pytest.mark.parametrize(("check", "cls", "complaint"), [
-    (check_repeats, Careless, "two runs of the same cell differ"),
-    (check_access, Hoarder, "depends on data of earlier tasks"),
-    (check_stackable, Flat, "stacked hooks differ"),
-])
+@pytest.mark.parametrize(
+    ("check", "cls", "complaint"),
+    [
+        (check_repeats, Careless, "two runs of the same cell differ"),
+        (check_access, Hoarder, "depends on data of earlier tasks"),
+        (check_stackable, Flat, "stacked hooks differ"),
+    ],
+)
 def test_a_broken_promise_is_found(check, cls, complaint):
     with pytest.raises(AssertionError, match=complaint):
         check(node(cls), [], [])

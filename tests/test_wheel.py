@@ -32,11 +32,24 @@ def test_it_holds_the_package_the_configuration_and_nothing_else(site):
 
 def test_a_job_runs_from_an_empty_folder(site, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
-    where = subprocess.run([sys.executable, "-c", "import clbench; print(clbench.__file__)"], cwd=tmp_path, env=environment,
-                           capture_output=True, text=True, check=True)
+    where = subprocess.run(
+        [sys.executable, "-c", "import clbench; print(clbench.__file__)"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert where.stdout.startswith(str(site))
-    done = subprocess.run([sys.executable, "-m", "clbench.app", "-m", "method=naive,er", "trainer.epochs=1"], cwd=tmp_path,
-                          env=environment, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        [sys.executable, "-m", "clbench.app", "-m", "method=naive,er", "trainer.epochs=1"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        stdin=subprocess.DEVNULL,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 trained, 0 already there, 0 failed" in done.stdout
     assert {path.name for path in tmp_path.iterdir()} == {"runs"}

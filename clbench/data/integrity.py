@@ -60,8 +60,7 @@ def find_all(search: Sequence[Path], relatives: Iterable[str], name: str, how_to
     if len(lacking[nearest]) == len(wanted):
         places = ", ".join(str(folder) for folder in lacking)
         raise DataError(f"{name}: {wanted[0]} was not found (looked in {places})", how_to_get)
-    raise DataError(f"{name}: {lacking[nearest][0]} is missing in {nearest}, which holds other files of the data set",
-                    how_to_get)
+    raise DataError(f"{name}: {lacking[nearest][0]} is missing in {nearest}, which holds other files of the data set", how_to_get)
 
 
 def verify(path: Path, expected: str, algorithm: str = "sha256", how_to_get: str = "") -> None:
@@ -79,9 +78,10 @@ def verify(path: Path, expected: str, algorithm: str = "sha256", how_to_get: str
     found = digest(path, algorithm)
     if found != expected:
         size = os.path.getsize(path)
-        raise DataError(f"{path} is damaged or another file: its {algorithm} is {found} ({size} bytes), "
-                        f"expected {expected}",
-                        f"delete or replace {path}: {how_to_get}" if how_to_get else f"replace {path}")
+        raise DataError(
+            f"{path} is damaged or another file: its {algorithm} is {found} ({size} bytes), expected {expected}",
+            f"delete or replace {path}: {how_to_get}" if how_to_get else f"replace {path}",
+        )
 
 
 def verify_unpacked(path: Path, archive: Path, member: str, how_to_get: str = "") -> None:
@@ -112,8 +112,9 @@ def digest(path: Path, algorithm: str = "sha256") -> str:
     try:
         return _file_digest(path, algorithm, *_stamp(path))
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}",
-                        "check that it exists, and its permissions") from error
+        raise DataError(
+            f"{path} cannot be read: {error.strerror or error}", "check that it exists, and its permissions"
+        ) from error
 
 
 def folder_digest(folder: Path) -> str:
@@ -158,8 +159,10 @@ def data_sha256(dataset: Mapping[str, Any], search: Sequence[Path]) -> str:
     if declared:
         return hashlib.sha256(json.dumps(declared, sort_keys=True).encode()).hexdigest()
     if "path" not in dataset:
-        raise ConfigError(f"data set {dataset.get('name')}: nothing says what its content is",
-                          "declare content_sha256, or files (sha256 by relative path), or md5, or give it a path")
+        raise ConfigError(
+            f"data set {dataset.get('name')}: nothing says what its content is",
+            "declare content_sha256, or files (sha256 by relative path), or md5, or give it a path",
+        )
     path = find_own(dataset.get("path"), search, str(dataset.get("name", "the data set")))
     return folder_digest(path) if path.is_dir() else digest(path)
 
@@ -172,11 +175,16 @@ def find_own(path: Any, search: Sequence[Path], name: str) -> Path:
         DataError: nothing is there.
     """
     if not path or not isinstance(path, str):
-        raise ConfigError(f"data set {name}: path={path!r} names no file or folder",
-                          "give scenario.dataset.path=PATH, absolute, or relative to the working folder or to the "
-                          "search path for data")
-    return find([Path.cwd(), *search], os.path.expanduser(path), name,
-                "correct scenario.dataset.path, or put it there (docs/data.md describes each layout)")
+        raise ConfigError(
+            f"data set {name}: path={path!r} names no file or folder",
+            "give scenario.dataset.path=PATH, absolute, or relative to the working folder or to the search path for data",
+        )
+    return find(
+        [Path.cwd(), *search],
+        os.path.expanduser(path),
+        name,
+        "correct scenario.dataset.path, or put it there (docs/data.md describes each layout)",
+    )
 
 
 def _stamp(path: Path) -> tuple[int, int]:

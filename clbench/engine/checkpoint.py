@@ -34,8 +34,10 @@ def save(folder: Path, task: int, tree: dict[str, Any]) -> None:
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise StoreError(f"the checkpoint {path} cannot be written: {error.strerror or error}",
-                         "free space or choose another results_dir, then start the same command again") from error
+        raise StoreError(
+            f"the checkpoint {path} cannot be written: {error.strerror or error}",
+            "free space or choose another results_dir, then start the same command again",
+        ) from error
     for old in folder.glob("task-*"):
         if old.stem != path.stem:
             old.unlink(missing_ok=True)
@@ -82,5 +84,6 @@ def write_model(path: Path, model: dict[str, Any]) -> None:
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise StoreError(f"the model {path} cannot be written: {error.strerror or error}",
-                         "free space, or run without save_models=true") from error
+        raise StoreError(
+            f"the model {path} cannot be written: {error.strerror or error}", "free space, or run without save_models=true"
+        ) from error

@@ -55,9 +55,7 @@ def _only_linear(learner: Learner, names: list[str]) -> bool:
     return all(name.rpartition(".")[0] in linear for name in names)
 
 
-def _of_linear_layers(
-    learner: Learner, batch: Batch, estimator: Estimator, generator: torch.Generator
-) -> dict[str, Tensor]:
+def _of_linear_layers(learner: Learner, batch: Batch, estimator: Estimator, generator: torch.Generator) -> dict[str, Tensor]:
     """Return sums of squared per-sample gradients without forming any.
 
     A linear layer's gradient on one sample is delta x^T, whose square is delta^2 (x^2)^T: a matrix product of squares
@@ -96,9 +94,7 @@ def _of_linear_layers(
     return {name: total[name] for name in names}
 
 
-def _of_any_module(
-    learner: Learner, batch: Batch, estimator: Estimator, generator: torch.Generator
-) -> dict[str, Tensor]:
+def _of_any_module(learner: Learner, batch: Batch, estimator: Estimator, generator: torch.Generator) -> dict[str, Tensor]:
     """Return sums of squared per-sample gradients of any model, one gradient per sample."""
     model, (head, outputs) = learner.model, _outputs(learner)
     names, parameters = learner.trainable()
@@ -130,9 +126,7 @@ def _outputs(learner: Learner) -> tuple[int, int | None]:
     return 0, learner.stream.active_outputs(learner.task)
 
 
-def _labels(
-    estimator: Estimator, true: Tensor, probabilities: Tensor, generator: torch.Generator
-) -> list[tuple[Tensor, Tensor]]:
+def _labels(estimator: Estimator, true: Tensor, probabilities: Tensor, generator: torch.Generator) -> list[tuple[Tensor, Tensor]]:
     """Return pairs (labels `[B]`, weights `[B]`) whose weighted squares add up to the estimator."""
     ones = torch.ones_like(probabilities[:, 0])
     if estimator == "empirical":

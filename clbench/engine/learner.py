@@ -145,8 +145,13 @@ class Learner:
                 labels = labels + self.stream.offsets[batch.task]
         assert replayed.tasks is not None
         return Batch(
-            torch.cat([batch.inputs, replayed.inputs]), torch.cat([labels, replayed.labels]),
-            torch.cat([batch.rows, replayed.rows]), batch.task, batch.epoch, torch.cat([own, replayed.tasks]), batch.own,
+            torch.cat([batch.inputs, replayed.inputs]),
+            torch.cat([labels, replayed.labels]),
+            torch.cat([batch.rows, replayed.rows]),
+            batch.task,
+            batch.epoch,
+            torch.cat([own, replayed.tasks]),
+            batch.own,
         )
 
     def wide(self, batch: Batch) -> bool:

@@ -67,8 +67,10 @@ class Training:
         self.task, self.step_count, self.losses, self._passes = task, 0, [], 0
         schedule: Schedule = self.trainer.schedule
         if schedule.needs_validation and task.valid is None:
-            raise ConfigError("trainer.schedule needs a validation split and scenario.valid_fraction is 0",
-                              "give scenario.valid_fraction=0.05 (or another share of the training data)")
+            raise ConfigError(
+                "trainer.schedule needs a validation split and scenario.valid_fraction is 0",
+                "give scenario.valid_fraction=0.05 (or another share of the training data)",
+            )
 
     def fit(self, split: Split) -> None:
         """Pass over `split` as the trainer says; methods get this as `train`.
@@ -123,8 +125,9 @@ class Training:
         mean = float(torch.stack(losses).mean())
         if not mean < float("inf"):
             where = f"task {self.task.index}, epoch {epoch} (optimizer.lr={learner.optimizer.lr})"
-            raise DivergedError(f"the loss became {mean} in {where}",
-                                "lower optimizer.lr or the method's strength, or set trainer.clip_norm")
+            raise DivergedError(
+                f"the loss became {mean} in {where}", "lower optimizer.lr or the method's strength, or set trainer.clip_norm"
+            )
         self.losses.append(mean)
 
     def _batch_sizes(self, n: int) -> list[int]:

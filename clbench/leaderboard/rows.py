@@ -18,9 +18,27 @@ Row = dict[str, Any]
 NAMES = ("scenario", "setting", "model", "method", "server", "variant")
 """What a reader sees of a row's identity; `rows` makes sure that no two rows share all of it."""
 
-KEYS = (*NAMES, "access", "config_id", "n_seeds", "seeds", "acc", "acc_ci95", "forgetting", "forgetting_ci95",
-        "learning_accuracy", "learning_accuracy_ci95", "bwt", "bwt_ci95", "fwt", "fwt_ci95", "seconds",
-        "samples_per_second", "method_state_bytes", "parameters")
+KEYS = (
+    *NAMES,
+    "access",
+    "config_id",
+    "n_seeds",
+    "seeds",
+    "acc",
+    "acc_ci95",
+    "forgetting",
+    "forgetting_ci95",
+    "learning_accuracy",
+    "learning_accuracy_ci95",
+    "bwt",
+    "bwt_ci95",
+    "fwt",
+    "fwt_ci95",
+    "seconds",
+    "samples_per_second",
+    "method_state_bytes",
+    "parameters",
+)
 """Keys of a row, in order."""
 
 METRICS = ("acc", "forgetting", "learning_accuracy", "bwt", "fwt")
@@ -68,9 +86,14 @@ def _row(group: Sequence[Record]) -> Row:
     row: Row = dict.fromkeys(KEYS)
     row.update(_names(first))
     variants = {str(record.provenance.get("variant") or "") for record in group}
-    row.update(setting=first.result.get("setting"), access=first.result.get("access"), config_id=first.config_id,
-               variant=min(variants, key=lambda text: (len(text), text)),
-               n_seeds=len(group), seeds=[record.seed for record in group])
+    row.update(
+        setting=first.result.get("setting"),
+        access=first.result.get("access"),
+        config_id=first.config_id,
+        variant=min(variants, key=lambda text: (len(text), text)),
+        n_seeds=len(group),
+        seeds=[record.seed for record in group],
+    )
     summaries = [summary(record.result) for record in group]
     for metric in METRICS:
         values = [value for each in summaries if (value := each[metric]) is not None]

@@ -31,9 +31,18 @@ NOTES = (
 
 _EMPTY = "No records yet."
 _COLUMNS = (
-    ("method", "method"), ("variant", "variant"), ("server", "server"), ("model", "model"), ("access", "access"),
-    ("accuracy", "acc"), ("forgetting", "forgetting"), ("learning accuracy", "learning_accuracy"), ("BWT", "bwt"),
-    ("FWT", "fwt"), ("seconds", "seconds"), ("n", "n_seeds"),
+    ("method", "method"),
+    ("variant", "variant"),
+    ("server", "server"),
+    ("model", "model"),
+    ("access", "access"),
+    ("accuracy", "acc"),
+    ("forgetting", "forgetting"),
+    ("learning accuracy", "learning_accuracy"),
+    ("BWT", "bwt"),
+    ("FWT", "fwt"),
+    ("seconds", "seconds"),
+    ("n", "n_seeds"),
 )
 _OPTIONAL = ("variant", "server", "fwt")
 """Columns left out of a table in which they would be empty."""
@@ -82,8 +91,14 @@ def _table(title: str, rows: Sequence[Row], tight: bool = False) -> Table:
     from rich.text import Text
 
     columns = _columns(rows)
-    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False,
-                  padding=(0, 0) if tight else (0, 1, 0, 0))
+    table = Table(
+        title=Text(title),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 0) if tight else (0, 1, 0, 0),
+    )
     cells = [[_cell(row, key).replace(" ± ", "±" if tight else " ± ") for _, key in columns] for row in rows]
     for i, (name, key) in enumerate(columns):
         text = key in _TEXT

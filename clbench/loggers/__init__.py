@@ -23,11 +23,13 @@ def build_loggers(config: Mapping[str, Any] | None, say: Say) -> list[Logger]:
     loggers = []
     for name, node in (config or {}).items():
         if not isinstance(node, Mapping):
-            raise ConfigError(f"logger.{name}={node!r} is not a logger",
-                              f"give logger.{name}._target_=..., or remove it: '~logger.{name}'")
+            raise ConfigError(
+                f"logger.{name}={node!r} is not a logger", f"give logger.{name}._target_=..., or remove it: '~logger.{name}'"
+            )
         made = build(node, f"logger.{name}", say=say)
         if not isinstance(made, Logger):
-            raise ConfigError(f"logger.{name}._target_={node['_target_']} is not a Logger",
-                              "derive it from clbench.loggers.base.Logger")
+            raise ConfigError(
+                f"logger.{name}._target_={node['_target_']} is not a Logger", "derive it from clbench.loggers.base.Logger"
+            )
         loggers.append(made)
     return loggers

@@ -62,15 +62,26 @@ class Wandb(Logger):
         results_dir.mkdir(parents=True, exist_ok=True)
         self._folder = results_dir / "wandb"
         wanted = {
-            "silent": True, "console": "off", "x_disable_stats": True, "disable_git": True, "symlink": False,
-            "init_timeout": self.init_timeout, "finish_timeout": self.finish_timeout,
+            "silent": True,
+            "console": "off",
+            "x_disable_stats": True,
+            "disable_git": True,
+            "symlink": False,
+            "init_timeout": self.init_timeout,
+            "finish_timeout": self.finish_timeout,
         }
         settings = wandb.Settings(**{key: value for key, value in wanted.items() if key in wandb.Settings.model_fields})
         with _keep_below(self._folder):
             self._run = wandb.init(
-                project=self.project, entity=self.entity, group=trial.config_id, name=trial.label[:LONGEST_NAME],
-                config=trial.identity | {"id": trial.id, "variant": trial.variant}, mode=self.mode,
-                dir=str(results_dir), settings=settings, reinit="create_new",
+                project=self.project,
+                entity=self.entity,
+                group=trial.config_id,
+                name=trial.label[:LONGEST_NAME],
+                config=trial.identity | {"id": trial.id, "variant": trial.variant},
+                mode=self.mode,
+                dir=str(results_dir),
+                settings=settings,
+                reinit="create_new",
             )
             self._run.define_metric("event")
             self._run.define_metric("*", step_metric="event")
@@ -80,7 +91,7 @@ class Wandb(Logger):
         if self._run is None:
             return
         columns = [column["name"] for column in result["columns"]]
-        fresh = accuracies({**result, "matrix": result["matrix"][self._rows:]})
+        fresh = accuracies({**result, "matrix": result["matrix"][self._rows :]})
         for index, row in enumerate(fresh, self._rows):
             event = result["events"][index]
             values: dict[str, Any] = {"event": index, "task": event["task"]}
@@ -135,8 +146,10 @@ def _require_key() -> None:
     else:
         reason = ""
     if not found:
-        raise ConfigError(f"logger.wandb.mode=online, but there is no API key for wandb{reason}",
-                          "set the environment variable WANDB_API_KEY, or give logger.wandb.mode=offline")
+        raise ConfigError(
+            f"logger.wandb.mode=online, but there is no API key for wandb{reason}",
+            "set the environment variable WANDB_API_KEY, or give logger.wandb.mode=offline",
+        )
 
 
 @contextmanager

@@ -44,8 +44,11 @@ class Compose(Method):
         replay = [name for name, part in self.parts.items() if part.overrides("extend_batch")]
         projection = [name for name, part in self.parts.items() if part.overrides("edit_update")]
         if replay and projection:
-            raise RefusedError(f"{replay[0]} replays samples and {projection[0]} projects the step: the replayed gradient "
-                               "would be projected away", "compose one of them with a penalty, or run them alone")
+            raise RefusedError(
+                f"{replay[0]} replays samples and {projection[0]} projects the step: the replayed gradient "
+                "would be projected away",
+                "compose one of them with a penalty, or run them alone",
+            )
 
     @property
     def settings(self) -> set[str]:  # type: ignore[override]

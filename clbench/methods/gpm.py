@@ -48,8 +48,9 @@ class GPM(Method):
         names = self._layers(learner)
         if isinstance(self.threshold, list) and len(self.threshold) != len(names):
             found = f"method.threshold={self.threshold} has {len(self.threshold)} numbers"
-            raise ConfigError(f"{found}, the model {len(names)} layers",
-                              f"give one number for all, or one for each of {', '.join(names)}")
+            raise ConfigError(
+                f"{found}, the model {len(names)} layers", f"give one number for all, or one for each of {', '.join(names)}"
+            )
 
     def begin_task(self, learner: Learner, task: Task) -> None:
         """Freeze normalisation layers from the second task on: their parameters have no basis to stay out of."""

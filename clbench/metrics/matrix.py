@@ -191,7 +191,9 @@ def summary(result: dict[str, Any]) -> dict[str, float | None]:
         "average_incremental": average_incremental(final),
     }
     from_trajectory: dict[str, Callable[[Trajectory], float | None]] = {
-        "anytime": anytime, "min_acc": min_acc, "worst_case_accuracy": worst_case_accuracy,
+        "anytime": anytime,
+        "min_acc": min_acc,
+        "worst_case_accuracy": worst_case_accuracy,
         "stability_gap": stability_gap,
     }
     values.update({name: metric(trajectory) if sequential else None for name, metric in from_trajectory.items()})

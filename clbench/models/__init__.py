@@ -42,8 +42,10 @@ def build_model(config: Mapping[str, Any], stream: Stream, seed: int) -> Classif
         backbone = build(node, "model", input_shape=stream.input_shape)
         if not isinstance(backbone, torch.nn.Module):
             made = type(backbone).__name__
-            raise ConfigError(f"model._target_={node['_target_']} makes a {made}, not a torch.nn.Module",
-                              "name a module class, or a function that returns a module")
+            raise ConfigError(
+                f"model._target_={node['_target_']} makes a {made}, not a torch.nn.Module",
+                "name a module class, or a function that returns a module",
+            )
         classifier = Classifier(backbone, stream.head_sizes, stream.input_shape, bias)
         initialise(classifier.heads, init, "head.init")
     return classifier
@@ -53,8 +55,9 @@ def _head(head: Any) -> tuple[Any, Any]:
     """Return (bias, init) of the key `head`."""
     values = {} if head is None else head
     if not isinstance(values, Mapping) or set(values) - {"bias", "init"}:
-        raise ConfigError(f"model.head={head!r} is not understood",
-                          "it is a mapping with the keys bias (true|false) and init (default|kaiming)")
+        raise ConfigError(
+            f"model.head={head!r} is not understood", "it is a mapping with the keys bias (true|false) and init (default|kaiming)"
+        )
     return values.get("bias", True), values.get("init", "default")
 
 
@@ -64,6 +67,7 @@ def _check_keys(node: Mapping[str, Any]) -> None:
     accepted, open_ended = parameters(locate(target, "model"))
     left = [key for key in node if key not in accepted and key not in ("_target_", "name", "version")]
     if left and not open_ended and not str(target).startswith("clbench."):
-        raise ConfigError(f"model: {target} does not take {', '.join(left)}",
-                          f"start from an empty node: model=custom model._target_={target}, "
-                          f"or remove them: '~model.{left[0]}'")
+        raise ConfigError(
+            f"model: {target} does not take {', '.join(left)}",
+            f"start from an empty node: model=custom model._target_={target}, or remove them: '~model.{left[0]}'",
+        )

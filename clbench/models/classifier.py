@@ -28,8 +28,9 @@ class Classifier(nn.Module):
         ConfigError: the backbone does not return features `[B, d]`.
     """
 
-    def __init__(self, backbone: nn.Module, head_sizes: Sequence[int], input_shape: Sequence[int],
-                 head_bias: bool = True) -> None:
+    def __init__(
+        self, backbone: nn.Module, head_sizes: Sequence[int], input_shape: Sequence[int], head_bias: bool = True
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.input_shape = tuple(input_shape)
@@ -70,8 +71,9 @@ def feature_width(backbone: nn.Module, input_shape: Sequence[int]) -> int:
         ConfigError: the forward fails, or its result is not a float tensor `[B, d]`.
     """
     name = f"{type(backbone).__module__}.{type(backbone).__qualname__}"
-    remedy = ("model._target_ must make a module that maps [B, *input_shape] to float features [B, d]; "
-              "the heads are added by clbench")
+    remedy = (
+        "model._target_ must make a module that maps [B, *input_shape] to float features [B, d]; the heads are added by clbench"
+    )
     first = next((p for p in backbone.parameters() if not is_lazy(p)), torch.zeros(()))
     probe = torch.zeros(2, *input_shape, device=first.device)
     modes = {part: part.training for part in backbone.modules()}

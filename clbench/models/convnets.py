@@ -40,22 +40,41 @@ class ConvNet(nn.Module):
         ConfigError: values that do not fit each other, or an input that is too small for the layers.
     """
 
-    def __init__(self, input_shape: Sequence[int], channels: list[int], kernels: list[int], padding: int,
-                 pool_kernel: int, pool_stride: int, pool_padding: int, hidden: list[int],
-                 dropout: float | list[float], norm: str, response_norm: Mapping[str, float] | None,
-                 bias: bool, init: str) -> None:
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        channels: list[int],
+        kernels: list[int],
+        padding: int,
+        pool_kernel: int,
+        pool_stride: int,
+        pool_padding: int,
+        hidden: list[int],
+        dropout: float | list[float],
+        norm: str,
+        response_norm: Mapping[str, float] | None,
+        bias: bool,
+        init: str,
+    ) -> None:
         super().__init__()
         shape = image_shape(input_shape, "a convolutional network")
         channels, kernels, hidden = sizes(channels, "channels"), sizes(kernels, "kernels"), sizes(hidden, "hidden")
         if len(kernels) != len(channels):
-            raise ConfigError(f"model.kernels={kernels} has {len(kernels)} entries for {len(channels)} convolutions",
-                              "give one kernel side per entry of model.channels")
+            raise ConfigError(
+                f"model.kernels={kernels} has {len(kernels)} entries for {len(channels)} convolutions",
+                "give one kernel side per entry of model.channels",
+            )
         whole(padding, "padding", 0)
-        self.pool = (whole(pool_kernel, "pool_kernel", 1), whole(pool_stride, "pool_stride", 1),
-                     whole(pool_padding, "pool_padding", 0))
+        self.pool = (
+            whole(pool_kernel, "pool_kernel", 1),
+            whole(pool_stride, "pool_stride", 1),
+            whole(pool_padding, "pool_padding", 0),
+        )
         if 2 * pool_padding > pool_kernel:
-            raise ConfigError(f"model.pool_padding={pool_padding} is more than half of model.pool_kernel={pool_kernel}",
-                              f"give model.pool_padding={pool_kernel // 2} or less")
+            raise ConfigError(
+                f"model.pool_padding={pool_padding} is more than half of model.pool_kernel={pool_kernel}",
+                f"give model.pool_padding={pool_kernel // 2} or less",
+            )
         self.dropouts = rates(dropout, "dropout", len(channels) + len(hidden))
         self.response_norm = _response_norm(response_norm)
         flag(bias, "bias")
@@ -92,9 +111,11 @@ def _map_size(shape: tuple[int, int, int], kernels: list[int], padding: int, poo
         convolved = [side + 2 * padding - kernel + 1 for side in sides]
         pooled = [(side + 2 * pool[2] - pool[0]) // pool[1] + 1 for side in convolved]
         if min(convolved) < 1 or min(pooled) < 1:
-            raise ConfigError(f"model: inputs of {shape[1]}x{shape[2]} pixels are too small: convolution {index} "
-                              f"(kernel {kernel}, then pooling {pool[0]}) meets a map of {sides[0]}x{sides[1]}",
-                              "choose a scenario with larger images, model=mlp, or fewer and smaller model.kernels")
+            raise ConfigError(
+                f"model: inputs of {shape[1]}x{shape[2]} pixels are too small: convolution {index} "
+                f"(kernel {kernel}, then pooling {pool[0]}) meets a map of {sides[0]}x{sides[1]}",
+                "choose a scenario with larger images, model=mlp, or fewer and smaller model.kernels",
+            )
         sides = pooled
     return sides[0] * sides[1]
 
@@ -106,6 +127,7 @@ def _response_norm(values: Mapping[str, Any] | None) -> nn.Module | None:
         raise ConfigError(f"model.response_norm={values!r}", f"give null or a mapping of {', '.join(RESPONSE_NORM)}")
     size, *rest = (values[key] for key in RESPONSE_NORM)
     if any(isinstance(v, bool) or not isinstance(v, (int, float)) for v in rest):
-        raise ConfigError(f"model.response_norm={values!r} holds something that is not a number",
-                          "conf/model/lenet.yaml shows the usual values")
+        raise ConfigError(
+            f"model.response_norm={values!r} holds something that is not a number", "conf/model/lenet.yaml shows the usual values"
+        )
     return nn.LocalResponseNorm(whole(size, "response_norm.size", 1), *(float(v) for v in rest))

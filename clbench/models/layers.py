@@ -68,8 +68,9 @@ def whole(value: Any, key: str, minimum: int) -> int:
         ConfigError: it is not.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise ConfigError(f"model.{key}={value!r} is not an integer of at least {minimum}",
-                          f"for example model.{key}={max(minimum, 1)}")
+        raise ConfigError(
+            f"model.{key}={value!r} is not an integer of at least {minimum}", f"for example model.{key}={max(minimum, 1)}"
+        )
     return value
 
 
@@ -97,11 +98,12 @@ def rates(value: Any, key: str, count: int) -> list[float]:
     """
     listed = list(value) if isinstance(value, (list, tuple)) else [value] * count
     if any(isinstance(v, bool) or not isinstance(v, (int, float)) or not 0 <= v < 1 for v in listed):
-        raise ConfigError(f"model.{key}={value!r}: a dropout rate lies in [0, 1)",
-                          f"for example model.{key}=0.5, or 0 for none")
+        raise ConfigError(f"model.{key}={value!r}: a dropout rate lies in [0, 1)", f"for example model.{key}=0.5, or 0 for none")
     if len(listed) != count:
-        raise ConfigError(f"model.{key}={value!r} has {len(listed)} rates for {count} layers",
-                          f"give one number for all layers or a list of {count}")
+        raise ConfigError(
+            f"model.{key}={value!r} has {len(listed)} rates for {count} layers",
+            f"give one number for all layers or a list of {count}",
+        )
     return [float(v) for v in listed]
 
 
@@ -123,6 +125,8 @@ def image_shape(shape: Any, network: str) -> tuple[int, int, int]:
         ConfigError: the stream's inputs are not images.
     """
     if len(shape) != 3:
-        raise ConfigError(f"model: {network} takes images [channels, height, width]; the scenario's inputs have shape "
-                          f"{list(shape)}", "choose model=mlp, or a scenario of images")
+        raise ConfigError(
+            f"model: {network} takes images [channels, height, width]; the scenario's inputs have shape {list(shape)}",
+            "choose model=mlp, or a scenario of images",
+        )
     return int(shape[0]), int(shape[1]), int(shape[2])

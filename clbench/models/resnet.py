@@ -56,8 +56,10 @@ class ResNet18(nn.Module):
         self.pool = None if pool is None else whole(pool, "pool", 1)
         last = [(side + 7) // 8 for side in (height, width)]
         if self.pool is not None and self.pool > min(last):
-            raise ConfigError(f"model.pool={pool} is larger than the last stage's map of {last[0]}x{last[1]}",
-                              f"give model.pool={min(last)} or less, or null for global pooling")
+            raise ConfigError(
+                f"model.pool={pool} is larger than the last stage's map of {last[0]}x{last[1]}",
+                f"give model.pool={min(last)} or less, or null for global pooling",
+            )
         self.stem = nn.Conv2d(channels, filters, 3, padding=1, bias=False)
         self.stem_norm = norm_layer(norm, filters, 2)
         blocks, before = [], filters

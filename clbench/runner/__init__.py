@@ -38,9 +38,7 @@ class Outcome:
     accuracy: float | None = None
 
 
-def run_cells(
-    cells: Sequence[Cell], display: Display, workers: int | str = "auto", trial: str = TRIAL
-) -> list[Outcome]:
+def run_cells(cells: Sequence[Cell], display: Display, workers: int | str = "auto", trial: str = TRIAL) -> list[Outcome]:
     """Run what is not done yet, and return what became of every cell, in order; cells of the same id count once.
 
     Args:

@@ -90,9 +90,7 @@ def run(cells: Sequence[Cell], slots: Sequence[dict[str, str]], logs: Path, tria
         _stop(workers)
 
 
-def _start(
-    slot: dict[str, str], log: Path, trial: str, inbox: queue.SimpleQueue[tuple[Worker, Message | None]]
-) -> Worker:
+def _start(slot: dict[str, str], log: Path, trial: str, inbox: queue.SimpleQueue[tuple[Worker, Message | None]]) -> Worker:
     # The worker finds modules where this process finds them (a plug-in's folder); -P keeps its own working folder from
     # going before everything else. A session of its own: Ctrl-C comes to this process alone, which stops the workers.
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)

@@ -72,17 +72,21 @@ class Options:
     def __post_init__(self) -> None:
         for key, known in (("setting", get_args(Setting)), ("outputs", get_args(Outputs))):
             if getattr(self, key) not in known:
-                raise ConfigError(f"scenario.{key}={getattr(self, key)!r} is unknown",
-                                  f"scenario.{key} is one of: {', '.join(known)}")
+                raise ConfigError(
+                    f"scenario.{key}={getattr(self, key)!r} is unknown", f"scenario.{key} is one of: {', '.join(known)}"
+                )
         if not is_integer(self.n_tasks) or self.n_tasks < 1:
-            raise ConfigError(f"scenario.n_tasks={self.n_tasks!r} is not a number of tasks",
-                              "give an integer of at least 1")
+            raise ConfigError(f"scenario.n_tasks={self.n_tasks!r} is not a number of tasks", "give an integer of at least 1")
         if self.order_seed is not None and self.order_seed != "seed" and not is_integer(self.order_seed):
-            raise ConfigError(f"scenario.order_seed={self.order_seed!r} cannot be used",
-                              "give null (canonical order), an integer, or seed (the order follows the trial's seed)")
+            raise ConfigError(
+                f"scenario.order_seed={self.order_seed!r} cannot be used",
+                "give null (canonical order), an integer, or seed (the order follows the trial's seed)",
+            )
         if not is_number(self.valid_fraction) or not 0 <= self.valid_fraction < 1:
-            raise ConfigError(f"scenario.valid_fraction={self.valid_fraction!r} is not a fraction",
-                              "give a number from 0 (no validation) to below 1")
+            raise ConfigError(
+                f"scenario.valid_fraction={self.valid_fraction!r} is not a fraction",
+                "give a number from 0 (no validation) to below 1",
+            )
 
     def order(self, n: int, purpose: str) -> list[int]:
         """Return an order of `n` things: 0, 1, 2, ... if `order_seed` is None, else drawn from (it, purpose)."""
@@ -108,15 +112,20 @@ def load(source: Source, search: Sequence[Path], download: bool, *, images: bool
     """
     data = source.load(search, download)
     if images and not source.image:
-        raise RefusedError(f"{source.name} holds no images (a sample has shape {list(data.train.inputs.shape[1:])}), "
-                           "and this scenario moves pixels", "choose a data set of images, or a split scenario")
+        raise RefusedError(
+            f"{source.name} holds no images (a sample has shape {list(data.train.inputs.shape[1:])}), "
+            "and this scenario moves pixels",
+            "choose a data set of images, or a split scenario",
+        )
     n_classes = source.n_classes
     assert n_classes is not None, "known once the data is loaded"
     for part, pool in (("train", data.train), ("test", data.test)):
         low, high = (int(bound) for bound in pool.targets.aminmax()) if len(pool) else (0, 0)
         if low < 0 or high >= n_classes:
-            raise DataError(f"the {part} labels of {source.name} go from {low} to {high}, but n_classes={n_classes}",
-                            "correct the labels (they count from 0) or the data set's n_classes")
+            raise DataError(
+                f"the {part} labels of {source.name} go from {low} to {high}, but n_classes={n_classes}",
+                "correct the labels (they count from 0) or the data set's n_classes",
+            )
     return data.train, data.test, n_classes
 
 
@@ -148,8 +157,10 @@ def assemble(parts: Sequence[Part], train: Pool, test: Pool, preprocess: Preproc
         measured = take(test, part, index, starts[index])
         for place, split in (("train", own), ("test", measured)):
             if not len(split):
-                raise DataError(f"task {index} ({part.name}) has no {place} samples",
-                                "check the data set's n_classes and the labels in its files")
+                raise DataError(
+                    f"task {index} ({part.name}) has no {place} samples",
+                    "check the data set's n_classes and the labels in its files",
+                )
         tasks.append(Task(index, part.name, part.classes, own, valid))
         columns.append(EvaluationSet(f"task {index}: {part.name}", measured))
     digest = fingerprint(options.data_sha256, setting, tuple(tasks), tuple(columns))
@@ -189,11 +200,15 @@ def carve(split: Split, fraction: float, seed: int, name: str) -> tuple[Split, S
         held[own[torch.randperm(len(own), generator=random)[:quota]]] = True
     place = f"in task {split.tasks} ({name}, {len(split)} training samples)"
     if not held.any():
-        raise ConfigError(f"scenario.valid_fraction={fraction} holds no validation sample out {place}",
-                          "give a larger fraction, or 0 for no validation")
+        raise ConfigError(
+            f"scenario.valid_fraction={fraction} holds no validation sample out {place}",
+            "give a larger fraction, or 0 for no validation",
+        )
     if set(labels[~held].tolist()) != set(labels.tolist()):
-        raise ConfigError(f"scenario.valid_fraction={fraction} leaves a class without training samples {place}",
-                          "give a smaller fraction, or 0 for no validation")
+        raise ConfigError(
+            f"scenario.valid_fraction={fraction} leaves a class without training samples {place}",
+            "give a smaller fraction, or 0 for no validation",
+        )
     train, valid = (split.select(torch.nonzero(mask).squeeze(1).to(split.rows.device)) for mask in (~held, held))
     return train, valid
 
@@ -231,10 +246,13 @@ def _check_normalisation(preprocess: Preprocess, inputs: Tensor) -> None:
     channels = inputs.shape[1]
     for key, values in (("mean", preprocess.mean), ("std", preprocess.std)):
         if len(values) not in (0, 1, channels) or len(preprocess.mean) != len(preprocess.std):
-            raise ConfigError(f"{key}={list(values)} does not fit inputs of shape {list(inputs.shape[1:])}",
-                              f"give mean and std one value, or one for each of the {channels} channels")
+            raise ConfigError(
+                f"{key}={list(values)} does not fit inputs of shape {list(inputs.shape[1:])}",
+                f"give mean and std one value, or one for each of the {channels} channels",
+            )
     if any(value <= 0 for value in preprocess.std):
         raise ConfigError(f"std={list(preprocess.std)} cannot be divided by", "give positive numbers")
     if preprocess.augments and inputs.dim() != 4:
-        raise ConfigError(f"crop={preprocess.crop}, flip={preprocess.flip} on inputs that are not images",
-                          "set crop=0 and flip=false")
+        raise ConfigError(
+            f"crop={preprocess.crop}, flip={preprocess.flip} on inputs that are not images", "set crop=0 and flip=false"
+        )

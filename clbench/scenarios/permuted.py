@@ -18,9 +18,22 @@ if TYPE_CHECKING:
     from clbench.data.sources.base import Source
 
 
-def permuted(*, dataset: Source, first_identity: bool, setting: Setting, n_tasks: int, outputs: Outputs,
-             order_seed: OrderSeed, valid_fraction: float, online: bool, seed: int, data_sha256: str,
-             search: Sequence[Path], download: bool, device: torch.device) -> Stream:
+def permuted(
+    *,
+    dataset: Source,
+    first_identity: bool,
+    setting: Setting,
+    n_tasks: int,
+    outputs: Outputs,
+    order_seed: OrderSeed,
+    valid_fraction: float,
+    online: bool,
+    seed: int,
+    data_sha256: str,
+    search: Sequence[Path],
+    download: bool,
+    device: torch.device,
+) -> Stream:
     """Return the stream whose every task shows the whole data set under a fixed random permutation of the pixels.
 
     All channels of a pixel move together. In the class setting each permuted copy has classes of its own
@@ -41,14 +54,20 @@ def permuted(*, dataset: Source, first_identity: bool, setting: Setting, n_tasks
     """
     options = Options(setting, outputs, n_tasks, order_seed, valid_fraction, seed, data_sha256)
     if dataset.crop or dataset.flip:
-        raise RefusedError(f"scenario.dataset.crop={dataset.crop} flip={dataset.flip}: permuted pixels have no "
-                           "neighbours to crop or flip with", "set scenario.dataset.crop=0 scenario.dataset.flip=false")
+        raise RefusedError(
+            f"scenario.dataset.crop={dataset.crop} flip={dataset.flip}: permuted pixels have no neighbours to crop or flip with",
+            "set scenario.dataset.crop=0 scenario.dataset.flip=false",
+        )
     fixed = [0] if first_identity else []
     order = fixed + [len(fixed) + i for i in options.order(n_tasks - len(fixed), "task order")]
     train, test, n_classes = load(dataset, search, download, images=True)
     pixels, classes = train.inputs[0, 0].numel(), tuple(range(n_classes))
-    parts = [Part("unpermuted", classes, torch.arange(pixels)) if i in fixed
-             else Part(f"permutation {i}", classes, permutation(pixels, seed, i)) for i in order]
+    parts = [
+        Part("unpermuted", classes, torch.arange(pixels))
+        if i in fixed
+        else Part(f"permutation {i}", classes, permutation(pixels, seed, i))
+        for i in order
+    ]
     return assemble(parts, train.to(device), test.to(device), preprocess_of(dataset), options)
 
 

@@ -18,9 +18,24 @@ if TYPE_CHECKING:
     from clbench.data.sources.base import Source
 
 
-def rotated(*, dataset: Source, angles: Sequence[float] | None, min_angle: float, max_angle: float, setting: Setting,
-            n_tasks: int, outputs: Outputs, order_seed: OrderSeed, valid_fraction: float, online: bool, seed: int,
-            data_sha256: str, search: Sequence[Path], download: bool, device: torch.device) -> Stream:
+def rotated(
+    *,
+    dataset: Source,
+    angles: Sequence[float] | None,
+    min_angle: float,
+    max_angle: float,
+    setting: Setting,
+    n_tasks: int,
+    outputs: Outputs,
+    order_seed: OrderSeed,
+    valid_fraction: float,
+    online: bool,
+    seed: int,
+    data_sha256: str,
+    search: Sequence[Path],
+    download: bool,
+    device: torch.device,
+) -> Stream:
     """Return the stream whose every task shows the whole data set turned by one angle.
 
     In the class setting each rotated copy has classes of its own (`n_tasks * n_classes` outputs). Validation is drawn
@@ -44,8 +59,10 @@ def rotated(*, dataset: Source, angles: Sequence[float] | None, min_angle: float
     train, test, n_classes = load(dataset, search, download, images=True)
     height, width = train.inputs.shape[-2:]
     classes = tuple(range(n_classes))
-    parts = [Part(f"rotation {degrees[i]:.1f}°", classes, rotation(height, width, degrees[i]))
-             for i in options.order(n_tasks, "task order")]
+    parts = [
+        Part(f"rotation {degrees[i]:.1f}°", classes, rotation(height, width, degrees[i]))
+        for i in options.order(n_tasks, "task order")
+    ]
     return assemble(parts, train.to(device), test.to(device), preprocess_of(dataset), options)
 
 
@@ -57,16 +74,19 @@ def choose_angles(angles: Sequence[float] | None, low: float, high: float, n_tas
     """
     for value in (low, high, *(angles or ())):
         if not is_number(value):
-            raise ConfigError(f"an angle of the scenario is {value!r}, which is not a number of degrees",
-                              "give numbers for scenario.angles, scenario.min_angle and scenario.max_angle")
+            raise ConfigError(
+                f"an angle of the scenario is {value!r}, which is not a number of degrees",
+                "give numbers for scenario.angles, scenario.min_angle and scenario.max_angle",
+            )
     if angles is not None:
         if len(angles) != n_tasks:
-            raise ConfigError(f"scenario.angles holds {len(angles)} angles for scenario.n_tasks={n_tasks}",
-                              f"set scenario.n_tasks={max(len(angles), 1)}, or give one angle per task")
+            raise ConfigError(
+                f"scenario.angles holds {len(angles)} angles for scenario.n_tasks={n_tasks}",
+                f"set scenario.n_tasks={max(len(angles), 1)}, or give one angle per task",
+            )
         return [float(angle) for angle in angles]
     if low >= high:
-        raise ConfigError(f"scenario.min_angle={low} is not below scenario.max_angle={high}",
-                          "give a range, or scenario.angles")
+        raise ConfigError(f"scenario.min_angle={low} is not below scenario.max_angle={high}", "give a range, or scenario.angles")
     draws = [generator(seed, "rotation", task) for task in range(n_tasks)]
     return [low + (high - low) * torch.rand((), generator=draw, dtype=torch.float64).item() for draw in draws]
 

@@ -22,10 +22,28 @@ if TYPE_CHECKING:
 Fit = Literal["pad", "resize"]
 
 
-def sequence(*, datasets: Mapping[str, Source], size: int, channels: int, fit: Fit, mean: Sequence[float],
-             std: Sequence[float], crop: int, flip: bool, setting: Setting, n_tasks: int | None, outputs: Outputs,
-             order_seed: OrderSeed, valid_fraction: float, online: bool, seed: int, data_sha256: str,
-             search: Sequence[Path], download: bool, device: torch.device) -> Stream:
+def sequence(
+    *,
+    datasets: Mapping[str, Source],
+    size: int,
+    channels: int,
+    fit: Fit,
+    mean: Sequence[float],
+    std: Sequence[float],
+    crop: int,
+    flip: bool,
+    setting: Setting,
+    n_tasks: int | None,
+    outputs: Outputs,
+    order_seed: OrderSeed,
+    valid_fraction: float,
+    online: bool,
+    seed: int,
+    data_sha256: str,
+    search: Sequence[Path],
+    download: bool,
+    device: torch.device,
+) -> Stream:
     """Return the stream whose tasks are whole data sets with labels of their own.
 
     One pool holds all images as uint8 `[N, channels, size, size]`. Class numbers of the data sets are offset so that
@@ -56,8 +74,10 @@ def sequence(*, datasets: Mapping[str, Source], size: int, channels: int, fit: F
     alignment = f"{size}x{size}x{channels} {fit}"
     options = Options(setting, outputs, wanted, order_seed, valid_fraction, seed, f"{data_sha256}|{alignment}")
     if wanted > len(datasets):
-        raise ConfigError(f"scenario.n_tasks={wanted} is more than the {len(datasets)} data sets of the sequence",
-                          f"give at most {len(datasets)}, or null for all")
+        raise ConfigError(
+            f"scenario.n_tasks={wanted} is more than the {len(datasets)} data sets of the sequence",
+            f"give at most {len(datasets)}, or null for all",
+        )
     listed = list(datasets)
     names = [listed[i] for i in options.order(len(listed), "task order")[:wanted]]
     trains, tests, sizes = zip(*(load(datasets[name], search, download, images=True) for name in names))
@@ -96,12 +116,16 @@ def align(images: Tensor, out: Tensor, fit: Fit, name: str, chunk: int = 4096) -
     if images.dtype != torch.uint8:
         raise ConfigError(f"images of {name} are {images.dtype}, not uint8", "store them as 0..255 in uint8")
     if images.shape[1] not in (1, channels):
-        raise ConfigError(f"images of {name} have {images.shape[1]} channels, scenario.channels={channels}",
-                          f"set scenario.channels={images.shape[1]}; only grey images can be repeated over channels")
+        raise ConfigError(
+            f"images of {name} have {images.shape[1]} channels, scenario.channels={channels}",
+            f"set scenario.channels={images.shape[1]}; only grey images can be repeated over channels",
+        )
     if fit == "pad":
         if max(height, width) > size:
-            raise ConfigError(f"images of {name} are {height}x{width}, larger than scenario.size={size}",
-                              f"set scenario.size={max(height, width)} or scenario.fit=resize")
+            raise ConfigError(
+                f"images of {name} are {height}x{width}, larger than scenario.size={size}",
+                f"set scenario.size={max(height, width)} or scenario.fit=resize",
+            )
         top, left = (size - height) // 2, (size - width) // 2
         out[:, :, top : top + height, left : left + width] = images
         return
@@ -111,15 +135,18 @@ def align(images: Tensor, out: Tensor, fit: Fit, name: str, chunk: int = 4096) -
         out[start : start + chunk] = part.round_().clamp_(0, 255).to(torch.uint8)
 
 
-def _check_sequence(datasets: Mapping[str, Source], size: int, channels: int, crop: int, fit: str,
-                    setting: str) -> None:
+def _check_sequence(datasets: Mapping[str, Source], size: int, channels: int, crop: int, fit: str, setting: str) -> None:
     if not datasets:
-        raise ConfigError("scenario.datasets is empty: a sequence needs at least one data set",
-                          "choose scenario=four_datasets or five_datasets, or list data sets as these files do")
+        raise ConfigError(
+            "scenario.datasets is empty: a sequence needs at least one data set",
+            "choose scenario=four_datasets or five_datasets, or list data sets as these files do",
+        )
     if setting == "domain":
-        raise RefusedError("scenario.setting=domain for a sequence of data sets: their labels are unrelated, so "
-                           "sharing outputs between them means nothing",
-                           "set scenario.setting=class or scenario.setting=task")
+        raise RefusedError(
+            "scenario.setting=domain for a sequence of data sets: their labels are unrelated, so "
+            "sharing outputs between them means nothing",
+            "set scenario.setting=class or scenario.setting=task",
+        )
     if fit not in get_args(Fit):
         raise ConfigError(f"scenario.fit={fit!r} is unknown", f"scenario.fit is one of: {', '.join(get_args(Fit))}")
     for key, value, least in (("size", size, 1), ("channels", channels, 1), ("crop", crop, 0)):
@@ -127,7 +154,9 @@ def _check_sequence(datasets: Mapping[str, Source], size: int, channels: int, cr
             raise ConfigError(f"scenario.{key}={value!r} cannot be used", f"give an integer of at least {least}")
     for name, source in datasets.items():
         if source.crop or source.flip:
-            raise RefusedError(f"scenario.datasets.{name}.crop={source.crop} flip={source.flip}: augmentation is the "
-                               "same for all data sets of a sequence",
-                               f"set scenario.datasets.{name}.crop=0 scenario.datasets.{name}.flip=false, and "
-                               "scenario.crop, scenario.flip for all")
+            raise RefusedError(
+                f"scenario.datasets.{name}.crop={source.crop} flip={source.flip}: augmentation is the "
+                "same for all data sets of a sequence",
+                f"set scenario.datasets.{name}.crop=0 scenario.datasets.{name}.flip=false, and "
+                "scenario.crop, scenario.flip for all",
+            )

@@ -16,9 +16,21 @@ if TYPE_CHECKING:
     from clbench.data.sources.base import Source
 
 
-def split(*, dataset: Source, setting: Setting, n_tasks: int, outputs: Outputs, order_seed: OrderSeed,
-          valid_fraction: float, online: bool, seed: int, data_sha256: str, search: Sequence[Path], download: bool,
-          device: torch.device) -> Stream:
+def split(
+    *,
+    dataset: Source,
+    setting: Setting,
+    n_tasks: int,
+    outputs: Outputs,
+    order_seed: OrderSeed,
+    valid_fraction: float,
+    online: bool,
+    seed: int,
+    data_sha256: str,
+    search: Sequence[Path],
+    download: bool,
+    device: torch.device,
+) -> Stream:
     """Return the stream whose task t holds the t-th share of the classes.
 
     Every sample belongs to exactly one task. Zenke, Poole, Ganguli, ICML 2017 (Split MNIST).
@@ -66,7 +78,9 @@ def classes_per_task(name: str, n_classes: int, n_tasks: int, setting: Setting) 
     if n_classes % n_tasks:
         raise ConfigError(f"scenario.n_tasks={n_tasks} doesn't divide the {n_classes} classes of {name} evenly", remedy)
     if n_classes // n_tasks < fewest:
-        raise RefusedError(f"scenario.n_tasks={n_tasks} with scenario.setting={setting} gives each task a single class "
-                           f"of {name}: with nothing to tell it from, every model scores 100 %",
-                           f"{remedy}; or set scenario.setting=class")
+        raise RefusedError(
+            f"scenario.n_tasks={n_tasks} with scenario.setting={setting} gives each task a single class "
+            f"of {name}: with nothing to tell it from, every model scores 100 %",
+            f"{remedy}; or set scenario.setting=class",
+        )
     return n_classes // n_tasks

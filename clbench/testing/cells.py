@@ -20,7 +20,10 @@ BRIEF = ("trainer.epochs=1", "scenario.n_tasks=5")
 
 
 def make_cell(
-    method: str | Mapping[str, Any], overrides: Sequence[str] = (), config_dirs: Sequence[str | Path] = (), seed: int = 0,
+    method: str | Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    config_dirs: Sequence[str | Path] = (),
+    seed: int = 0,
     results_dir: str | Path = "runs",
 ) -> Cell:
     """Return the cell that the command line would make.

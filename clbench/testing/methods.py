@@ -26,7 +26,9 @@ class InterruptedRunError(Exception):
 
 
 def check_method(
-    method: str | Mapping[str, Any], overrides: Sequence[str] = (), config_dirs: Sequence[str | Path] = (),
+    method: str | Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    config_dirs: Sequence[str | Path] = (),
     neutral: Mapping[str, Any] | None = None,
 ) -> None:
     """Check everything the suite promises of a method; the first broken promise is raised as an AssertionError.

@@ -19,9 +19,7 @@ def root(tmp_path):
 def test_train_and_test_folders(root):
     pixels = {
         (side, name): write_images(root / side / name, n, seed=i)
-        for i, (side, name, n) in enumerate(
-            [("train", "owl", 3), ("train", "ape", 4), ("test", "ape", 2), ("test", "owl", 1)]
-        )
+        for i, (side, name, n) in enumerate([("train", "owl", 3), ("train", "ape", 4), ("test", "ape", 2), ("test", "owl", 1)])
     }
     data = load(root)
     assert data.train.targets.tolist() == [0] * 4 + [1] * 3
@@ -34,9 +32,7 @@ def test_train_and_test_folders(root):
 def test_every_fifth_by_name_is_test(root):
     pixels = [write_images(root / name, n, seed=n) for name, n in (("a", 11), ("b", 5))]
     data = load(root, test_every=5)
-    assert (
-        data.test.inputs.numpy() == np.stack([pixels[0][4], pixels[0][9], pixels[1][4]]).transpose(0, 3, 1, 2)
-    ).all()
+    assert (data.test.inputs.numpy() == np.stack([pixels[0][4], pixels[0][9], pixels[1][4]]).transpose(0, 3, 1, 2)).all()
     assert data.test.targets.tolist() == [0, 0, 1]
     assert (len(data.train), data.train.targets.tolist()) == (13, [0] * 9 + [1] * 4)
 
@@ -52,9 +48,7 @@ def test_order_does_not_depend_on_the_order_of_writing(root):
     for name in ("c", "a", "b"):
         for stem, value in (("z", 3), ("k", 2), ("a", 1), ("x", 9)):
             (root / name).mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.full((2, 2), value + 50 * ord(name) % 100, dtype=np.uint8)).save(
-                root / name / f"{stem}.png"
-            )
+            Image.fromarray(np.full((2, 2), value + 50 * ord(name) % 100, dtype=np.uint8)).save(root / name / f"{stem}.png")
     data = load(root, channels=1, per_class=(3, 1))
     values = data.train.inputs[:, 0, 0, 0].reshape(3, 3)
     assert values.tolist() == [[v + 50 * ord(n) % 100 for v in (1, 2, 9)] for n in "abc"]

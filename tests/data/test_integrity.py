@@ -148,9 +148,7 @@ class TestIdentity:
         for name in ("a", "b"):
             (tmp_path / name).mkdir()
             (tmp_path / name / f"{name}.npz").write_bytes(b"same")
-        assert data_sha256({"path": "a.npz"}, [tmp_path / "a"]) == data_sha256(
-            {"path": str(tmp_path / "b" / "b.npz")}, []
-        )
+        assert data_sha256({"path": "a.npz"}, [tmp_path / "a"]) == data_sha256({"path": str(tmp_path / "b" / "b.npz")}, [])
         monkeypatch.chdir(tmp_path / "b")
         assert data_sha256({"path": "b.npz"}, [tmp_path / "a"]) == sha256(tmp_path / "b" / "b.npz")
 

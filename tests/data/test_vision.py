@@ -52,9 +52,7 @@ def test_raw_files_are_enough(tmp_path, network, dataset):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize(
-    "damage", [lambda b: b[:-1], lambda b: b[:-1] + bytes([b[-1] ^ 1])], ids=["cut short", "altered"]
-)
+@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b[:-1] + bytes([b[-1] ^ 1])], ids=["cut short", "altered"])
 def test_damaged_file_is_named_and_not_read(tmp_path, network, name, damage):
     source = mnist(tmp_path)
     path = tmp_path / "MNIST" / "raw" / name
@@ -190,9 +188,7 @@ def test_svhn(tmp_path, monkeypatch):
     sums, lists = {}, {}
     for part, (images, labels) in parts.items():
         path = tmp_path / "SVHN" / f"{part}_32x32.mat"
-        savemat(
-            path, {"X": images.transpose(1, 2, 3, 0), "y": np.where(labels == 0, 10, labels)[:, None].astype(np.uint8)}
-        )
+        savemat(path, {"X": images.transpose(1, 2, 3, 0), "y": np.where(labels == 0, 10, labels)[:, None].astype(np.uint8)})
         sums[f"SVHN/{path.name}"] = md5(path)
         lists[part] = ["", path.name, md5(path)]
     monkeypatch.setattr(datasets.SVHN, "split_list", lists)

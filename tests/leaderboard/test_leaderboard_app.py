@@ -36,11 +36,15 @@ def test_json(folder, capsys):
     status, out, err = call(capsys, f"results_dir={folder}", "format=json")
     assert (status, err) == (0, "")
     assert [(row["scenario"], row["method"], row["n_seeds"]) for row in json.loads(out)] == [
-        ("permuted_digits", "er", 2), ("split_digits", "er", 2), ("split_digits", "naive", 2)]
+        ("permuted_digits", "er", 2),
+        ("split_digits", "er", 2),
+        ("split_digits", "naive", 2),
+    ]
 
 
-@pytest.mark.parametrize(("format", "mark"), [("markdown", "| method |"), ("csv", "scenario,setting,"),
-                                              ("latex", r"\toprule"), ("table", "────")])
+@pytest.mark.parametrize(
+    ("format", "mark"), [("markdown", "| method |"), ("csv", "scenario,setting,"), ("latex", r"\toprule"), ("table", "────")]
+)
 def test_formats(folder, capsys, format, mark):
     status, out, err = call(capsys, f"results_dir={folder}", f"format={format}")
     assert (status, err) == (0, "")
@@ -59,9 +63,16 @@ def test_default_folder(folder, capsys, monkeypatch):
     assert len(json.loads(call(capsys, "format=json")[1])) == 3
 
 
-@pytest.mark.parametrize(("filters", "count"), [
-    (["method=er"], 2), (["method=er,naive"], 3), (["method=[er,naive]", "scenario=split_digits"], 2),
-    (["setting=domain"], 1), (["setting=domain", "method=naive"], 0)])
+@pytest.mark.parametrize(
+    ("filters", "count"),
+    [
+        (["method=er"], 2),
+        (["method=er,naive"], 3),
+        (["method=[er,naive]", "scenario=split_digits"], 2),
+        (["setting=domain"], 1),
+        (["setting=domain", "method=naive"], 0),
+    ],
+)
 def test_filters(folder, capsys, filters, count):
     status, out, _ = call(capsys, f"results_dir={folder}", "format=json", *filters)
     assert status == 0
@@ -119,15 +130,18 @@ def test_an_empty_folder(tmp_path, capsys):
     assert call(capsys, f"results_dir={tmp_path}")[:2] == (0, "No records yet.\n")
 
 
-@pytest.mark.parametrize(("word", "message"), [
-    ("result_dir=x", "did you mean results_dir=...?"),
-    ("--format=json", "did you mean format=...?"),
-    ("json", "unknown argument json"),
-    ("nonsense=1", "it takes: results_dir=..., format=..., scenario=..., setting=..., method=..., --help"),
-    ("format=xml", "choose one of table, markdown, csv, json, latex"),
-    ("results_dir=", "results_dir= has no value"),
-    ("results_dir=''", "results_dir= has no value"),
-])
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("result_dir=x", "did you mean results_dir=...?"),
+        ("--format=json", "did you mean format=...?"),
+        ("json", "unknown argument json"),
+        ("nonsense=1", "it takes: results_dir=..., format=..., scenario=..., setting=..., method=..., --help"),
+        ("format=xml", "choose one of table, markdown, csv, json, latex"),
+        ("results_dir=", "results_dir= has no value"),
+        ("results_dir=''", "results_dir= has no value"),
+    ],
+)
 def test_bad_arguments(capsys, word, message):
     status, out, err = call(capsys, word)
     assert (status, out) == (1, "")
@@ -157,8 +171,9 @@ def test_as_a_process_without_heavy_imports(folder):
         "try: main(sys.argv[1:])\n"
         "finally: print(*slow & set(sys.modules), file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", program, f"results_dir={folder}", "format=json"],
-                          capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program, f"results_dir={folder}", "format=json"], capture_output=True, text=True, check=True
+    )
     assert done.stderr.strip() == ""
     assert len(json.loads(done.stdout)) == 3
 
@@ -168,8 +183,13 @@ def test_a_reader_that_stops_early(folder):
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "wb") as closed:
-        done = subprocess.run([sys.executable, "-m", "clbench.leaderboard.app", f"results_dir={folder}", "format=json"],
-                              stdout=closed, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", "clbench.leaderboard.app", f"results_dir={folder}", "format=json"],
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
     assert "Traceback" not in done.stderr
     assert done.returncode == 1
 

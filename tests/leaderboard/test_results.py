@@ -16,8 +16,12 @@ from .factory import record
 
 @pytest.fixture
 def results():
-    return Results([*(record(seed, identity={"method": {"size": size}}) for size in (50, 200) for seed in range(2)),
-                    record(method="joint", A=[[90.0, 80.0]], sequential=False)])
+    return Results(
+        [
+            *(record(seed, identity={"method": {"size": size}}) for size in (50, 200) for seed in range(2)),
+            record(method="joint", A=[[90.0, 80.0]], sequential=False),
+        ]
+    )
 
 
 def test_sequence(results):
@@ -37,15 +41,34 @@ def test_rows(results):
 def test_frame(results):
     frame = results.to_frame()
     assert len(frame) == 5
-    assert {"method", "scenario", "model", "setting", "variant", "seed", "acc", "forgetting", "learning_accuracy",
-            "bwt", "fwt", "anytime", "seconds", "parameters", "config_id", "id"} <= set(frame.columns)
+    assert {
+        "method",
+        "scenario",
+        "model",
+        "setting",
+        "variant",
+        "seed",
+        "acc",
+        "forgetting",
+        "learning_accuracy",
+        "bwt",
+        "fwt",
+        "anytime",
+        "seconds",
+        "parameters",
+        "config_id",
+        "id",
+    } <= set(frame.columns)
     assert frame["acc"].tolist() == pytest.approx([87.5] * 4 + [85])
     assert frame["forgetting"].tolist()[:4] == pytest.approx([10] * 4)
     assert math.isnan(frame["forgetting"].iloc[-1])
     assert frame["forgetting"].dtype == float
     assert set(frame["variant"]) == {"size=50", "size=200", ""}
     assert frame.groupby(["method", "variant"])["acc"].count().to_dict() == {
-        ("er", "size=200"): 2, ("er", "size=50"): 2, ("joint", ""): 1}
+        ("er", "size=200"): 2,
+        ("er", "size=50"): 2,
+        ("joint", ""): 1,
+    }
 
 
 def test_frame_of_nothing():

@@ -17,9 +17,31 @@ def names(row):
 
 
 def test_keys_that_scripts_rely_on():
-    needed = {"scenario", "setting", "model", "method", "server", "variant", "access", "config_id", "n_seeds", "seeds",
-              "acc", "acc_ci95", "forgetting", "forgetting_ci95", "learning_accuracy", "learning_accuracy_ci95", "bwt",
-              "bwt_ci95", "fwt", "seconds", "samples_per_second", "method_state_bytes", "parameters"}
+    needed = {
+        "scenario",
+        "setting",
+        "model",
+        "method",
+        "server",
+        "variant",
+        "access",
+        "config_id",
+        "n_seeds",
+        "seeds",
+        "acc",
+        "acc_ci95",
+        "forgetting",
+        "forgetting_ci95",
+        "learning_accuracy",
+        "learning_accuracy_ci95",
+        "bwt",
+        "bwt_ci95",
+        "fwt",
+        "seconds",
+        "samples_per_second",
+        "method_state_bytes",
+        "parameters",
+    }
     (row,) = rows([record()])
     assert needed <= set(row)
     assert tuple(row) == KEYS
@@ -27,8 +49,9 @@ def test_keys_that_scripts_rely_on():
 
 def test_numbers_over_seeds():
     finals = [80.0, 70.0, 90.0]
-    (row,) = rows(record(seed, [[90.0], [final, 95.0]], setting="domain", untrained=[10.0, 4.0])
-                  for seed, final in zip([7, 3, 5], finals))
+    (row,) = rows(
+        record(seed, [[90.0], [final, 95.0]], setting="domain", untrained=[10.0, 4.0]) for seed, final in zip([7, 3, 5], finals)
+    )
     low, high = scipy.stats.t.interval(0.95, 2, loc=80.0, scale=10 / 3**0.5)
     assert (row["n_seeds"], row["seeds"]) == (3, [3, 5, 7])
     assert row["acc"] == pytest.approx(87.5)
@@ -71,7 +94,10 @@ def test_different_configurations_never_melt():
     tasks = [record(seed, setting="task", identity={"scenario": {"setting": "task"}}) for seed in range(4)]
     made = rows(sized(50, 3) + sized(200, 2) + tasks)
     assert [(row["setting"], row["variant"], row["n_seeds"]) for row in made] == [
-        ("class", "buffer_size=200", 2), ("class", "buffer_size=50", 3), ("task", "", 4)]
+        ("class", "buffer_size=200", 2),
+        ("class", "buffer_size=50", 3),
+        ("task", "", 4),
+    ]
 
 
 def test_rows_that_would_look_the_same_name_what_differs():
@@ -89,7 +115,10 @@ def test_shortest_difference_is_named():
     both = {"optimizer": {"lr": 0.01}, "trainer": {"epochs": 1, "schedule": "plateau"}}
     made = rows([record(), record(identity=both), record(method="naive")])
     assert sorted((row["method"], row["variant"]) for row in made) == [
-        ("er", ""), ("er", "trainer.schedule=plateau"), ("naive", "")]
+        ("er", ""),
+        ("er", "trainer.schedule=plateau"),
+        ("naive", ""),
+    ]
 
 
 def test_two_keys_where_one_does_not_suffice():
@@ -109,9 +138,15 @@ def test_long_values_are_cut_but_still_tell_apart():
 def test_no_two_rows_share_their_names():
     draw = random.Random(0)
     many = [
-        record(variant=draw.choice(["", "lr=0.1", "optimizer.lr=0.1"]), method=draw.choice(["er", "ewc"]), identity={
-            "optimizer": {"lr": draw.choice([0.1, 0.2, "0.1"])}, "method": {"x": draw.choice([[1], [2], None, {}])},
-            "trainer": draw.choice([{}, {"epochs": 1}, {"epochs": 2}])})
+        record(
+            variant=draw.choice(["", "lr=0.1", "optimizer.lr=0.1"]),
+            method=draw.choice(["er", "ewc"]),
+            identity={
+                "optimizer": {"lr": draw.choice([0.1, 0.2, "0.1"])},
+                "method": {"x": draw.choice([[1], [2], None, {}])},
+                "trainer": draw.choice([{}, {"epochs": 1}, {"epochs": 2}]),
+            },
+        )
         for _ in range(200)
     ]
     made = rows({each.id: each for each in many}.values())
@@ -125,11 +160,20 @@ def test_server_is_named():
 
 
 def test_order():
-    made = rows([record(method="low", A=[[90.0], [10.0, 90.0]]), record(method="high"),
-                 record(method="x", scenario="permuted_digits"), record(method="y", setting="task")])
+    made = rows(
+        [
+            record(method="low", A=[[90.0], [10.0, 90.0]]),
+            record(method="high"),
+            record(method="x", scenario="permuted_digits"),
+            record(method="y", setting="task"),
+        ]
+    )
     assert [(row["scenario"], row["setting"], row["method"]) for row in made] == [
-        ("permuted_digits", "class", "x"), ("split_digits", "class", "high"), ("split_digits", "class", "low"),
-        ("split_digits", "task", "y")]
+        ("permuted_digits", "class", "x"),
+        ("split_digits", "class", "high"),
+        ("split_digits", "class", "low"),
+        ("split_digits", "task", "y"),
+    ]
 
 
 def test_order_of_records_does_not_matter():
@@ -150,12 +194,15 @@ def test_no_records():
     assert usable([]) == ([], [])
 
 
-@pytest.mark.parametrize("bad", [
-    Record({"seed": 0}, record().result),
-    Record({"seed": 0, "names": {"method": "er"}}, record().result),
-    Record(record().identity, {}),
-    Record(record().identity, {"n_tasks": 2, "events": [], "matrix": []}),
-])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        Record({"seed": 0}, record().result),
+        Record({"seed": 0, "names": {"method": "er"}}, record().result),
+        Record(record().identity, {}),
+        Record(record().identity, {"n_tasks": 2, "events": [], "matrix": []}),
+    ],
+)
 def test_records_that_cannot_be_shown_are_sorted_out(bad):
     good = record(1)
     found, errors = usable([bad, good])

@@ -16,11 +16,13 @@ from .factory import record
 
 @pytest.fixture
 def made():
-    return rows([
-        *(record(seed, [[90.0], [80.0 + seed, 95.0]], variant="buffer_size=200") for seed in range(3)),
-        record(method="joint", A=[[90.0, 80.0]], sequential=False, access="all"),
-        *(record(seed, scenario="permuted_digits", setting="domain") for seed in range(2)),
-    ])
+    return rows(
+        [
+            *(record(seed, [[90.0], [80.0 + seed, 95.0]], variant="buffer_size=200") for seed in range(3)),
+            record(method="joint", A=[[90.0, 80.0]], sequential=False, access="all"),
+            *(record(seed, scenario="permuted_digits", setting="domain") for seed in range(2)),
+        ]
+    )
 
 
 def printed(made, width=200):
@@ -49,7 +51,9 @@ def test_markdown(made):
     text = render(made, "markdown")
     lines = text.splitlines()
     assert [line for line in lines if line.startswith("###")] == [
-        "### permuted_digits · domain setting · mlp", "### split_digits · class setting · mlp"]
+        "### permuted_digits · domain setting · mlp",
+        "### split_digits · class setting · mlp",
+    ]
     assert "| method | variant | access | accuracy | forgetting | learning accuracy | BWT | seconds | n |" in lines
     assert "| er | buffer_size=200 | current | 88.0 ± 1.2 | 9.0 ± 2.5 | 92.5 ± 0.0 | -9.0 ± 2.5 | 3.0 | 3 |" in lines
     assert "| joint |  | all | 85.0 | – | – | – | 2.0 | 1 |" in lines

@@ -17,11 +17,16 @@ ROWS = [  # design's worked example begins so: accuracy in percent on tasks 0, 1
 
 def result_of(rows):
     return {
-        "setting": "class", "n_tasks": 3, "sequential": True, "access": "current", "task_names": ["zero", "one", "two"],
+        "setting": "class",
+        "n_tasks": 3,
+        "sequential": True,
+        "access": "current",
+        "task_names": ["zero", "one", "two"],
         "columns": [{"name": f"task {j}", "role": "task", "metric": "accuracy"} for j in range(3)],
         "events": [{"kind": kind, "task": task, "step": step} for kind, task, step, _ in rows],
         "matrix": [[[correct, 100] for correct in row] for *_, row in rows],
-        "curves": {}, "diagnostics": {},
+        "curves": {},
+        "diagnostics": {},
     }
 
 

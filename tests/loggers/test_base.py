@@ -41,6 +41,7 @@ class Noted(Logger):
             self.log.append((hook, argument))
             if hook == self.fail_at:
                 raise OSError("no space left")
+
         return told
 
 
@@ -48,9 +49,15 @@ class Mute:
     """Not a logger."""
 
 
-@pytest.mark.parametrize(("choice", "expected"), [
-    ("none", []), ("console", [Console]), ("wandb", [Console, Wandb]), ("[console,wandb]", [Console, Wandb]),
-])
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        ("none", []),
+        ("console", [Console]),
+        ("wandb", [Console, Wandb]),
+        ("[console,wandb]", [Console, Wandb]),
+    ],
+)
 def test_choices_of_the_group(choice, expected, said):
     assert [type(logger) for logger in build_loggers(shipped(choice), said.append)] == expected
 
@@ -62,8 +69,10 @@ def test_keys_are_the_parameters_of_the_targets():
 
 
 def test_heavy_packages_are_not_imported_before_they_are_needed():
-    code = ("import sys, clbench.models, clbench.loggers, clbench.loggers.console, clbench.loggers.wandb\n"
-            "print([name for name in ('torch', 'wandb', 'rich', 'numpy') if name in sys.modules])")
+    code = (
+        "import sys, clbench.models, clbench.loggers, clbench.loggers.console, clbench.loggers.wandb\n"
+        "print([name for name in ('torch', 'wandb', 'rich', 'numpy') if name in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=CONF.parent, timeout=120)
     assert done.stdout.strip() == "[]", done.stderr
 
@@ -77,13 +86,16 @@ def test_ones_own_logger_gets_its_arguments(said):
     assert (logger.log, logger.fail_at) == ([], "end")
 
 
-@pytest.mark.parametrize(("config", "what"), [
-    ({"console": True}, "logger.console=True is not a logger"),
-    ({"mute": {"_target_": f"{__name__}.Mute"}}, "is not a Logger"),
-    ({"console": CONSOLE | {"matrix": "sometimes"}}, "logger.console.matrix='sometimes'"),
-    ({"console": {"_target_": CONSOLE["_target_"], "matrix": "auto"}}, "missing key logger.console.summary"),
-    ({"x": {"_target_": "clbench.loggers.nothing.X"}}, "clbench.loggers.nothing"),
-])
+@pytest.mark.parametrize(
+    ("config", "what"),
+    [
+        ({"console": True}, "logger.console=True is not a logger"),
+        ({"mute": {"_target_": f"{__name__}.Mute"}}, "is not a Logger"),
+        ({"console": CONSOLE | {"matrix": "sometimes"}}, "logger.console.matrix='sometimes'"),
+        ({"console": {"_target_": CONSOLE["_target_"], "matrix": "auto"}}, "missing key logger.console.summary"),
+        ({"x": {"_target_": "clbench.loggers.nothing.X"}}, "clbench.loggers.nothing"),
+    ],
+)
 def test_what_is_no_logger_is_refused(config, what, said):
     with pytest.raises(ConfigError) as caught:
         build_loggers(config, said.append)

@@ -34,10 +34,18 @@ def test_colours_only_where_they_are_shown(trial, record, said):
     assert "\x1b[" in text
 
 
-@pytest.mark.parametrize(("summary", "matrix", "n_cells", "lines"), [
-    ("auto", "auto", 2, 0), ("always", "auto", 2, 1), ("auto", "always", 2, 5), ("always", "always", 2, 6),
-    ("auto", "never", 1, 1), ("never", "auto", 1, 5), ("never", "never", 1, 0),
-])
+@pytest.mark.parametrize(
+    ("summary", "matrix", "n_cells", "lines"),
+    [
+        ("auto", "auto", 2, 0),
+        ("always", "auto", 2, 1),
+        ("auto", "always", 2, 5),
+        ("always", "always", 2, 6),
+        ("auto", "never", 1, 1),
+        ("never", "auto", 1, 5),
+        ("never", "never", 1, 0),
+    ],
+)
 def test_when(trial, record, said, summary, matrix, n_cells, lines):
     run(replace(trial, n_cells=n_cells), record, said, summary, matrix)
     assert sum(len(text.splitlines()) for text in said) == lines

@@ -11,7 +11,8 @@ from clbench.loggers import heatmap
 
 percent = st.none() | st.floats(0, 100)
 matrices = st.integers(1, 6).flatmap(
-    lambda width: st.lists(st.lists(percent, min_size=width, max_size=width), min_size=1, max_size=6))
+    lambda width: st.lists(st.lists(percent, min_size=width, max_size=width), min_size=1, max_size=6)
+)
 ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -22,7 +23,7 @@ def test_image_shows_every_entry_in_its_place(rows, cell):
     assert pixels.shape == (len(rows) * cell, len(rows[0]) * cell, 3)
     for i, row in enumerate(rows):
         for j, value in enumerate(row):
-            block = pixels[i * cell:(i + 1) * cell, j * cell:(j + 1) * cell].reshape(-1, 3)
+            block = pixels[i * cell : (i + 1) * cell, j * cell : (j + 1) * cell].reshape(-1, 3)
             assert {tuple(pixel) for pixel in block.tolist()} == {heatmap.color(value)}
 
 
@@ -46,7 +47,7 @@ def test_text_holds_the_numbers(rows):
     assert lines[0].split() == [str(j) for j in range(len(rows[0]))]
     for i, row in enumerate(rows):
         assert lines[i + 1].startswith(f"row {i} ")
-        drawn = re.findall(r"[\d–]+", lines[i + 1][len(f"row {i} "):])
+        drawn = re.findall(r"[\d–]+", lines[i + 1][len(f"row {i} ") :])
         assert drawn == ["–" if value is None else f"{value:.0f}" for value in row]
 
 
@@ -61,8 +62,9 @@ def test_colours_change_nothing_but_colours(rows):
     names = [str(i) for i in range(len(rows))]
     coloured = heatmap.ansi(rows, names)
     assert ESCAPE.search(coloured)
-    assert [line.rstrip() for line in ESCAPE.sub("", coloured).splitlines()] == \
-        [line.rstrip() for line in heatmap.plain(rows, names).splitlines()]
+    assert [line.rstrip() for line in ESCAPE.sub("", coloured).splitlines()] == [
+        line.rstrip() for line in heatmap.plain(rows, names).splitlines()
+    ]
 
 
 def test_many_columns_keep_only_shades():

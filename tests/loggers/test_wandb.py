@@ -49,8 +49,8 @@ def records_of(path):
         if 32768 - at % 32768 < 7:
             at += 32768 - at % 32768
             continue
-        length, kind = int.from_bytes(data[at + 4:at + 6], "little"), data[at + 6]
-        pending += data[at + 7:at + 7 + length]
+        length, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
+        pending += data[at + 7 : at + 7 + length]
         at += 7 + length
         if kind in (1, 4):  # whole, or the last part
             yield Record.FromString(pending)
@@ -90,7 +90,13 @@ def test_an_offline_run_holds_everything(trial, record, so_far, elsewhere, said,
 
     rows = [row for row in history if "task" in row]  # the row of the matrix has none
     assert [(row["event"], row["task"], row.get("step")) for row in rows] == [
-        (0, -1, None), (1, 0, 20), (2, 0, None), (3, 1, None), (4, 2, 20), (5, 2, None)]
+        (0, -1, None),
+        (1, 0, 20),
+        (2, 0, None),
+        (3, 1, None),
+        (4, 2, 20),
+        (5, 2, None),
+    ]
     assert [[row[f"accuracy/task {j}"] for j in range(3)] for row in rows] == accuracies(record.result)
     assert "acc" not in rows[1]
     assert rows[3]["forgetting"] == pytest.approx(7)
@@ -108,6 +114,7 @@ def test_an_offline_run_holds_everything(trial, record, so_far, elsewhere, said,
     assert table["columns"] == ["event", "task", "step", "task 0", "task 1", "task 2"]
     assert [row[3:] for row in table["data"]] == accuracies(record.result)
     from PIL import Image
+
     (picture,) = media.glob("*/files/media/images/*.png")
     assert np.array_equal(np.asarray(Image.open(picture).convert("RGB")), image(accuracies(record.result), 3))
 
@@ -172,15 +179,27 @@ except ConfigError as error:
 
 
 def test_online_without_a_key_is_refused_with_stdin_closed():
-    done = subprocess.run([sys.executable, "-c", CODE], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                          timeout=120, env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])})
+    done = subprocess.run(
+        [sys.executable, "-c", CODE],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+    )
     assert "REFUSED" in done.stdout, done.stderr
 
 
 def test_online_without_a_key_does_not_ask_on_a_terminal():
     parent, child = pty.openpty()
-    process = subprocess.Popen([sys.executable, "-c", CODE], stdin=child, stdout=child, stderr=child, close_fds=True,
-                               env=os.environ | {"TERM": "xterm", "PYTHONPATH": str(Path(__file__).parents[2])})
+    process = subprocess.Popen(
+        [sys.executable, "-c", CODE],
+        stdin=child,
+        stdout=child,
+        stderr=child,
+        close_fds=True,
+        env=os.environ | {"TERM": "xterm", "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
     os.close(child)
     seen = b""
     try:

@@ -53,6 +53,18 @@ def test_joint_trains_on_everything_once():
 
 
 def test_naive_changes_no_hook():
-    assert not any(Naive().overrides(hook) for hook in ("fit", "extend_batch", "criterion", "penalty", "edit_gradients",
-                                                        "edit_update", "begin_task", "end_task", "predict"))
+    assert not any(
+        Naive().overrides(hook)
+        for hook in (
+            "fit",
+            "extend_batch",
+            "criterion",
+            "penalty",
+            "edit_gradients",
+            "edit_update",
+            "begin_task",
+            "end_task",
+            "predict",
+        )
+    )
     assert Method().access == "current"

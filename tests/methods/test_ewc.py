@@ -83,8 +83,9 @@ def test_exact_is_the_expectation_over_labels_by_hand():
 def test_a_convolutional_net_works_too():
     stream = blob_stream("class")
     learner = learner_for(stream)
-    learner.model.backbone = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.Flatten(),
-                                                 torch.nn.Linear(64, 16))
+    learner.model.backbone = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(64, 16)
+    )
     learner.rebuild()
     method = EWC(1.0, "online", 1.0, "empirical", 20)
     learn(method, stream, learner)

@@ -26,8 +26,12 @@ def drift(method: Method, stream, optimizer, bias: bool, hidden=(12,)):
         learner = learner_for(stream, optimizer=optimizer(), hidden=hidden, bias=bias)
         inputs = stream.tasks[0].train.raw()
         marks = []
-        learn(method, stream, learner,
-              after=lambda task, lrn: marks.append(lrn.logits(inputs, 0 if stream.setting == "task" else None).detach()[:, :2]))
+        learn(
+            method,
+            stream,
+            learner,
+            after=lambda task, lrn: marks.append(lrn.logits(inputs, 0 if stream.setting == "task" else None).detach()[:, :2]),
+        )
         return max(float((mark - marks[0]).abs().max()) for mark in marks[1:])
     finally:
         torch.set_default_dtype(torch.float32)

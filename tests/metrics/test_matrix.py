@@ -18,7 +18,8 @@ close = {"rel": 1e-9, "abs": 1e-9}
 
 def square(n_min=2, n_max=6):
     return st.integers(n_min, n_max).flatmap(
-        lambda n: st.lists(st.lists(fractions, min_size=n, max_size=n), min_size=n, max_size=n))
+        lambda n: st.lists(st.lists(fractions, min_size=n, max_size=n), min_size=n, max_size=n)
+    )
 
 
 def test_worked_example():
@@ -123,9 +124,13 @@ def test_forward_transfer():
 
 
 TRAJECTORY = [
-    ("within", 0, [0.5, 0.0, 0.0]), ("task", 0, [0.9, 0.1, 0.0]),
-    ("within", 1, [0.4, 0.6, 0.0]), ("task", 1, [0.8, 0.9, 0.1]),
-    ("within", 2, [0.7, 0.5, 0.4]), ("within", 2, [0.9, 0.6, 0.7]), ("task", 2, [0.85, 0.7, 0.8]),
+    ("within", 0, [0.5, 0.0, 0.0]),
+    ("task", 0, [0.9, 0.1, 0.0]),
+    ("within", 1, [0.4, 0.6, 0.0]),
+    ("task", 1, [0.8, 0.9, 0.1]),
+    ("within", 2, [0.7, 0.5, 0.4]),
+    ("within", 2, [0.9, 0.6, 0.7]),
+    ("task", 2, [0.85, 0.7, 0.8]),
 ]
 
 
@@ -179,7 +184,10 @@ def result(A, n=1000, setting="domain", untrained=None, sequential=True, within=
         events += [("within", index, step, row) for t, step, row in within if t == index]
         events.append(("task", index, None, row))
     return {
-        "setting": setting, "n_tasks": T, "sequential": sequential, "access": "current",
+        "setting": setting,
+        "n_tasks": T,
+        "sequential": sequential,
+        "access": "current",
         "columns": [{"name": f"task {j}", "role": "task", "metric": "accuracy"} for j in range(T)],
         "events": [{"kind": kind, "task": task, "step": step} for kind, task, step, _ in events],
         "matrix": [[[round(value * n), n] for value in row] for *_, row in events],
@@ -240,19 +248,24 @@ def _drop(key):
     return lambda made: made.pop(key)
 
 
-@pytest.mark.parametrize("break_it", [
-    _drop("matrix"), _drop("events"), _drop("n_tasks"),
-    lambda made: made.update(matrix=7),
-    lambda made: made.update(matrix=[["a"]]),
-    lambda made: made.update(n_tasks=4),
-    lambda made: made.update(n_tasks=6),
-    lambda made: made["matrix"].pop(),
-    lambda made: (made["matrix"].pop(2), made["events"].pop(2)),
-    lambda made: made["events"][2].update(task=4),
-    lambda made: made["matrix"][1].pop(),
-    lambda made: made.update(events=[{}] * 6),
-    dict.clear,
-])
+@pytest.mark.parametrize(
+    "break_it",
+    [
+        _drop("matrix"),
+        _drop("events"),
+        _drop("n_tasks"),
+        lambda made: made.update(matrix=7),
+        lambda made: made.update(matrix=[["a"]]),
+        lambda made: made.update(n_tasks=4),
+        lambda made: made.update(n_tasks=6),
+        lambda made: made["matrix"].pop(),
+        lambda made: (made["matrix"].pop(2), made["events"].pop(2)),
+        lambda made: made["events"][2].update(task=4),
+        lambda made: made["matrix"][1].pop(),
+        lambda made: made.update(events=[{}] * 6),
+        dict.clear,
+    ],
+)
 def test_a_result_that_contradicts_itself_is_refused(break_it):
     made = result(full())
     break_it(made)

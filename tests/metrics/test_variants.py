@@ -51,8 +51,17 @@ def test_averages_over_all_tasks():
 
 
 def test_one_task():
-    assert {f([[0.9]]) for f in (v.avalanche_forgetting, v.fot_fgt, v.pycil_forgetting, v.mammoth_forgetting,
-                                 v.gem_program_bwt, v.rogo_omega_new)} == {None}
+    assert {
+        f([[0.9]])
+        for f in (
+            v.avalanche_forgetting,
+            v.fot_fgt,
+            v.pycil_forgetting,
+            v.mammoth_forgetting,
+            v.gem_program_bwt,
+            v.rogo_omega_new,
+        )
+    } == {None}
 
 
 def test_unmeasured_final_accuracy():

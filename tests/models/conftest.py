@@ -20,10 +20,12 @@ def _same_draws():
 @pytest.fixture(scope="session")
 def node():
     """Return the shipped node of a model as a plain dictionary, with overrides of its keys."""
+
     def make(name, **overrides):
         with initialize_config_dir(str(CONF), version_base="1.3"):
             config = compose(overrides=[f"+model={name}"])
         return OmegaConf.to_container(config.model) | overrides
+
     return make
 
 

@@ -66,14 +66,17 @@ def test_probe_leaves_buffers_modes_and_generator_as_they_were():
     assert not all(modes), "the frozen part is still frozen"
 
 
-@pytest.mark.parametrize(("function", "seen"), [
-    (lambda x: x, r"float32 of shape \[2, 3, 2, 2\]"),
-    (lambda x: x.flatten(), r"float32 of shape \[24\]"),
-    (lambda x: x.flatten(1).long(), r"int64 of shape \[2, 12\]"),
-    (lambda x: x.flatten(1)[:1], r"float32 of shape \[1, 12\]"),
-    (lambda x: x.flatten(1)[:, :0], r"float32 of shape \[2, 0\]"),
-    (lambda x: (x.flatten(1), x), "returns tuple"),
-])
+@pytest.mark.parametrize(
+    ("function", "seen"),
+    [
+        (lambda x: x, r"float32 of shape \[2, 3, 2, 2\]"),
+        (lambda x: x.flatten(), r"float32 of shape \[24\]"),
+        (lambda x: x.flatten(1).long(), r"int64 of shape \[2, 12\]"),
+        (lambda x: x.flatten(1)[:1], r"float32 of shape \[1, 12\]"),
+        (lambda x: x.flatten(1)[:, :0], r"float32 of shape \[2, 0\]"),
+        (lambda x: (x.flatten(1), x), "returns tuple"),
+    ],
+)
 def test_what_is_not_features_is_refused_with_its_shape(function, seen):
     with pytest.raises(ConfigError, match=rf"Returns returns .*{seen}|{seen}.*\[2, 3, 2, 2\]"):
         Classifier(Returns(function), [2], (3, 2, 2))
@@ -121,13 +124,16 @@ def test_arguments_reach_ones_own_network(node, stream):
     assert build_model(node("custom", _target_=f"{__name__}.factory", width=9), stream((12,)), 0).width == 9
 
 
-@pytest.mark.parametrize(("target", "what"), [
-    (f"{__name__}.not_a_module", "makes a str, not a torch.nn.Module"),
-    (f"{__name__}.fails", r"torch.nn.modules.linear.Linear fails on inputs of shape \[2, 3, 2, 2\]"),
-    (f"{__name__}.missing", "has no missing"),
-    ("no_such_package.Net", "no_such_package"),
-    ("???", "not a dotted name"),
-])
+@pytest.mark.parametrize(
+    ("target", "what"),
+    [
+        (f"{__name__}.not_a_module", "makes a str, not a torch.nn.Module"),
+        (f"{__name__}.fails", r"torch.nn.modules.linear.Linear fails on inputs of shape \[2, 3, 2, 2\]"),
+        (f"{__name__}.missing", "has no missing"),
+        ("no_such_package.Net", "no_such_package"),
+        ("???", "not a dotted name"),
+    ],
+)
 def test_what_is_no_network_is_refused(node, stream, target, what):
     with pytest.raises(ConfigError, match=what) as caught:
         build_model(node("custom", _target_=target), stream((3, 2, 2)), 0)
@@ -140,9 +146,14 @@ def test_keys_left_over_from_a_shipped_network_are_explained(node, stream):
     assert "model=custom" in caught.value.remedy
 
 
-@pytest.mark.parametrize(("name", "overrides"), [
-    ("mlp", {}), ("lenet", {}), ("resnet18_reduced", {"filters": 4, "norm": "batch"}),
-])
+@pytest.mark.parametrize(
+    ("name", "overrides"),
+    [
+        ("mlp", {}),
+        ("lenet", {}),
+        ("resnet18_reduced", {"filters": 4, "norm": "batch"}),
+    ],
+)
 def test_replicas_run_side_by_side(node, stream, name, overrides):
     models = [build_model(node(name, **overrides), stream((1, 8, 8)), seed).double() for seed in range(3)]
     parameters, buffers = stack_module_state(models)

@@ -147,19 +147,30 @@ def test_without_normalisation(node, stream, name):
     assert not any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules())
 
 
-@pytest.mark.parametrize(("name", "overrides", "named"), [
-    ("mlp", {"hidden": 100}, "model.hidden=100"), ("mlp", {"hidden": [100, 0]}, "model.hidden=[100, 0]"),
-    ("mlp", {"hidden": [1.5]}, "model.hidden=[1.5]"),
-    ("mlp", {"dropout": 1.0}, "model.dropout=1.0"), ("mlp", {"bias": "no"}, "model.bias='no'"),
-    ("mlp", {"widths": [3]}, "model.widths"), ("mlp", {"head": {"bais": False}}, "bais"),
-    ("mlp", {"head": {"bias": 1}}, "model.head.bias=1"),
-    ("alexnet", {"norm": "layer"}, "model.norm='layer'"), ("alexnet", {"kernels": [3]}, "model.kernels"),
-    ("alexnet", {"channels": []}, "model.channels"), ("alexnet", {"dropout": [0.1]}, "1 rates for 5 layers"),
-    ("alexnet", {"pool_padding": 2}, "pool_padding"), ("alexnet", {"pool_stride": 0}, "pool_stride"),
-    ("lenet", {"response_norm": {"size": 4}}, "response_norm"), ("lenet", {"init": "he"}, "model.init='he'"),
-    ("lenet", {"head": {"init": "he"}}, "model.head.init='he'"),
-    ("resnet18_reduced", {"filters": 0}, "model.filters=0"), ("resnet18_reduced", {"pool": 5}, "model.pool=5"),
-])
+@pytest.mark.parametrize(
+    ("name", "overrides", "named"),
+    [
+        ("mlp", {"hidden": 100}, "model.hidden=100"),
+        ("mlp", {"hidden": [100, 0]}, "model.hidden=[100, 0]"),
+        ("mlp", {"hidden": [1.5]}, "model.hidden=[1.5]"),
+        ("mlp", {"dropout": 1.0}, "model.dropout=1.0"),
+        ("mlp", {"bias": "no"}, "model.bias='no'"),
+        ("mlp", {"widths": [3]}, "model.widths"),
+        ("mlp", {"head": {"bais": False}}, "bais"),
+        ("mlp", {"head": {"bias": 1}}, "model.head.bias=1"),
+        ("alexnet", {"norm": "layer"}, "model.norm='layer'"),
+        ("alexnet", {"kernels": [3]}, "model.kernels"),
+        ("alexnet", {"channels": []}, "model.channels"),
+        ("alexnet", {"dropout": [0.1]}, "1 rates for 5 layers"),
+        ("alexnet", {"pool_padding": 2}, "pool_padding"),
+        ("alexnet", {"pool_stride": 0}, "pool_stride"),
+        ("lenet", {"response_norm": {"size": 4}}, "response_norm"),
+        ("lenet", {"init": "he"}, "model.init='he'"),
+        ("lenet", {"head": {"init": "he"}}, "model.head.init='he'"),
+        ("resnet18_reduced", {"filters": 0}, "model.filters=0"),
+        ("resnet18_reduced", {"pool": 5}, "model.pool=5"),
+    ],
+)
 def test_values_that_cannot_be_used_are_refused_by_name(node, stream, name, overrides, named):
     with pytest.raises(ConfigError) as caught:
         build_model(node(name, **overrides), stream((1, 28, 28)), 0)

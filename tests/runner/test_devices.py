@@ -12,9 +12,7 @@ from clbench.runner import devices
 
 @settings(deadline=None)
 @given(st.one_of(st.just("auto"), st.integers(1, 50)), st.integers(1, 8), st.integers(1, 40))
-def test_on_a_cpu_there_is_at_least_one_worker_and_no_more_than_cells(
-    workers: int | str, threads: int, cells: int
-) -> None:
+def test_on_a_cpu_there_is_at_least_one_worker_and_no_more_than_cells(workers: int | str, threads: int, cells: int) -> None:
     found = devices.slots(workers, "cpu", threads, cells)
     assert 1 <= len(found) <= cells
     assert len(found) <= (workers if isinstance(workers, int) else devices.cores())

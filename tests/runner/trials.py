@@ -30,9 +30,7 @@ def good(cell: Cell, report: Report) -> Record:
     for task in range(2):
         report({"event": "epoch", "task": task, "epoch": 1, "epochs": 1})
         report({"event": "task", "task": task, "acc": 90.0 + cell.seed})
-    return Record(
-        cell.identity, {"value": cell.seed, "threads": os.environ.get("OMP_NUM_THREADS"), "process": os.getpid()}
-    )
+    return Record(cell.identity, {"value": cell.seed, "threads": os.environ.get("OMP_NUM_THREADS"), "process": os.getpid()})
 
 
 def by_seed(cell: Cell, report: Report) -> Record:

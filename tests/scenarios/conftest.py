@@ -13,12 +13,25 @@ from clbench.scenarios.sequence import sequence
 from clbench.scenarios.split import split
 
 SCENARIOS = {"split": split, "permuted": permuted, "rotated": rotated, "sequence": sequence}
-OPTIONS = {"setting": "class", "n_tasks": 5, "outputs": "seen", "order_seed": None, "valid_fraction": 0.0,
-           "online": False, "seed": 0, "data_sha256": "d" * 64, "search": [], "download": False,
-           "device": torch.device("cpu")}
-OWN = {"split": {}, "permuted": {"first_identity": False},
-       "rotated": {"angles": None, "min_angle": 0.0, "max_angle": 180.0},
-       "sequence": {"size": 8, "channels": 3, "fit": "pad", "mean": [0.5], "std": [0.25], "crop": 0, "flip": False}}
+OPTIONS = {
+    "setting": "class",
+    "n_tasks": 5,
+    "outputs": "seen",
+    "order_seed": None,
+    "valid_fraction": 0.0,
+    "online": False,
+    "seed": 0,
+    "data_sha256": "d" * 64,
+    "search": [],
+    "download": False,
+    "device": torch.device("cpu"),
+}
+OWN = {
+    "split": {},
+    "permuted": {"first_identity": False},
+    "rotated": {"angles": None, "min_angle": 0.0, "max_angle": 180.0},
+    "sequence": {"size": 8, "channels": 3, "fit": "pad", "mean": [0.5], "std": [0.25], "crop": 0, "flip": False},
+}
 
 
 @dataclass

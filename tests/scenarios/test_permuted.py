@@ -36,8 +36,7 @@ def test_first_task_as_it_is_when_asked(stream_of, fake):
         assert torch.equal(a.train.view, b.train.view)
 
 
-@pytest.mark.parametrize(("setting", "heads", "first"),
-                         [("domain", (10,), 0), ("task", (10,) * 3, 0), ("class", (30,), 10)])
+@pytest.mark.parametrize(("setting", "heads", "first"), [("domain", (10,), 0), ("task", (10,) * 3, 0), ("class", (30,), 10)])
 def test_outputs_of_each_setting(stream_of, setting, heads, first):
     stream = stream_of("permuted", setting=setting, n_tasks=3)
     assert stream.head_sizes == heads
@@ -57,8 +56,9 @@ def test_more_tasks_leave_the_first_as_they_are(stream_of):
 
 @pytest.mark.parametrize("first", [True, False])
 def test_another_order_holds_the_same_permutations(stream_of, first):
-    plain, mixed = (stream_of("permuted", setting="domain", n_tasks=8, first_identity=first, order_seed=order)
-                    for order in (None, 1))
+    plain, mixed = (
+        stream_of("permuted", setting="domain", n_tasks=8, first_identity=first, order_seed=order) for order in (None, 1)
+    )
     views = [{task.name: task.train.view.tolist() for task in stream.tasks} for stream in (plain, mixed)]
     assert views[0] == views[1]
     assert list(views[0]) != list(views[1])
@@ -76,8 +76,10 @@ def test_union_shows_each_sample_as_its_task_does(stream_of, first):
     assert torch.equal(union.inputs(some), union.raw()[some])
 
 
-@pytest.mark.parametrize(("change", "words"), [({"image": False, "shape": (7,)}, r"no images .* shape \[7\]"),
-                                              ({"crop": 4}, "crop=4"), ({"flip": True}, "flip=True")])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"image": False, "shape": (7,)}, r"no images .* shape \[7\]"), ({"crop": 4}, "crop=4"), ({"flip": True}, "flip=True")],
+)
 def test_refusals(stream_of, fake, change, words):
     with pytest.raises(RefusedError, match=words) as caught:
         stream_of("permuted", dataset=fake(**change))

@@ -75,11 +75,17 @@ def test_union_shows_each_sample_as_its_task_does(stream_of):
     assert torch.equal(stream.union(range(3)).raw(), torch.cat([task.train.raw() for task in stream.tasks]))
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    ({"angles": [0.0, 10.0]}, "2 angles for scenario.n_tasks=5"), ({"angles": []}, "0 angles"),
-    ({"angles": [0, 1, 2, 3, "x"]}, "'x'"), ({"angles": [0, 1, 2, 3, float("inf")]}, "inf"),
-    ({"min_angle": 90.0, "max_angle": 90.0}, "min_angle=90.0"), ({"max_angle": None}, "None"),
-])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"angles": [0.0, 10.0]}, "2 angles for scenario.n_tasks=5"),
+        ({"angles": []}, "0 angles"),
+        ({"angles": [0, 1, 2, 3, "x"]}, "'x'"),
+        ({"angles": [0, 1, 2, 3, float("inf")]}, "inf"),
+        ({"min_angle": 90.0, "max_angle": 90.0}, "min_angle=90.0"),
+        ({"max_angle": None}, "None"),
+    ],
+)
 def test_bad_angles(stream_of, change, words):
     with pytest.raises(ConfigError, match=words) as caught:
         stream_of("rotated", **change)

@@ -12,8 +12,11 @@ from clbench.scenarios.sequence import align, join
 @pytest.fixture
 def three(fake):
     """Return three data sets of unlike sizes, channels and numbers of classes."""
-    return {"grey": fake("grey", 4, shape=(1, 5, 6), draw=1), "colour": fake("colour", 3, shape=(3, 8, 8), draw=2),
-            "small": fake("small", 5, shape=(1, 4, 4), draw=3)}
+    return {
+        "grey": fake("grey", 4, shape=(1, 5, 6), draw=1),
+        "colour": fake("colour", 3, shape=(3, 8, 8), draw=2),
+        "small": fake("small", 5, shape=(1, 4, 4), draw=3),
+    }
 
 
 @pytest.mark.parametrize(("setting", "heads"), [("class", (12,)), ("task", (4, 3, 5))])
@@ -28,8 +31,16 @@ def test_one_task_per_data_set_with_disjoint_classes(stream_of, three, setting, 
         data = source.load([], False)
         for split, pool in ((task.train, data.train), (column.split, data.test)):
             assert torch.equal(split.labels, pool.targets + (task.classes[0] if setting == "class" else 0))
-            assert len({split.pool.inputs.data_ptr(), stream.tasks[0].train.pool.inputs.data_ptr(),
-                        stream.evaluation[0].split.pool.inputs.data_ptr()}) == 2  # one train pool, one test pool
+            assert (
+                len(
+                    {
+                        split.pool.inputs.data_ptr(),
+                        stream.tasks[0].train.pool.inputs.data_ptr(),
+                        stream.evaluation[0].split.pool.inputs.data_ptr(),
+                    }
+                )
+                == 2
+            )  # one train pool, one test pool
             if source.name == "colour":
                 assert torch.equal(split.raw(), pool.inputs)
 
@@ -64,8 +75,7 @@ def test_pools_stay_in_bytes_and_order():
 
 
 def test_shared_normalisation_is_the_sequences_own(stream_of, three):
-    stream = stream_of("sequence", datasets=three, n_tasks=3, mean=[0.1, 0.2, 0.3], std=[1.0, 2.0, 3.0], crop=2,
-                       flip=True)
+    stream = stream_of("sequence", datasets=three, n_tasks=3, mean=[0.1, 0.2, 0.3], std=[1.0, 2.0, 3.0], crop=2, flip=True)
     assert (stream.preprocess.mean, stream.preprocess.std) == ((0.1, 0.2, 0.3), (1.0, 2.0, 3.0))
     assert (stream.preprocess.crop, stream.preprocess.flip) == (2, True)
 
@@ -106,19 +116,22 @@ def test_validation(stream_of, three):
         assert not set(task.train.rows.tolist()) & set(task.valid.rows.tolist())
 
 
-@pytest.mark.parametrize(("change", "error", "words"), [
-    ({"setting": "domain"}, RefusedError, "labels are unrelated"),
-    ({"datasets": {}}, ConfigError, "scenario.datasets is empty"),
-    ({"n_tasks": 4}, ConfigError, "n_tasks=4 is more than the 3 data sets"),
-    ({"n_tasks": 0}, ConfigError, "n_tasks=0"),
-    ({"size": 7}, ConfigError, "images of colour are 8x8, larger than scenario.size=7"),
-    ({"size": 0}, ConfigError, "scenario.size=0"),
-    ({"channels": 2}, ConfigError, "images of colour have 3 channels, scenario.channels=2"),
-    ({"channels": True}, ConfigError, "scenario.channels=True"),
-    ({"crop": -1}, ConfigError, "scenario.crop=-1"),
-    ({"fit": "crop"}, ConfigError, "scenario.fit='crop'"),
-    ({"mean": [0.1, 0.2], "std": [1.0, 1.0]}, ConfigError, "3 channels"),
-])
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"setting": "domain"}, RefusedError, "labels are unrelated"),
+        ({"datasets": {}}, ConfigError, "scenario.datasets is empty"),
+        ({"n_tasks": 4}, ConfigError, "n_tasks=4 is more than the 3 data sets"),
+        ({"n_tasks": 0}, ConfigError, "n_tasks=0"),
+        ({"size": 7}, ConfigError, "images of colour are 8x8, larger than scenario.size=7"),
+        ({"size": 0}, ConfigError, "scenario.size=0"),
+        ({"channels": 2}, ConfigError, "images of colour have 3 channels, scenario.channels=2"),
+        ({"channels": True}, ConfigError, "scenario.channels=True"),
+        ({"crop": -1}, ConfigError, "scenario.crop=-1"),
+        ({"fit": "crop"}, ConfigError, "scenario.fit='crop'"),
+        ({"mean": [0.1, 0.2], "std": [1.0, 1.0]}, ConfigError, "3 channels"),
+    ],
+)
 def test_refusals(stream_of, three, change, error, words):
     with pytest.raises(error) as caught:
         stream_of("sequence", **({"datasets": three, "n_tasks": None} | change))
@@ -126,8 +139,9 @@ def test_refusals(stream_of, three, change, error, words):
     assert caught.value.remedy
 
 
-@pytest.mark.parametrize(("change", "words"), [({"image": False}, "holds no images"), ({"crop": 4}, r"colour\.crop=4"),
-                                              ({"flip": True}, "flip=True")])
+@pytest.mark.parametrize(
+    ("change", "words"), [({"image": False}, "holds no images"), ({"crop": 4}, r"colour\.crop=4"), ({"flip": True}, "flip=True")]
+)
 def test_what_one_data_set_cannot_bring(stream_of, three, change, words):
     for key, value in change.items():
         setattr(three["colour"], key, value)

@@ -27,15 +27,15 @@ def node(*overrides):
 
 
 def make(config, search=()):
-    return build(config, "scenario", seed=0, data_sha256="", search=list(search), download=False,
-                 device=torch.device("cpu"))
+    return build(config, "scenario", seed=0, data_sha256="", search=list(search), download=False, device=torch.device("cpu"))
 
 
 def test_everything_promised_is_there():
     sets = ["digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "svhn", "kmnist", "animals"]
     promised = {f"{kind}_{name}" for kind in ("split", "permuted", "rotated") for name in sets}
-    assert promised | {"split", "permuted", "rotated", "sequence", "split_miniimagenet", "four_datasets",
-                       "five_datasets"} == set(NAMES)
+    assert promised | {"split", "permuted", "rotated", "sequence", "split_miniimagenet", "four_datasets", "five_datasets"} == set(
+        NAMES
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -107,10 +107,10 @@ def test_order_of_the_sequences():
 
 def test_normalisation_of_five_data_sets():
     """Moments of the pairs in dataloader/five_datasets.py of the GPM authors' program, equally weighted."""
-    means = torch.tensor([[125.3 / 255, 123.0 / 255, 113.9 / 255], [0.1] * 3, [0.4377, 0.4438, 0.4728], [0.4254] * 3,
-                          [0.2190] * 3])
-    stds = torch.tensor([[63.0 / 255, 62.1 / 255, 66.7 / 255], [0.2752] * 3, [0.198, 0.201, 0.197], [0.4501] * 3,
-                         [0.3318] * 3])
+    means = torch.tensor(
+        [[125.3 / 255, 123.0 / 255, 113.9 / 255], [0.1] * 3, [0.4377, 0.4438, 0.4728], [0.4254] * 3, [0.2190] * 3]
+    )
+    stds = torch.tensor([[63.0 / 255, 62.1 / 255, 66.7 / 255], [0.2752] * 3, [0.198, 0.201, 0.197], [0.4501] * 3, [0.3318] * 3])
     mean = means.mean(0)
     std = ((means**2 + stds**2).mean(0) - mean**2).sqrt()
     config = node("five_datasets")

@@ -25,8 +25,9 @@ def streams(draw):
 def test_every_sample_and_class_belongs_to_exactly_one_task(stream_of, fake, drawn, fraction):
     size, n_tasks, setting, order_seed, seed = drawn
     source = fake(n_classes=size * n_tasks, train=4, test=2)
-    stream = stream_of("split", dataset=source, n_tasks=n_tasks, setting=setting, order_seed=order_seed, seed=seed,
-                       valid_fraction=fraction)
+    stream = stream_of(
+        "split", dataset=source, n_tasks=n_tasks, setting=setting, order_seed=order_seed, seed=seed, valid_fraction=fraction
+    )
     assert sorted(c for task in stream.tasks for c in task.classes) == list(range(source.n_classes))
     learned = [part.rows for task in stream.tasks for part in (task.train, task.valid) if part is not None]
     assert torch.cat(learned).sort().values.tolist() == list(range(4 * source.n_classes))
@@ -39,8 +40,9 @@ def test_every_sample_and_class_belongs_to_exactly_one_task(stream_of, fake, dra
 @given(streams())
 def test_labels_are_positions_in_the_task_or_in_the_stream(stream_of, fake, drawn):
     size, n_tasks, setting, order_seed, seed = drawn
-    stream = stream_of("split", dataset=fake(n_classes=size * n_tasks), n_tasks=n_tasks, setting=setting,
-                       order_seed=order_seed, seed=seed)
+    stream = stream_of(
+        "split", dataset=fake(n_classes=size * n_tasks), n_tasks=n_tasks, setting=setting, order_seed=order_seed, seed=seed
+    )
     met = 0
     for task, column in zip(stream.tasks, stream.evaluation):
         first = met if setting == "class" else 0
@@ -91,8 +93,7 @@ def test_same_seed_same_stream(stream_of):
         assert torch.equal(a.valid.labels, b.valid.labels)
 
 
-@pytest.mark.parametrize("change", [{"setting": "task"}, {"n_tasks": 2}, {"data_sha256": "e" * 64},
-                                    {"valid_fraction": 0.5}])
+@pytest.mark.parametrize("change", [{"setting": "task"}, {"n_tasks": 2}, {"data_sha256": "e" * 64}, {"valid_fraction": 0.5}])
 def test_another_stream_another_fingerprint(stream_of, change):
     assert stream_of("split").fingerprint != stream_of("split", **change).fingerprint
 
@@ -137,23 +138,26 @@ def test_classes_counted_only_on_loading(stream_of, fake):
         stream_of("split", dataset=Own(n_classes=None), n_tasks=3)
 
 
-@pytest.mark.parametrize(("change", "error", "words"), [
-    ({"n_tasks": 3}, ConfigError, ["n_tasks=3", "10 classes", "1, 2, 5, 10"]),
-    ({"n_tasks": 11}, ConfigError, ["n_tasks=11", "more than the 10 classes"]),
-    ({"n_tasks": 0}, ConfigError, ["n_tasks=0"]),
-    ({"n_tasks": True}, ConfigError, ["n_tasks=True"]),
-    ({"n_tasks": "5"}, ConfigError, ["n_tasks='5'"]),
-    ({"n_tasks": 10, "setting": "task"}, RefusedError, ["single class", "1, 2, 5", "setting=class"]),
-    ({"n_tasks": 10, "setting": "domain"}, RefusedError, ["single class"]),
-    ({"setting": "Task"}, ConfigError, ["setting='Task'", "task, domain, class"]),
-    ({"outputs": "none"}, ConfigError, ["outputs='none'", "seen, all"]),
-    ({"order_seed": "random"}, ConfigError, ["order_seed='random'", "null"]),
-    ({"order_seed": 1.5}, ConfigError, ["order_seed=1.5"]),
-    ({"valid_fraction": 1.0}, ConfigError, ["valid_fraction=1.0"]),
-    ({"valid_fraction": -0.1}, ConfigError, ["valid_fraction=-0.1"]),
-    ({"valid_fraction": "a"}, ConfigError, ["valid_fraction='a'"]),
-    ({"valid_fraction": float("nan")}, ConfigError, ["valid_fraction=nan"]),
-])
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"n_tasks": 3}, ConfigError, ["n_tasks=3", "10 classes", "1, 2, 5, 10"]),
+        ({"n_tasks": 11}, ConfigError, ["n_tasks=11", "more than the 10 classes"]),
+        ({"n_tasks": 0}, ConfigError, ["n_tasks=0"]),
+        ({"n_tasks": True}, ConfigError, ["n_tasks=True"]),
+        ({"n_tasks": "5"}, ConfigError, ["n_tasks='5'"]),
+        ({"n_tasks": 10, "setting": "task"}, RefusedError, ["single class", "1, 2, 5", "setting=class"]),
+        ({"n_tasks": 10, "setting": "domain"}, RefusedError, ["single class"]),
+        ({"setting": "Task"}, ConfigError, ["setting='Task'", "task, domain, class"]),
+        ({"outputs": "none"}, ConfigError, ["outputs='none'", "seen, all"]),
+        ({"order_seed": "random"}, ConfigError, ["order_seed='random'", "null"]),
+        ({"order_seed": 1.5}, ConfigError, ["order_seed=1.5"]),
+        ({"valid_fraction": 1.0}, ConfigError, ["valid_fraction=1.0"]),
+        ({"valid_fraction": -0.1}, ConfigError, ["valid_fraction=-0.1"]),
+        ({"valid_fraction": "a"}, ConfigError, ["valid_fraction='a'"]),
+        ({"valid_fraction": float("nan")}, ConfigError, ["valid_fraction=nan"]),
+    ],
+)
 def test_refusals_name_the_key_the_value_and_the_remedy(stream_of, fake, change, error, words):
     class Unloaded(fake):
         def load(self, search, download):
@@ -194,16 +198,29 @@ def test_a_task_without_samples(stream_of, fake, part):
         stream_of("split", dataset=Lacking())
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    ({"mean": (0.1, 0.2)}, "mean"), ({"mean": (0.1, 0.2), "std": (1.0, 1.0)}, "1 channels"), ({"std": (0.0,)}, "std"),
-    ({"shape": (7,), "image": False, "flip": True}, "not images"),
-])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"mean": (0.1, 0.2)}, "mean"),
+        ({"mean": (0.1, 0.2), "std": (1.0, 1.0)}, "1 channels"),
+        ({"std": (0.0,)}, "std"),
+        ({"shape": (7,), "image": False, "flip": True}, "not images"),
+    ],
+)
 def test_normalisation_must_fit(stream_of, fake, change, words):
     with pytest.raises(ConfigError, match=words):
         stream_of("split", dataset=fake(**change))
 
 
-@pytest.mark.parametrize(("classes", "name"), [((4,), "4"), ((0, 1, 2), "0-2"), ((3, 1), "3 1"), ((9, 8), "9 8"),
-                                              (tuple(range(19, -1, -1)), "19 18 17 16 15 14 13 12 … (20 classes)")])
+@pytest.mark.parametrize(
+    ("classes", "name"),
+    [
+        ((4,), "4"),
+        ((0, 1, 2), "0-2"),
+        ((3, 1), "3 1"),
+        ((9, 8), "9 8"),
+        (tuple(range(19, -1, -1)), "19 18 17 16 15 14 13 12 … (20 classes)"),
+    ],
+)
 def test_classes_spelled_for_people(classes, name):
     assert spelled(classes) == name

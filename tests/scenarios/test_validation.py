@@ -46,8 +46,10 @@ def test_follows_the_seed_and_the_task(stream_of):
 
 
 def test_same_samples_in_every_setting(stream_of):
-    held = [[task.valid.rows.tolist() for task in stream_of("split", setting=setting, valid_fraction=0.5).tasks]
-            for setting in ("task", "domain", "class")]
+    held = [
+        [task.valid.rows.tolist() for task in stream_of("split", setting=setting, valid_fraction=0.5).tasks]
+        for setting in ("task", "domain", "class")
+    ]
     assert held[0] == held[1] == held[2]
 
 
@@ -73,11 +75,14 @@ def test_uneven_classes(stream_of, fake):
     assert split_of(stream.tasks[0])[1].bincount().tolist() == [3, 1]
 
 
-@pytest.mark.parametrize(("train", "fraction", "words"), [
-    (6, 0.01, "holds no validation sample out in task 0 (fake 0-1, 12 training samples)"),
-    (6, 0.99, "leaves a class without training samples"),
-    (1, 0.5, "leaves a class without training samples"),
-])
+@pytest.mark.parametrize(
+    ("train", "fraction", "words"),
+    [
+        (6, 0.01, "holds no validation sample out in task 0 (fake 0-1, 12 training samples)"),
+        (6, 0.99, "leaves a class without training samples"),
+        (1, 0.5, "leaves a class without training samples"),
+    ],
+)
 def test_nothing_left_is_refused(stream_of, fake, train, fraction, words):
     with pytest.raises(ConfigError) as caught:
         stream_of("split", dataset=fake(train=train), valid_fraction=fraction)

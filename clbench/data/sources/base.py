@@ -73,14 +73,17 @@ class Source(ABC):
             ConfigError: declared values that contradict each other.
         """
         if (self.mean is None) != (self.std is None):
-            raise ConfigError(f"data set {self.name}: mean={self.mean}, std={self.std}",
-                              "give both, or neither (then both are computed)")
+            raise ConfigError(
+                f"data set {self.name}: mean={self.mean}, std={self.std}", "give both, or neither (then both are computed)"
+            )
         data = self.read(search, download)
         self._check_labels(data)
         if self.content_sha256 and (found := content_sha256(data)) != self.content_sha256:
-            raise DataError(f"data set {self.name}: its content is not the declared one (sha256 of the arrays {found}, "
-                            f"expected {self.content_sha256})",
-                            "replace its files by the original ones (docs/data.md says how to get them)")
+            raise DataError(
+                f"data set {self.name}: its content is not the declared one (sha256 of the arrays {found}, "
+                f"expected {self.content_sha256})",
+                "replace its files by the original ones (docs/data.md says how to get them)",
+            )
         self.image = data.train.inputs.dim() == 4
         if self.mean is None:
             self.mean, self.std = statistics(data.train.inputs.numpy())
@@ -93,13 +96,16 @@ class Source(ABC):
         for place, pool in (("training", data.train), ("test", data.test)):
             met = set(np.unique(pool.targets.numpy()).tolist())
             if met - everyone:
-                raise DataError(f"data set {self.name}: the {place} part holds class {max(met - everyone)}, "
-                                f"declared are 0 to {self.n_classes - 1}",
-                                f"set n_classes to {max(met) + 1} or null (counted), or correct the labels")
+                raise DataError(
+                    f"data set {self.name}: the {place} part holds class {max(met - everyone)}, "
+                    f"declared are 0 to {self.n_classes - 1}",
+                    f"set n_classes to {max(met) + 1} or null (counted), or correct the labels",
+                )
             if everyone - met:
-                raise DataError(f"data set {self.name}: the {place} part has no sample of class "
-                                f"{min(everyone - met)} (of {self.n_classes})",
-                                "every class needs samples in both parts: add them, or set n_classes right")
+                raise DataError(
+                    f"data set {self.name}: the {place} part has no sample of class {min(everyone - met)} (of {self.n_classes})",
+                    "every class needs samples in both parts: add them, or set n_classes right",
+                )
 
 
 def make_pool(inputs: Array, targets: Array) -> Pool:

@@ -35,8 +35,7 @@ class Digits(Source):
         spec = importlib.util.find_spec("sklearn")  # where it lies, without importing it: that takes a second
         remedy = "reinstall scikit-learn: pip install --force-reinstall scikit-learn"
         if spec is None or not spec.submodule_search_locations:
-            raise DataError("digits: scikit-learn, which carries this data set, is not installed",
-                            "pip install scikit-learn")
+            raise DataError("digits: scikit-learn, which carries this data set, is not installed", "pip install scikit-learn")
         ((name, expected),) = self.files.items()
         path = Path(spec.submodule_search_locations[0], "datasets", "data", name)
         verify(path, expected, how_to_get=remedy)

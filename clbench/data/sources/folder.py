@@ -51,8 +51,7 @@ class Folder(Source):
             train, test = self._classes(root, root / "train"), self._classes(root, root / "test")
             if train.keys() != test.keys():
                 odd = min(train.keys() ^ test.keys())
-                raise DataError(f"{root}: class {odd} is in only one of train/ and test/",
-                                "both need a folder for every class")
+                raise DataError(f"{root}: class {odd} is in only one of train/ and test/", "both need a folder for every class")
         else:
             train, test = self._divided(root)
         shape = self.size or _size_of(next(iter(train.values()))[0])
@@ -61,46 +60,53 @@ class Folder(Source):
     def _divided(self, root: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
         """Return (train, test) by the declared rule."""
         if (self.test_every is None) == (self.per_class is None):
-            raise ConfigError(f"data set {self.name}: test_every={self.test_every}, per_class={self.per_class}, and "
-                              f"{root} has no train/ and test/",
-                              "give one of the two rules (scenario.dataset.test_every=5 holds out every fifth image of "
-                              "each class), or make both folders")
+            raise ConfigError(
+                f"data set {self.name}: test_every={self.test_every}, per_class={self.per_class}, and "
+                f"{root} has no train/ and test/",
+                "give one of the two rules (scenario.dataset.test_every=5 holds out every fifth image of "
+                "each class), or make both folders",
+            )
         train: dict[str, list[Path]] = {}
         test: dict[str, list[Path]] = {}
         for name, images in self._classes(root, root).items():
             if self.per_class is not None:
                 first, second = self.per_class
                 if len(images) < first + second:
-                    raise DataError(f"{root / name} holds {len(images)} images, per_class={[first, second]} needs "
-                                    f"{first + second}",
-                                    "add the missing images, or change scenario.dataset.per_class")
+                    raise DataError(
+                        f"{root / name} holds {len(images)} images, per_class={[first, second]} needs {first + second}",
+                        "add the missing images, or change scenario.dataset.per_class",
+                    )
                 train[name], test[name] = images[:first], images[first : first + second]
             elif self.test_every is not None:
                 held = holdout(np.zeros(len(images)), self.test_every)
                 train[name] = [path for path, out in zip(images, held) if not out]
                 test[name] = [path for path, out in zip(images, held) if out]
                 if not test[name]:
-                    raise DataError(f"{root / name} holds {len(images)} images, too few for "
-                                    f"test_every={self.test_every}",
-                                    f"every class needs at least {self.test_every} images")
+                    raise DataError(
+                        f"{root / name} holds {len(images)} images, too few for test_every={self.test_every}",
+                        f"every class needs at least {self.test_every} images",
+                    )
         return train, test
 
     def _classes(self, root: Path, place: Path) -> dict[str, list[Path]]:
         """Return the images of each class folder of `place`, both in the order of their names."""
         if not place.is_dir():
-            raise DataError(f"data set {self.name}: {place} is not a folder",
-                            "scenario.dataset.path names a folder that holds a folder per class")
+            raise DataError(
+                f"data set {self.name}: {place} is not a folder",
+                "scenario.dataset.path names a folder that holds a folder per class",
+            )
         folders = sorted(path for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
         if not folders:
-            raise DataError(f"data set {self.name}: {place} has no folders of classes",
-                            "make one folder of images per class")
+            raise DataError(f"data set {self.name}: {place} has no folders of classes", "make one folder of images per class")
         found = {}
         for folder in folders:
             images = [path for path in visible_files(folder) if path.relative_to(root).as_posix() not in self.skip]
             strange = [path for path in images if path.suffix.lower() not in SUFFIXES]
             if strange:
-                raise DataError(f"{strange[0]} is not an image",
-                                f"move it out of the class folder; images end in {' '.join(sorted(SUFFIXES))}")
+                raise DataError(
+                    f"{strange[0]} is not an image",
+                    f"move it out of the class folder; images end in {' '.join(sorted(SUFFIXES))}",
+                )
             if not images:
                 raise DataError(f"{folder} holds no images", "add images, or remove the folder")
             found[folder.name] = images
@@ -125,15 +131,16 @@ def read_image(path: Path, channels: int, shape: tuple[int, int], resize: bool) 
     try:
         with Image.open(path) as image:
             if image.mode.startswith(("I", "F")):
-                raise DataError(f"{path} has more than 8 bits per channel (mode {image.mode})",
-                                "save it with 8 bits per channel")
+                raise DataError(f"{path} has more than 8 bits per channel (mode {image.mode})", "save it with 8 bits per channel")
             plain = image.convert("L" if channels == 1 else "RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise _broken(path, error) from error
     if plain.size != (shape[1], shape[0]):
         if not resize:
-            raise DataError(f"{path} is {plain.height}x{plain.width}, the first image is {shape[0]}x{shape[1]}",
-                            "give scenario.dataset.size=[HEIGHT,WIDTH], to which all images are resized")
+            raise DataError(
+                f"{path} is {plain.height}x{plain.width}, the first image is {shape[0]}x{shape[1]}",
+                "give scenario.dataset.size=[HEIGHT,WIDTH], to which all images are resized",
+            )
         plain = plain.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
     return np.asarray(plain).reshape(*shape, channels).transpose(2, 0, 1)
 
@@ -149,5 +156,6 @@ def _size_of(path: Path) -> tuple[int, int]:
 
 
 def _broken(path: Path, error: Exception) -> DataError:
-    return DataError(f"{path} cannot be read as an image: {error}",
-                     "replace it, or leave it out by naming it in scenario.dataset.skip")
+    return DataError(
+        f"{path} cannot be read as an image: {error}", "replace it, or leave it out by naming it in scenario.dataset.skip"
+    )

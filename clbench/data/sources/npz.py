@@ -15,8 +15,18 @@ from clbench.data.integrity import find_own
 from clbench.data.sources.base import Array, Data, Every, Source, divide, make_pool
 from clbench.errors import DataError
 
-UNREADABLE = (OSError, EOFError, ValueError, KeyError, SyntaxError, MemoryError, RuntimeError, struct.error,
-              zipfile.BadZipFile, zlib.error)
+UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    SyntaxError,
+    MemoryError,
+    RuntimeError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 """What numpy and zipfile raise on damaged files (tests/data/test_npz.py damages every byte)."""
 PARTS = ("x_train", "y_train", "x_test", "y_test")
 
@@ -59,15 +69,17 @@ def read_npz(file: Path, test_every: int | None = None) -> Data:
         sides.append((_inputs(file, f"x_{side}", x), _labels(file, f"y_{side}", arrays[f"y_{side}"], x)))
     (x_train, y_train), (x_test, y_test) = sides
     if x_train.shape[1:] != x_test.shape[1:] or x_train.dtype != x_test.dtype:
-        raise DataError(f"{file}: x_train is {_layout(arrays['x_train'])}, x_test is {_layout(arrays['x_test'])}",
-                        "both need samples of one shape and type")
+        raise DataError(
+            f"{file}: x_train is {_layout(arrays['x_train'])}, x_test is {_layout(arrays['x_test'])}",
+            "both need samples of one shape and type",
+        )
     classes = np.unique(y_train)
     strange = np.setdiff1d(y_test, classes)
     if len(strange):
-        raise DataError(f"{file}: y_test holds label {strange[0]}, which y_train lacks",
-                        "leave out those samples, or add training samples")
-    return Data(make_pool(x_train, np.searchsorted(classes, y_train)),
-                make_pool(x_test, np.searchsorted(classes, y_test)))
+        raise DataError(
+            f"{file}: y_test holds label {strange[0]}, which y_train lacks", "leave out those samples, or add training samples"
+        )
+    return Data(make_pool(x_train, np.searchsorted(classes, y_train)), make_pool(x_test, np.searchsorted(classes, y_test)))
 
 
 def _arrays(file: Path, wanted: Sequence[str]) -> dict[str, Array]:
@@ -81,13 +93,16 @@ def _arrays(file: Path, wanted: Sequence[str]) -> dict[str, Array]:
                 held = ", ".join(archive.files) or "nothing"
                 whole = {"x", "y"} <= set(archive.files)
                 hint = ", or scenario.dataset.test_every=5, which holds out every fifth sample of each class of x, y"
-                raise DataError(f"{file} lacks the array {missing[0]} (it holds {held})",
-                                f"it needs {', '.join(wanted)}{hint if whole else ''}")
+                raise DataError(
+                    f"{file} lacks the array {missing[0]} (it holds {held})",
+                    f"it needs {', '.join(wanted)}{hint if whole else ''}",
+                )
             return {key: archive[key] for key in wanted}
     except UNREADABLE as error:
-        raise DataError(f"{file} cannot be read as .npz: {error}",
-                        "the file is cut short, damaged, or holds Python objects: write it again with "
-                        "numpy.savez_compressed") from error
+        raise DataError(
+            f"{file} cannot be read as .npz: {error}",
+            "the file is cut short, damaged, or holds Python objects: write it again with numpy.savez_compressed",
+        ) from error
 
 
 def _inputs(file: Path, key: str, x: Array) -> Array:
@@ -110,8 +125,9 @@ def _inputs(file: Path, key: str, x: Array) -> Array:
 
 def _labels(file: Path, key: str, y: Array, x: Array) -> Array:
     if y.dtype.kind not in "iu" or y.shape != (len(x),):
-        raise DataError(f"{file}: {key} is {_layout(y)} for {len(x)} samples",
-                        f"labels are integers of shape [{len(x)}], one per sample")
+        raise DataError(
+            f"{file}: {key} is {_layout(y)} for {len(x)} samples", f"labels are integers of shape [{len(x)}], one per sample"
+        )
     return y
 
 

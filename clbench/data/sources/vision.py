@@ -73,15 +73,18 @@ class Vision(Source):
     def _remedy(self, search: Sequence[Path]) -> str:
         into = f" into {search[-1]}" if search else ""
         other = f", or {self.npz}" if self.npz is not None else ""
-        return (f"data.download=true fetches it{into}; or put {', '.join(self._needed)}{other} into a folder of the "
-                "search path (data.root=FOLDER or CLBENCH_DATA)")
+        return (
+            f"data.download=true fetches it{into}; or put {', '.join(self._needed)}{other} into a folder of the "
+            "search path (data.root=FOLDER or CLBENCH_DATA)"
+        )
 
     def _read(self, place: Path) -> Data:
         self._verify(place)
         old = place / self.folder / self.dataset / "processed"
         if old.is_dir():  # torchvision would prefer it to the files that were verified
-            raise DataError(f"{old} holds a copy of {self.name} by an old torchvision, which cannot be verified",
-                            f"delete the folder {old}")
+            raise DataError(
+                f"{old} holds a copy of {self.name} by an old torchvision, which cannot be verified", f"delete the folder {old}"
+            )
         return Data(self._part(place, self.train_args), self._part(place, self.test_args))
 
     def _part(self, place: Path, arguments: dict[str, Any]) -> Pool:
@@ -97,16 +100,27 @@ class Vision(Source):
         from torchvision import datasets
 
         if not hasattr(datasets, self.dataset):
-            raise ConfigError(f"data set {self.name}: torchvision has no dataset={self.dataset!r}",
-                              "name a class of torchvision.datasets")
+            raise ConfigError(
+                f"data set {self.name}: torchvision has no dataset={self.dataset!r}", "name a class of torchvision.datasets"
+            )
         try:
             return getattr(datasets, self.dataset)(root=str(place / self.folder), download=download, **arguments)
-        except (RuntimeError, OSError, ValueError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile,
-                http.client.HTTPException) as error:
+        except (
+            RuntimeError,
+            OSError,
+            ValueError,
+            EOFError,
+            zlib.error,
+            tarfile.TarError,
+            zipfile.BadZipFile,
+            http.client.HTTPException,
+        ) as error:
             if not download:
                 raise DataError(f"{self.name} cannot be read from {place}: {error}", self._remedy([place])) from error
-            raise DataError(f"{self.name} could not be downloaded: {error}",
-                            f"check the network and try again, or fetch by hand: {', '.join(self._needed)}") from error
+            raise DataError(
+                f"{self.name} could not be downloaded: {error}",
+                f"check the network and try again, or fetch by hand: {', '.join(self._needed)}",
+            ) from error
 
     def _verify(self, place: Path) -> None:
         remedy = self._remedy([place])
@@ -133,8 +147,10 @@ class Vision(Source):
                     target.parent.mkdir(parents=True, exist_ok=True)
                     os.replace(file, target)
         except OSError as error:
-            raise DataError(f"{self.name} cannot be stored in {place}: {error.strerror or error}",
-                            "free space, or give a folder that can be written: data.root=FOLDER") from error
+            raise DataError(
+                f"{self.name} cannot be stored in {place}: {error.strerror or error}",
+                "free space, or give a folder that can be written: data.root=FOLDER",
+            ) from error
 
 
 @contextmanager
