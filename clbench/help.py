@@ -47,7 +47,7 @@ keys, each with its default
                             trainer.batch_size, optimizer.lr, ...
 
 examples
-  clbench +sweep=quick                                 7 methods, 3 streams, 5 seeds, about two minutes
+  clbench +sweep=quick                                 7 methods, 3 streams, 5 seeds, about a minute
   clbench method=gpm scenario=split_mnist seeds=5
   clbench -m method=naive,ewc,er,gpm scenario=permuted_mnist,split_mnist seeds=5
   clbench method=er method.buffer_size=500 scenario.setting=task

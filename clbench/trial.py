@@ -136,28 +136,14 @@ class Trial:
         return record
 
     def _learn(self, task: Task) -> None:
-        learner, method, history = self.learner, self.method, self._history(task)
         self.training.after_step = self._within(task) if self.eval_every else None
         self.training.after_epoch = lambda epoch, epochs: self.report(
             {"event": "epoch", "task": task.index, "epoch": epoch + 1, "epochs": epochs}
         )
         with self.cost.training():
-            learner.start(task.index)
-            method.begin_task(learner, task)
-            learner.rebuild()
-            self.training.start(task)
-            method.fit(learner, task, self.training.fit, history)
-            method.end_task(learner, task, history)
+            self.training.learn(task)
         self.losses.append(self.training.losses)
-        self.diagnostics.append(method.diagnostics())
-
-    def _history(self, task: Task) -> tuple[Task, ...]:
-        """Return the tasks whose training data the method's declared access covers, beside the current one."""
-        if self.method.access == "seen":
-            return self.stream.tasks[: task.index]
-        if self.method.access == "all":
-            return tuple(other for other in self.stream.tasks if other is not task)
-        return ()
+        self.diagnostics.append(self.method.diagnostics())
 
     def _within(self, task: Task) -> Callable[[int], None]:
         every = self.eval_every

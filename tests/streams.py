@@ -96,13 +96,7 @@ def learn(
     training = Training(learner, method, how or trainer())
     rows = []
     for task in stream.tasks[:tasks]:
-        history = stream.tasks[: task.index] if method.access == "seen" else ()
-        learner.start(task.index)
-        method.begin_task(learner, task)
-        learner.rebuild()
-        training.start(task)
-        method.fit(learner, task, training.fit, history)
-        method.end_task(learner, task, history)
+        training.learn(task)
         rows.append([hit for hit, _ in evaluate(learner, method, stream.evaluation, 64)])
         if after is not None:
             after(task, learner)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from clbench.engine.learner import Learner
+from clbench.engine.memory import Memory
 from clbench.methods.base import Method
 
 if TYPE_CHECKING:
@@ -80,11 +81,13 @@ class Cost:
 
 def state_bytes(method: Method) -> int:
     """Return the bytes a method carries from task to task: its tensors, and the samples its memories stand for."""
-    from clbench.engine.memory import Memory
+    return _tensors(method.state()) + sum(memory.bytes for memory in memories(method))
 
+
+def memories(method: Method) -> list[Memory]:
+    """Return the memories that a method, or a part of it, holds as attributes."""
     parts = getattr(method, "parts", {})
-    memories = [value for part in (method, *parts.values()) for value in vars(part).values() if isinstance(value, Memory)]
-    return _tensors(method.state()) + sum(memory.bytes for memory in memories)
+    return [value for part in (method, *parts.values()) for value in vars(part).values() if isinstance(value, Memory)]
 
 
 def _tensors(tree: Any) -> int:

@@ -62,6 +62,25 @@ class Training:
         self._edits_gradients = method.overrides("edit_gradients")
         self._edits_update = method.overrides("edit_update")
 
+    def learn(self, task: Task) -> None:
+        """Let the method learn one task, from `begin_task` to `end_task`; it becomes the learner's current one."""
+        learner, method, history = self.learner, self.method, self.history(task)
+        learner.start(task.index)
+        method.begin_task(learner, task)
+        learner.rebuild()  # begin_task may have added, replaced or frozen parameters
+        self.start(task)
+        method.fit(learner, task, self.fit, history)
+        method.end_task(learner, task, history)
+
+    def history(self, task: Task) -> tuple[Task, ...]:
+        """Return the tasks whose training data the method's declared access covers, beside the current one."""
+        tasks = self.learner.stream.tasks
+        if self.method.access == "seen":
+            return tasks[: task.index]
+        if self.method.access == "all":
+            return tuple(other for other in tasks if other is not task)
+        return ()
+
     def start(self, task: Task) -> None:
         """Begin a task: curves and step count start anew."""
         self.task, self.step_count, self.losses, self._passes = task, 0, [], 0

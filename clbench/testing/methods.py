@@ -152,22 +152,15 @@ def check_access(method: str | Mapping[str, Any], overrides: Sequence[str], conf
 
 
 def _learn_corrupted(stream: Stream, method: Method, learner: Any, trainer: Any, corrupt: bool, evaluate: Any) -> list[Any]:
-    from clbench.engine.memory import Memory
+    from clbench.engine.cost import memories
     from clbench.engine.training import Training
 
     training, rows = Training(learner, method, trainer), []
     for task in stream.tasks:
-        learner.start(task.index)
-        method.begin_task(learner, task)
-        learner.rebuild()
-        training.start(task)
-        method.fit(learner, task, training.fit, ())
-        method.end_task(learner, task, ())
+        training.learn(task)
         rows.append(evaluate(learner, method, stream.evaluation, 1000))
         if corrupt:
-            parts = getattr(method, "parts", {})
-            memories = [v for part in (method, *parts.values()) for v in vars(part).values() if isinstance(v, Memory)]
-            held = {row for memory in memories for _, row in memory.samples}
+            held = {row for memory in memories(method) for _, row in memory.samples}
             gone = [row for row in task.train.rows.tolist() if row not in held]
             task.train.pool.inputs[gone] = 0
     return rows

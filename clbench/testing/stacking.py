@@ -68,13 +68,7 @@ def _after_two_tasks(
         stream, made, learner, trainer = assemble(cell, torch.device("cpu"))
         training = Training(learner, made, trainer)
         for task in stream.tasks[:2]:
-            history = stream.tasks[: task.index] if made.access == "seen" else ()
-            learner.start(task.index)
-            made.begin_task(learner, task)
-            learner.rebuild()
-            training.start(task)
-            made.fit(learner, task, training.fit, history)
-            made.end_task(learner, task, history)
+            training.learn(task)
     return stream, made, learner
 
 
