@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from hydra.core.default_element import ConfigDefault
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
@@ -103,6 +104,13 @@ class Composer:
             self._files[path] = content if isinstance(content, dict) else {}  # type: ignore[assignment]
         return self._files[path]
 
+    def files(self, path: str) -> list[dict[str, Any]]:
+        """Return what `file` does, and before it the same of the files of its group that its defaults name."""
+        found = self.loader.repository.load_config(path)
+        group = path.partition("/")[0]
+        parents = [f"{group}/{d.path}" for d in (found.defaults_list or ()) if _same_group(d)] if found is not None else []
+        return [content for parent in parents for content in self.files(parent)] + [self.file(path)]
+
     def parse(self, overrides: Sequence[str], choices: dict[str, Any]) -> list[Override]:
         """Return the overrides with their values; `choices` (of the composed result) tells groups from keys."""
         groups = {name.split("@")[0] for name in choices}
@@ -115,6 +123,11 @@ class Composer:
             )
             for p in parsed
         ]
+
+
+def _same_group(default: Any) -> bool:
+    """Return whether an entry of a defaults list names a file of the group that the list is in."""
+    return isinstance(default, ConfigDefault) and not str(default.path).startswith("/") and default.path != "_self_"
 
 
 def of(loaded: DictConfig, partial: bool = False) -> Composed:

@@ -28,6 +28,7 @@ OTHER_KEYS = (
     "neutral",
     "protocol",
     "tuned",
+    "published",
 )
 """Keys and nodes that do not."""
 DEVICES = ("auto", "cpu", "cuda")
@@ -71,7 +72,8 @@ def given_keys(composed: Composed, composer: Composer) -> set[str]:
     """Return the dotted keys that the user's overrides or an experiment's file set."""
     keys = {override.name for override in composer.parse(composed.overrides, composed.choices) if not override.group}
     for group in extra_groups(composed, composer):
-        keys |= {key for key, _ in flatten(composer.file(f"{group}/{composed.choices[group]}")) if not key.startswith("hydra.")}
+        for content in composer.files(f"{group}/{composed.choices[group]}"):
+            keys |= {key for key, _ in flatten(content) if not key.startswith("hydra.")}
     return keys
 
 

@@ -12,7 +12,7 @@ from torch.func import functional_call, grad, vmap
 from clbench.data.pool import Split
 from clbench.engine.learner import Batch, Learner
 
-Estimator = Literal["exact", "empirical", "sampled"]
+Estimator = Literal["exact", "empirical", "sampled", "weighted"]
 
 GRADIENT_BYTES = 64 * 2**20
 """Per-sample gradients are held for as many samples at a time as fit in this many bytes (speed only)."""
@@ -27,7 +27,9 @@ def diagonal_fisher(
 
     The choice of y names the estimator (Kunstner et al., NeurIPS 2019; van de Ven, 'On the computation of the Fisher
     information in continual learning', ICLR 2025 blog track): `exact` is the expectation over y ~ p(y|x), `sampled` one
-    draw of it, `empirical` the true label. The model is in evaluation mode, as its outputs are used after the task.
+    draw of it, `empirical` the true label, `weighted` the true label's term of the expectation alone, p(y|x) times the
+    square (the online EWC of the program of Buzzega et al., NeurIPS 2020, `models/ewc_on.py`). The model is in evaluation
+    mode, as its outputs are used after the task.
 
     Args:
         learner: its current task's outputs are the classes.
@@ -131,6 +133,8 @@ def _labels(estimator: Estimator, true: Tensor, probabilities: Tensor, generator
     ones = torch.ones_like(probabilities[:, 0])
     if estimator == "empirical":
         return [(true, ones)]
+    if estimator == "weighted":
+        return [(true, probabilities.gather(1, true.unsqueeze(1)).squeeze(1))]
     if estimator == "sampled":
         drawn = torch.multinomial(probabilities.cpu(), 1, generator=generator).squeeze(1)
         return [(drawn.to(true.device), ones)]

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clbench import randomness
 from clbench.data.pool import Split
 from clbench.engine.memory import Memory, Policy
 from clbench.engine.optimizers import Optimizer
+from clbench.engine.snapshot import Snapshot
 from clbench.models.classifier import Classifier
 from clbench.stream import Stream
 
@@ -28,6 +30,8 @@ class Batch:
         epoch: pass over the data, 0-based.
         tasks: None if all samples belong to `task`, else int64 `[B]`.
         own: how many samples, the first ones, come from the data being trained on; the others are replayed.
+        joint: set by `Learner.forward`: the logits before foreign heads' columns were masked, `[B, outputs of all heads
+            met]`; None where only the task's own head was asked.
     """
 
     inputs: Tensor
@@ -37,6 +41,7 @@ class Batch:
     epoch: int = 0
     tasks: Tensor | None = None
     own: int = -1
+    joint: Tensor | None = None
 
     def __len__(self) -> int:
         return int(self.labels.shape[0])
@@ -76,6 +81,10 @@ class Learner:
     def memory(self, size: int, policy: Policy = "reservoir", name: str = "memory") -> Memory:
         """Return an empty index memory of at most `size` training samples (see `engine.memory`)."""
         return Memory(self, size, policy, name)
+
+    def snapshot(self) -> Snapshot:
+        """Return an empty keeper of an earlier model (see `engine.snapshot`)."""
+        return Snapshot(self)
 
     # ---- parameters -------------------------------------------------------------------------------------------------
     def start(self, task: int) -> None:
@@ -154,6 +163,18 @@ class Learner:
             batch.own,
         )
 
+    def widen(self, batch: Batch) -> Batch:
+        """Return `batch` as one that asks the heads of all tasks met so far, whose columns its labels then are.
+
+        Every head met then gets a gradient, where a loss uses its outputs (`batch.joint`); outside the task setting, and
+        where all heads take part anyway, nothing changes.
+        """
+        if self.stream.setting != "task" or batch.tasks is not None:
+            return batch
+        labels = batch.labels if self.stream.outputs == "all" else batch.labels + self.stream.offsets[batch.task]
+        tasks = torch.full_like(batch.rows, batch.task)
+        return Batch(batch.inputs, labels, batch.rows, batch.task, batch.epoch, tasks, batch.own)
+
     def wide(self, batch: Batch) -> bool:
         """Return whether the batch needs the heads of several tasks side by side."""
         return self.stream.setting == "task" and (batch.tasks is not None or self.stream.outputs == "all")
@@ -161,17 +182,40 @@ class Learner:
     def forward(self, batch: Batch) -> Tensor:
         """Return the logits `[B, outputs in play]` of a batch; foreign heads' columns are -inf."""
         if self.stream.setting != "task":
-            return self._head(batch.inputs, 0)
+            batch.joint = self._head(batch.inputs, 0)
+            return batch.joint
         if not self.wide(batch):
             return self._head(batch.inputs, batch.task)
-        return self._side_by_side(self.model.features(batch.inputs), batch.tasks)
+        features = self.model.features(batch.inputs)
+        batch.joint = torch.cat([self.model.heads[head](features) for head in self._heads(wide=True)], dim=1)
+        if self.stream.outputs == "all" or batch.tasks is None:
+            return batch.joint
+        foreign = self._owners[: batch.joint.shape[1]] != batch.tasks.unsqueeze(1)
+        return batch.joint.masked_fill(foreign, float("-inf"))
 
-    def _side_by_side(self, features: Tensor, tasks: Tensor | None) -> Tensor:
-        logits = torch.cat([self.model.heads[head](features) for head in self._heads(wide=True)], dim=1)
-        if self.stream.outputs == "all" or tasks is None:
-            return logits
-        foreign = self._owners[: logits.shape[1]] != tasks.unsqueeze(1)
-        return logits.masked_fill(foreign, float("-inf"))
+    def spread(self, batch: Batch, logits: Tensor) -> Tensor:
+        """Return `logits` of `batch` as `[B, all outputs of the stream]`, NaN where an output was not in play.
+
+        What is stored at one time can so be compared with what the model says later, when more outputs are in play.
+        """
+        total = logits.new_full((len(logits), sum(self.stream.head_sizes)), float("nan"))
+        start = 0 if self.stream.setting != "task" or self.wide(batch) else self.stream.offsets[batch.task]
+        total[:, start : start + logits.shape[1]] = logits.masked_fill(logits.isinf(), float("nan"))
+        return total
+
+    def gradient(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the gradient of the mean cross-entropy on `batch`, for the parameters that `self.gradients` names.
+
+        For methods that compare the step's gradient with one on stored samples, in `edit_gradients`. Parameters that
+        took no part (heads of other tasks) have a gradient of zero.
+        """
+        names = list(self.gradients)
+        parameters = [self.parameters[name] for name in names]
+        with torch.enable_grad():
+            loss = F.cross_entropy(self.forward(batch), batch.labels)
+            found = torch.autograd.grad(loss, parameters, allow_unused=True)
+        pairs = zip(names, parameters, found, strict=True)
+        return {name: torch.zeros_like(p) if gradient is None else gradient for name, p, gradient in pairs}
 
     def logits(self, inputs: Tensor, task_id: int | None = None) -> Tensor:
         """Return `[B, outputs in play]` for preprocessed inputs; `task_id` picks the head in the task setting."""

@@ -37,6 +37,8 @@ class Trainer:
         online_batch_size: samples per step in a single-pass stream (`scenario.online=true`); applied by the command line.
         schedule: of the learning rate within a task.
         clip_norm: bound on the joint norm of all gradients, or None.
+        iterations: steps per task, in as many passes as that takes, the last one cut short; None: `epochs` passes.
+        clip_value: bound on the absolute value of every entry of the gradients, or None.
     """
 
     epochs: Positive
@@ -44,6 +46,8 @@ class Trainer:
     online_batch_size: Positive
     schedule: Any
     clip_norm: Annotated[float, Field(gt=0)] | None
+    iterations: Positive | None = None
+    clip_value: Annotated[float, Field(gt=0)] | None = None
 
 
 class Training:
@@ -98,16 +102,19 @@ class Training:
             DivergedError: the mean loss of an epoch is not finite.
         """
         schedule: Schedule = self.trainer.schedule
-        learner, rate = self.learner, schedule.start(self.learner.optimizer.lr, self.trainer.epochs)
+        sizes = self._batch_sizes(len(split))
+        steps = self.trainer.iterations or self.trainer.epochs * len(sizes)
+        epochs = -(-steps // len(sizes))
+        learner, rate = self.learner, schedule.start(self.learner.optimizer.lr, epochs)
         best, kept = float("inf"), None
-        for epoch in range(self.trainer.epochs):
+        for epoch in range(epochs):
             learner.lr = rate
-            self._epoch(split, epoch)
+            self._epoch(split, epoch, sizes[: steps - epoch * len(sizes)])
             valid = self.validation_loss() if schedule.needs_validation else None
             if valid is not None and valid < best:
                 best, kept = valid, {key: value.clone() for key, value in learner.model.state_dict().items()}
             if self.after_epoch is not None:
-                self.after_epoch(epoch, self.trainer.epochs)
+                self.after_epoch(epoch, epochs)
             following = schedule.after_epoch(epoch, valid)
             if following is None:
                 break
@@ -116,7 +123,8 @@ class Training:
             learner.model.load_state_dict(kept)
         self._passes += 1
 
-    def _epoch(self, split: Split, epoch: int) -> None:
+    def _epoch(self, split: Split, epoch: int, sizes: list[int]) -> None:
+        """Pass over `split` once, in random order, in batches of `sizes` (fewer samples than there are: a part of it)."""
         learner, n = self.learner, len(split)
         key = (self.task.index, self._passes, epoch)
         device = split.rows.device
@@ -125,7 +133,7 @@ class Training:
         order = torch.randperm(n, generator=learner.generator("batches", *key)).to(device)
         learner.model.train()
         losses: list[Tensor] = []
-        sizes, start = self._batch_sizes(n), 0
+        start = 0
         batches = max(1, GATHER // self.trainer.batch_size)
         for first in range(0, len(sizes), batches):
             group = sizes[first : first + batches]
@@ -140,7 +148,7 @@ class Training:
                 if self.after_step is not None:
                     self.after_step(self.step_count)
                     learner.model.train()
-        self.samples += n
+        self.samples += start
         mean = float(torch.stack(losses).mean())
         if not mean < float("inf"):
             where = f"task {self.task.index}, epoch {epoch} (optimizer.lr={learner.optimizer.lr})"
@@ -180,6 +188,9 @@ class Training:
                 learner.gradients = dict(zip(names, gradients, strict=True))
                 method.edit_gradients(learner, batch)
                 gradients = list(learner.gradients.values())
+            if self.trainer.clip_value is not None:
+                torch._foreach_clamp_min_(gradients, -self.trainer.clip_value)
+                torch._foreach_clamp_max_(gradients, self.trainer.clip_value)
             if self.trainer.clip_norm is not None:
                 clip_by_norm(gradients, self.trainer.clip_norm)
             directions = learner.optimizer.directions(names, list(parameters), gradients)

@@ -39,6 +39,8 @@ class Method:
     """Whether the per-step hooks hold with a leading replica axis."""
     syncs: ClassVar[bool] = False
     """Whether a per-step hook waits for the host."""
+    replays: ClassVar[bool] = False
+    """Whether the loss of a step has a part on stored samples (not so, if they only bound the step)."""
 
     def setup(self, learner: Learner, stream: Stream) -> None:
         """Prepare once, before the first task: sizes and names, no data."""

@@ -41,7 +41,7 @@ class Compose(Method):
             owners = [name for name, part in self.parts.items() if part.overrides(hook)]
             if len(owners) > 1:
                 raise RefusedError(f"the parts {' and '.join(owners)} both bring their own {hook}", "compose only one of them")
-        replay = [name for name, part in self.parts.items() if part.overrides("extend_batch")]
+        replay = [name for name, part in self.parts.items() if part.replays or part.overrides("extend_batch")]
         projection = [name for name, part in self.parts.items() if part.overrides("edit_update")]
         if replay and projection:
             raise RefusedError(
@@ -64,6 +64,11 @@ class Compose(Method):
     def syncs(self) -> bool:  # type: ignore[override]
         """Whether any part waits for the host."""
         return any(part.syncs for part in self.parts.values())
+
+    @property
+    def replays(self) -> bool:  # type: ignore[override]
+        """Whether any part replays."""
+        return any(part.replays for part in self.parts.values())
 
     def overrides(self, hook: str) -> bool:
         """Return whether any part changes `hook`."""

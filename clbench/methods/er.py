@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from clbench.engine.learner import Batch, Learner
+from clbench.engine.memory import Policy
 from clbench.methods.base import Method
 from clbench.stream import Stream
 
@@ -24,14 +25,17 @@ class ER(Method):
     Args:
         buffer_size: samples in memory.
         replay_batch: samples drawn per step, which join the batch; None: as many as the batch has.
+        policy: which samples stay in memory (`clbench.engine.memory`).
     """
 
     buffer_size: Positive
     replay_batch: Positive | None
+    policy: Policy
+    replays: ClassVar[bool] = True
 
     def setup(self, learner: Learner, stream: Stream) -> None:
         """Make the memory."""
-        self.memory = learner.memory(self.buffer_size)
+        self.memory = learner.memory(self.buffer_size, self.policy)
 
     def extend_batch(self, learner: Learner, batch: Batch) -> Batch:
         """Join a draw from memory, then offer the batch's own samples."""

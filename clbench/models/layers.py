@@ -9,7 +9,7 @@ from torch import nn
 from clbench.errors import ConfigError
 
 NORMS = ("running", "batch", "none")
-INITIALISATIONS = ("default", "kaiming")
+INITIALISATIONS = ("default", "kaiming", "xavier")
 
 
 def norm_layer(kind: str, width: int, dimensions: int) -> nn.Module:
@@ -36,8 +36,9 @@ def initialise(module: nn.Module, kind: str, key: str = "init") -> None:
 
     Args:
         module: any module.
-        kind: `default` (PyTorch's own, already drawn when the layers were made: nothing happens) or `kaiming` (uniform,
-            fan-in, gain of ReLU: He et al., ICCV 2015, eq. 10); biases are left as they are.
+        kind: `default` (PyTorch's own, already drawn when the layers were made: nothing happens), `kaiming` (uniform,
+            fan-in, gain of ReLU: He et al., ICCV 2015, eq. 10; biases are left as they are), or `xavier` (uniform: Glorot
+            & Bengio, AISTATS 2010, eq. 16; biases 0).
         key: the configuration's key, for messages.
 
     Raises:
@@ -48,7 +49,12 @@ def initialise(module: nn.Module, kind: str, key: str = "init") -> None:
         return
     for part in module.modules():
         if isinstance(part, (nn.Linear, nn.Conv2d)):
-            nn.init.kaiming_uniform_(part.weight, mode="fan_in", nonlinearity="relu")
+            if kind == "kaiming":
+                nn.init.kaiming_uniform_(part.weight, mode="fan_in", nonlinearity="relu")
+                continue
+            nn.init.xavier_uniform_(part.weight)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
 
 
 def choice(value: Any, key: str, known: tuple[str, ...]) -> None:

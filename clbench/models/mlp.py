@@ -9,7 +9,7 @@ from math import prod
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clbench.models.layers import flag, rates, sizes
+from clbench.models.layers import flag, initialise, rates, sizes
 
 
 class MLP(nn.Module):
@@ -20,17 +20,19 @@ class MLP(nn.Module):
         hidden: widths of the hidden layers; an empty list leaves the flattened input to the head (a linear model).
         bias: whether the layers have one.
         dropout: rate after every ReLU.
+        init: of the layers: `default`, `kaiming` or `xavier`.
 
     Raises:
         ConfigError: a width below 1 or a rate outside [0, 1).
     """
 
-    def __init__(self, input_shape: Sequence[int], hidden: list[int], bias: bool, dropout: float) -> None:
+    def __init__(self, input_shape: Sequence[int], hidden: list[int], bias: bool, dropout: float, init: str = "default") -> None:
         super().__init__()
         widths = [prod(input_shape), *sizes(hidden, "hidden", empty=True)]
         flag(bias, "bias")
         self.dropout = rates(dropout, "dropout", 1)[0]
         self.layers = nn.ModuleList(nn.Linear(a, b, bias=bias) for a, b in pairwise(widths))
+        initialise(self, init)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the features of `x`."""

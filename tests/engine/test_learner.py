@@ -69,7 +69,7 @@ def test_replay_moves_old_heads_and_not_future_ones():
     stream = blob_stream("task")
     learner = learner_for(stream)
     marks = []
-    learn(ER(30, 8), stream, learner, tasks=2, after=lambda task, lrn: marks.append(weights(lrn)))
+    learn(ER(30, 8, "reservoir"), stream, learner, tasks=2, after=lambda task, lrn: marks.append(weights(lrn)))
     assert not torch.equal(marks[0]["heads.0.weight"], marks[1]["heads.0.weight"])
     assert torch.equal(marks[0]["heads.2.weight"], marks[1]["heads.2.weight"])
 

@@ -77,7 +77,7 @@ def test_state_restores_the_contents_and_the_draws():
 
 def test_replay_offers_each_sample_once_whatever_the_epochs():
     stream = blob_stream()
-    method = ER(1000, 4)
+    method = ER(1000, 4, "reservoir")
     learn(method, stream)
     assert method.memory.seen == sum(len(task.train) for task in stream.tasks)
     assert len(method.memory.samples) == method.memory.seen

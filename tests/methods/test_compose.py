@@ -21,7 +21,7 @@ def ewc(strength=5.0):
 @pytest.mark.parametrize("setting", ["task", "domain", "class"])
 def test_one_part_alone_is_that_part(setting):
     stream = blob_stream(setting)
-    for make in (ewc, lambda: ER(30, 8), lambda: GPM(0.9, 0.0, 50, None), Naive):
+    for make in (ewc, lambda: ER(30, 8, "reservoir"), lambda: GPM(0.9, 0.0, 50, None), Naive):
         alone, _ = learn(make(), stream)
         composed, _ = learn(Compose({"only": make()}), stream)
         assert same(weights(alone), weights(composed))
@@ -30,10 +30,10 @@ def test_one_part_alone_is_that_part(setting):
 @pytest.mark.parametrize("setting", ["task", "domain", "class"])
 def test_replay_and_a_penalty_of_zero_is_replay(setting):
     stream = blob_stream(setting)
-    er, _ = learn(ER(30, 8), stream)
-    both, _ = learn(Compose({"er": ER(30, 8), "ewc": ewc(0.0)}), stream)
+    er, _ = learn(ER(30, 8, "reservoir"), stream)
+    both, _ = learn(Compose({"er": ER(30, 8, "reservoir"), "ewc": ewc(0.0)}), stream)
     assert same(weights(er), weights(both))
-    strong, _ = learn(Compose({"er": ER(30, 8), "ewc": ewc(20.0)}), stream)
+    strong, _ = learn(Compose({"er": ER(30, 8, "reservoir"), "ewc": ewc(20.0)}), stream)
     assert not same(weights(er), weights(strong))
 
 
@@ -58,7 +58,7 @@ def test_two_owners_of_one_hook_are_refused_by_name():
 
 def test_replay_under_a_projection_is_refused_with_the_reason():
     with pytest.raises(RefusedError, match="projected away"):
-        Compose({"er": ER(10, 2), "gpm": GPM(0.9, 0.0, 10, None)})
+        Compose({"er": ER(10, 2, "reservoir"), "gpm": GPM(0.9, 0.0, 10, None)})
 
 
 def test_what_is_no_method_is_refused():
@@ -79,9 +79,9 @@ def test_settings_meet_and_access_widens():
 
 def test_state_is_kept_by_part():
     stream = blob_stream()
-    method = Compose({"er": ER(30, 8), "ewc": ewc()})
+    method = Compose({"er": ER(30, 8, "reservoir"), "ewc": ewc()})
     learner, _ = learn(method, stream, tasks=2)
-    twin = Compose({"er": ER(30, 8), "ewc": ewc()})
+    twin = Compose({"er": ER(30, 8, "reservoir"), "ewc": ewc()})
     twin.setup(learner, stream)
     twin.load_state(learner, method.state())
     assert twin.parts["er"].memory.samples == method.parts["er"].memory.samples
