@@ -36,13 +36,12 @@ def variant(composed: Composed, composer: Composer, settled: Mapping[str, Any], 
         return ""
     relevant = {group: choice for group, choice in composed.choices.items() if _relevant(group, composed, composer)}
     roots = [f"{group}={choice}" for group, choice in relevant.items() if group in NODES]
-    base = composer.cached(roots)
-    missing = {group: choice for group, choice in relevant.items() if base.choices.get(group, "") != choice}
-    if missing:
-        added = [
-            f"{'' if group in base.choices else '+'}{group}={'null' if choice is None else choice}"
-            for group, choice in missing.items()
-        ]
+    base, added, missing = composer.cached(roots), list[str](), set[str]()
+    for placed in (False, True):  # groups with a place of their own (`…@…`) may come in by the choice of another
+        for group, choice in relevant.items():
+            if ("@" in group) == placed and base.choices.get(group, "") != choice:
+                missing.add(group)
+                added.append(f"{'' if group in base.choices else '+'}{group}={'null' if choice is None else choice}")
         base = composer.cached([*roots, *added])
     usual = composer.cached(()).choices
     groups = [

@@ -9,7 +9,8 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +18,8 @@ from clbench.errors import ConfigError, DataError
 
 CACHE = "~/.cache/clbench"
 """The user's own folder for data: last on the search path, and where downloads go."""
+MAKING_OF_FEATURES = ("network", "files", "size", "input_mean", "input_std")
+"""Keys of `clbench.data.sources.Features` that its content depends on, beside the data set it is made of."""
 
 
 def search_path(root: str | None) -> list[Path]:
@@ -141,12 +144,13 @@ def visible_files(folder: Path) -> list[Path]:
 def data_sha256(dataset: Mapping[str, Any], search: Sequence[Path]) -> str:
     """Return the digest that stands for a data set in the identity of a trial.
 
-    In this order: the declared `content_sha256`; a digest over the declared sums of all files (`files`: sha256, `md5`);
+    In this order: the declared `content_sha256`; for features of another data set (`of`) a digest over that one's, the
+    network, its weights and the preprocessing; a digest over the declared sums of all files (`files`: sha256, `md5`);
     for one's own data the digest of the file or folder at `path`, read now. Declared sums are not checked here, but
     when the data is loaded.
 
     Args:
-        dataset: the data set's configuration node.
+        dataset: the data set's configuration node, or the fields of the source made from it.
         search: folders to look for `path` in, after the working folder.
 
     Raises:
@@ -155,6 +159,10 @@ def data_sha256(dataset: Mapping[str, Any], search: Sequence[Path]) -> str:
     """
     if dataset.get("content_sha256"):
         return str(dataset["content_sha256"])
+    if dataset.get("of") is not None:
+        inner = dataset["of"] if isinstance(dataset["of"], Mapping) else vars(dataset["of"])
+        recipe = {key: dataset.get(key) for key in MAKING_OF_FEATURES} | {"of": data_sha256(inner, search)}
+        return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
     declared = {key: dict(dataset[key]) for key in ("files", "md5") if dataset.get(key)}
     if declared:
         return hashlib.sha256(json.dumps(declared, sort_keys=True).encode()).hexdigest()
@@ -185,6 +193,19 @@ def find_own(path: Any, search: Sequence[Path], name: str) -> Path:
         name,
         "correct scenario.dataset.path, or put it there (docs/data.md describes each layout)",
     )
+
+
+@contextmanager
+def lock(place: Path) -> Iterator[None]:
+    """Let one process at a time write into the folder `place`; the lock ends with the process, however that ends."""
+    try:
+        import fcntl
+    except ImportError:  # a system without it: each process works for itself, the result is the same
+        yield
+        return
+    with open(place / ".download.lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _stamp(path: Path) -> tuple[int, int]:

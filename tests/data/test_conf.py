@@ -4,6 +4,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from clbench.build import build, locate
@@ -16,7 +17,10 @@ NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
 
 
 def node(name):
-    return OmegaConf.to_container(OmegaConf.load(CONF / f"{name}.yaml"), resolve=True)
+    """The data set's node, composed: features stand on another data set's."""
+    with initialize_config_dir(str(CONF.parents[1]), version_base="1.3"):
+        config = compose(overrides=[f"+scenario/dataset={name}"])
+    return OmegaConf.to_container(config.scenario.dataset, resolve=True)
 
 
 def test_all_are_there():
@@ -25,6 +29,7 @@ def test_all_are_there():
         "mnist",
         "fashion_mnist",
         "cifar10",
+        "cifar10_mobilenet",
         "cifar100",
         "svhn",
         "kmnist",
@@ -61,8 +66,8 @@ def test_sums_have_the_length_of_their_kind(name):
 
 def test_identities_differ_and_need_no_files():
     declared = [name for name in NAMES if any(node(name).get(key) for key in ("content_sha256", "files", "md5"))]
-    assert len(declared) == 9
-    assert len({data_sha256(node(name), []) for name in declared}) == 9
+    assert len(declared) == 10
+    assert len({data_sha256(node(name), []) for name in declared}) == 10
 
 
 def test_md5_are_those_of_torchvision():

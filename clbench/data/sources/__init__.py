@@ -2,8 +2,9 @@
 
 from clbench.data.sources.base import Data, Source
 from clbench.data.sources.digits import Digits
+from clbench.data.sources.features import Features
 from clbench.data.sources.folder import Folder
 from clbench.data.sources.npz import Npz
 from clbench.data.sources.vision import Vision
 
-__all__ = ["Data", "Digits", "Folder", "Npz", "Source", "Vision"]
+__all__ = ["Data", "Digits", "Features", "Folder", "Npz", "Source", "Vision"]

@@ -9,15 +9,14 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from clbench.data.integrity import find_all, verify, verify_unpacked
+from clbench.data.integrity import find_all, lock, verify, verify_unpacked
 from clbench.data.pool import Pool
 from clbench.data.sources.base import Data, Source, make_pool
 from clbench.data.sources.npz import read_npz
@@ -135,7 +134,7 @@ class Vision(Source):
         """Download into a scratch folder, verify, and only then move into `place`: what is there is always whole."""
         try:
             place.mkdir(parents=True, exist_ok=True)
-            with _lock(place), tempfile.TemporaryDirectory(prefix=".download-", dir=place) as scratch:
+            with lock(place), tempfile.TemporaryDirectory(prefix=".download-", dir=place) as scratch:
                 if self._complete(place):  # another process was faster
                     return
                 print(f"{self.name}: downloading into {place}", file=sys.stderr, flush=True)
@@ -151,16 +150,3 @@ class Vision(Source):
                 f"{self.name} cannot be stored in {place}: {error.strerror or error}",
                 "free space, or give a folder that can be written: data.root=FOLDER",
             ) from error
-
-
-@contextmanager
-def _lock(place: Path) -> Iterator[None]:
-    """Let one process at a time download into `place`; the lock ends with the process, however that ends."""
-    try:
-        import fcntl
-    except ImportError:  # a system without it: each process fetches for itself, the result is the same
-        yield
-        return
-    with open(place / ".download.lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
