@@ -127,6 +127,11 @@ def _single_pass(config: dict[str, Any], given: set[str]) -> None:
             f"trainer.epochs={trainer['epochs']} with scenario.online=true, which means a single pass",
             "leave trainer.epochs out, or give scenario.online=false",
         )
+    if trainer.get("iterations") is not None:
+        raise ConfigError(
+            f"trainer.iterations={trainer['iterations']} with scenario.online=true, which means a single pass",
+            "give trainer.iterations=null, or scenario.online=false",
+        )
     trainer["epochs"] = 1
     if "trainer.batch_size" not in given:
         trainer["batch_size"] = trainer["online_batch_size"]
@@ -233,8 +238,9 @@ def identity(
     nodes = copy.deepcopy(dict(config))
     scenario = nodes["scenario"]
     for dataset in [scenario.get("dataset"), *(scenario.get("datasets") or {}).values()]:
-        if isinstance(dataset, dict):
+        while isinstance(dataset, dict):
             dataset.pop("path", None)
+            dataset = dataset.get("of")
     for path, value in neutral.items():
         *parents, key = path.split(".")
         node: Any = nodes

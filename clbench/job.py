@@ -64,13 +64,14 @@ class Job:
         ]
 
 
-def make_job(composed: Composed, composer: Composer, method: Mapping[str, Any] | None = None) -> Job:
+def make_job(composed: Composed, composer: Composer, method: Mapping[str, Any] | None = None, named: bool = True) -> Job:
     """Return the job that a composed configuration describes.
 
     Args:
         composed: the configuration, its choices and overrides.
         composer: composes what the job is compared with to name its variant.
         method: takes the place of the composed method node (a method given as an object).
+        named: whether the variant is found out, which takes as long as composing does and changes no identity.
 
     Raises:
         ConfigError: an unknown key, or a value that cannot be used.
@@ -90,7 +91,7 @@ def make_job(composed: Composed, composer: Composer, method: Mapping[str, Any] |
     return Job(
         config=config,
         names=names(config, composed.choices, method, asked),
-        variant=variant(composed, composer, settled, method),
+        variant=variant(composed, composer, settled, method) if named else "",
         seeds=seeds(settled["seeds"]),
         data_sha256=data_digest(config["scenario"], search),
         neutral=settled.get("neutral") or {},

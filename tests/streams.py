@@ -78,8 +78,10 @@ def learner_for(
     return Learner(stream, lambda: build_model(model, stream, seed), optimizer or SGD(0.05), torch.device("cpu"), seed)
 
 
-def trainer(epochs: int = 2, batch_size: int = 16, schedule: Any = None, clip_norm: float | None = None) -> Trainer:
-    return Trainer(epochs, batch_size, 10, schedule or Constant(), clip_norm)
+def trainer(
+    epochs: int = 2, batch_size: int = 16, schedule: Any = None, clip_norm: float | None = None, **options: Any
+) -> Trainer:
+    return Trainer(epochs, batch_size, 10, schedule or Constant(), clip_norm, **options)
 
 
 def learn(

@@ -21,13 +21,16 @@ from clbench.testing import (
 )
 
 NEUTRAL = {"ewc": {"strength": 0.0}, "ewc_online": {"strength": 0.0}, "gpm": {"threshold": 0.0}, "naive": {}}
+NEUTRAL |= {name: {"strength": 0.0} for name in ("lwf", "mas", "si")}
+NEUTRAL |= {"der": {"alpha": 0.0}, "derpp": {"alpha": 0.0, "beta": 0.0}}
+OVERRIDES = {"ranpac": ["method.projection=64"]}
 METHODS = sorted(path.stem for path in (conf_dir() / "method").glob("*.yaml") if path.stem != "compose")
 EMBEDDED = ["split_digits", "permuted_digits", "rotated_digits"]
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_what_the_suite_ships_keeps_its_promises(method):
-    check_method(method, neutral=NEUTRAL.get(method))
+    check_method(method, OVERRIDES.get(method, ()), neutral=NEUTRAL.get(method))
 
 
 @pytest.mark.parametrize("scenario", EMBEDDED)

@@ -1,7 +1,13 @@
-"""Diagonal Fisher information of the classifier, by three estimators that differ by orders of magnitude."""
+"""How much each parameter matters to the outputs: means over samples of powers of per-sample gradients.
+
+Squares of the log-likelihood's gradient are the diagonal Fisher information (EWC), absolute values of the gradient of
+the outputs' squared norm the sensitivity (MAS).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -18,6 +24,31 @@ GRADIENT_BYTES = 64 * 2**20
 """Per-sample gradients are held for as many samples at a time as fit in this many bytes (speed only)."""
 LINEAR_CHUNK = 1024
 """Samples per pass where no per-sample gradient is formed (speed only)."""
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What is differentiated sample by sample, and what becomes of the gradient before it is summed.
+
+    Args:
+        value: from logits `[B, K]` and labels `[B]` to one number per sample `[B]`.
+        power: elementwise, with power(a * b) = power(a) * power(b): square or absolute value.
+    """
+
+    value: Callable[[Tensor, Tensor], Tensor]
+    power: Callable[[Tensor], Tensor]
+
+
+def _log_likelihood(logits: Tensor, labels: Tensor) -> Tensor:
+    return F.log_softmax(logits, dim=1).gather(1, labels.unsqueeze(1)).squeeze(1)
+
+
+def _squared_norm(logits: Tensor, labels: Tensor) -> Tensor:
+    return logits.square().sum(1)
+
+
+FISHER = Quantity(_log_likelihood, torch.square)
+SENSITIVITY = Quantity(_squared_norm, torch.abs)
 
 
 def diagonal_fisher(
@@ -38,15 +69,38 @@ def diagonal_fisher(
         samples: how many are drawn without replacement; None: all.
         generator: of the method's own, on the CPU.
     """
+    return _mean(learner, split, FISHER, estimator, samples, generator)
+
+
+def output_sensitivity(learner: Learner, split: Split, samples: int | None, generator: torch.Generator) -> dict[str, Tensor]:
+    """Return the mean over samples of |d ||f(x)||^2 / d theta|, by parameter name, shaped as the parameter.
+
+    f(x) are the logits in play for the current task, the norm is the L2 norm; no label is asked (Aljundi et al., ECCV 2018,
+    equations 2 and 3). The absolute value is taken per sample, as written there; programs that differentiate the mean over
+    a batch first get smaller values. The model is in evaluation mode.
+
+    Args:
+        learner: its current task's outputs are f.
+        split: where samples come from.
+        samples: how many are drawn without replacement; None: all.
+        generator: of the method's own, on the CPU.
+    """
+    return _mean(learner, split, SENSITIVITY, "empirical", samples, generator)
+
+
+def _mean(
+    learner: Learner, split: Split, quantity: Quantity, estimator: Estimator, samples: int | None, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Return the mean over samples of powers of per-sample gradients of `quantity`."""
     learner.model.eval()
     names, _ = learner.trainable()
     n = len(split) if samples is None else min(samples, len(split))
     order = torch.randperm(len(split), generator=generator)[:n].to(split.rows.device)
-    squares = _of_linear_layers if _only_linear(learner, names) else _of_any_module
+    powers = _of_linear_layers if _only_linear(learner, names) else _of_any_module
     total: dict[str, Tensor] = {}
-    for positions in torch.split(order, _chunk(learner, names) if squares is _of_any_module else LINEAR_CHUNK):
+    for positions in torch.split(order, _chunk(learner, names) if powers is _of_any_module else LINEAR_CHUNK):
         batch = learner.batch(split, positions)
-        for name, value in squares(learner, batch, estimator, generator).items():
+        for name, value in powers(learner, batch, quantity, estimator, generator).items():
             total[name] = total[name] + value if name in total else value
     return {name: value / n for name, value in total.items()}
 
@@ -57,11 +111,13 @@ def _only_linear(learner: Learner, names: list[str]) -> bool:
     return all(name.rpartition(".")[0] in linear for name in names)
 
 
-def _of_linear_layers(learner: Learner, batch: Batch, estimator: Estimator, generator: torch.Generator) -> dict[str, Tensor]:
-    """Return sums of squared per-sample gradients without forming any.
+def _of_linear_layers(
+    learner: Learner, batch: Batch, quantity: Quantity, estimator: Estimator, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Return sums of powers of per-sample gradients without forming any.
 
-    A linear layer's gradient on one sample is delta x^T, whose square is delta^2 (x^2)^T: a matrix product of squares
-    sums it over the batch. Derived; tests hold it against `_of_any_module`.
+    A linear layer's gradient on one sample is delta x^T, whose square is delta^2 (x^2)^T and whose absolute value
+    |delta| |x|^T: a matrix product of powers sums it over the batch. Derived; tests hold it against `_of_any_module`.
     """
     model, (head, outputs) = learner.model, _outputs(learner)
     calls: dict[str, tuple[Tensor, Tensor]] = {}
@@ -79,40 +135,42 @@ def _of_linear_layers(learner: Learner, batch: Batch, estimator: Estimator, gene
     try:
         logits = model(batch.inputs, head, outputs)
     except TypeError:
-        return _of_any_module(learner, batch, estimator, generator)
+        return _of_any_module(learner, batch, quantity, estimator, generator)
     finally:
         for handle in handles:
             handle.remove()
-    scores = F.log_softmax(logits, dim=1)
+    probabilities = F.log_softmax(logits.detach(), dim=1).exp()
     powers: dict[str, Tensor] = {}
-    for labels, weight in _labels(estimator, batch.labels, scores.detach().exp(), generator):
-        chosen = scores.gather(1, labels.unsqueeze(1)).sum()
+    for labels, weight in _labels(estimator, batch.labels, probabilities, generator):
+        chosen = quantity.value(logits, labels).sum()
         deltas = torch.autograd.grad(chosen, [output for _, output in calls.values()], retain_graph=True)
         for layer, delta in zip(calls, deltas, strict=True):
-            power = delta.square() * weight.unsqueeze(1)
+            power = quantity.power(delta) * weight.unsqueeze(1)
             powers[layer] = powers[layer] + power if layer in powers else power
-    total = {f"{layer}.weight": power.mT @ calls[layer][0].square() for layer, power in powers.items()}
+    total = {f"{layer}.weight": power.mT @ quantity.power(calls[layer][0]) for layer, power in powers.items()}
     total |= {f"{layer}.bias": power.sum(0) for layer, power in powers.items()}
     return {name: total[name] for name in names}
 
 
-def _of_any_module(learner: Learner, batch: Batch, estimator: Estimator, generator: torch.Generator) -> dict[str, Tensor]:
-    """Return sums of squared per-sample gradients of any model, one gradient per sample."""
+def _of_any_module(
+    learner: Learner, batch: Batch, quantity: Quantity, estimator: Estimator, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Return sums of powers of per-sample gradients of any model, one gradient per sample."""
     model, (head, outputs) = learner.model, _outputs(learner)
     names, parameters = learner.trainable()
     values = dict(zip(names, [parameter.detach() for parameter in parameters], strict=True))
 
-    def log_likelihood(weights: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+    def of_one(weights: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
         logits = functional_call(model, weights, (x.unsqueeze(0), head, outputs))
-        return -F.cross_entropy(logits, y.unsqueeze(0))
+        return quantity.value(logits, y.unsqueeze(0)).squeeze(0)
 
-    per_sample = vmap(grad(log_likelihood), in_dims=(None, 0, 0))
+    per_sample = vmap(grad(of_one), in_dims=(None, 0, 0))
     with torch.no_grad():
         probabilities = F.softmax(model(batch.inputs, head, outputs), dim=1)
     total = {name: torch.zeros_like(value) for name, value in values.items()}
     for labels, weight in _labels(estimator, batch.labels, probabilities, generator):
         for name, gradients in per_sample(values, batch.inputs, labels).items():
-            total[name] += torch.einsum("b...,b->...", gradients.square(), weight)
+            total[name] += torch.einsum("b...,b->...", quantity.power(gradients), weight)
     return total
 
 
@@ -121,15 +179,15 @@ def _chunk(learner: Learner, names: list[str]) -> int:
     return max(1, GRADIENT_BYTES // (4 * sum(learner.parameters[name].numel() for name in names)))
 
 
-def _outputs(learner: Learner) -> tuple[int, int | None]:
-    """Return (head, outputs in play) of the current task."""
+def _outputs(learner: Learner) -> tuple[int | None, int | None]:
+    """Return (head, outputs in play) of the current task: those that its loss runs over; None: all."""
     if learner.stream.setting == "task":
-        return learner.task, None
+        return (None if learner.stream.outputs == "all" else learner.task), None
     return 0, learner.stream.active_outputs(learner.task)
 
 
 def _labels(estimator: Estimator, true: Tensor, probabilities: Tensor, generator: torch.Generator) -> list[tuple[Tensor, Tensor]]:
-    """Return pairs (labels `[B]`, weights `[B]`) whose weighted squares add up to the estimator."""
+    """Return pairs (labels `[B]`, weights `[B]`) whose weighted powers add up to the estimator."""
     ones = torch.ones_like(probabilities[:, 0])
     if estimator == "empirical":
         return [(true, ones)]

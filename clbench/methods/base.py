@@ -41,6 +41,8 @@ class Method:
     """Whether a per-step hook waits for the host."""
     replays: ClassVar[bool] = False
     """Whether the loss of a step has a part on stored samples (not so, if they only bound the step)."""
+    observes: ClassVar[bool] = False
+    """Whether `edit_update` only looks at the step, so that it is no projection of it."""
 
     def setup(self, learner: Learner, stream: Stream) -> None:
         """Prepare once, before the first task: sizes and names, no data."""

@@ -41,8 +41,8 @@ class Compose(Method):
             owners = [name for name, part in self.parts.items() if part.overrides(hook)]
             if len(owners) > 1:
                 raise RefusedError(f"the parts {' and '.join(owners)} both bring their own {hook}", "compose only one of them")
-        replay = [name for name, part in self.parts.items() if part.replays or part.overrides("extend_batch")]
-        projection = [name for name, part in self.parts.items() if part.overrides("edit_update")]
+        replay = [name for name, part in self.parts.items() if part.replays]
+        projection = [name for name, part in self.parts.items() if part.overrides("edit_update") and not part.observes]
         if replay and projection:
             raise RefusedError(
                 f"{replay[0]} replays samples and {projection[0]} projects the step: the replayed gradient "
@@ -64,6 +64,11 @@ class Compose(Method):
     def syncs(self) -> bool:  # type: ignore[override]
         """Whether any part waits for the host."""
         return any(part.syncs for part in self.parts.values())
+
+    @property
+    def observes(self) -> bool:  # type: ignore[override]
+        """Whether no part changes the step."""
+        return all(part.observes or not part.overrides("edit_update") for part in self.parts.values())
 
     @property
     def replays(self) -> bool:  # type: ignore[override]

@@ -47,17 +47,20 @@ class Classifier(nn.Module):
         features: Tensor = self.backbone(x)
         return features
 
-    def forward(self, x: Tensor, head: int = 0, outputs: int | None = None) -> Tensor:
-        """Return the logits of one head.
+    def forward(self, x: Tensor, head: int | None = 0, outputs: int | None = None) -> Tensor:
+        """Return the logits of one head, or of all.
 
         Args:
             x: `[B, *input_shape]`.
-            head: which.
+            head: which; None: all, side by side.
             outputs: how many of its columns, from the first; None: all.
 
         Returns:
             `[B, outputs]`.
         """
+        if head is None:
+            features = self.features(x)
+            return torch.cat([each(features) for each in self.heads], dim=1)
         logits: Tensor = self.heads[head](self.features(x))
         return logits if outputs is None else logits[:, :outputs]
 

@@ -98,3 +98,55 @@ def test_logits_in_the_task_setting_need_a_task():
     learner = learner_for(stream)
     with pytest.raises(ValueError, match="task_id"):
         learner.logits(torch.zeros(1, 1, 4, 4))
+
+
+@pytest.mark.parametrize(("setting", "outputs"), [("task", "seen"), ("task", "all"), ("domain", "seen"), ("class", "seen")])
+def test_spread_logits_have_a_column_for_every_output_and_nan_where_none_was_in_play(setting, outputs):
+    stream = blob_stream(setting, outputs)
+    learner, _ = learn(Naive(), stream, tasks=2)
+    batch = learner.batch(stream.tasks[1].train, torch.arange(5))
+    logits = learner.forward(batch)
+    spread = learner.spread(batch, logits)
+    assert spread.shape == (5, sum(stream.head_sizes))
+    start = 2 if (setting, outputs) == ("task", "seen") else 0
+    assert torch.equal(spread[:, start : start + logits.shape[1]], logits)
+    assert spread.isnan().sum() == 5 * (sum(stream.head_sizes) - logits.shape[1])
+    replayed = learner.widen(batch)
+    assert torch.equal(learner.spread(replayed, learner.forward(replayed)).isnan(), spread.isnan())
+
+
+def test_a_widened_batch_asks_all_heads_met_and_trains_its_own():
+    stream = blob_stream("task")
+    learner, _ = learn(Naive(), stream, tasks=2)
+    narrow = learner.batch(stream.tasks[1].train, torch.arange(5))
+    own, none = learner.forward(narrow), narrow.joint
+    wide = learner.widen(narrow)
+    logits = learner.forward(wide)
+    assert none is None
+    assert torch.equal(wide.labels, narrow.labels + 2)
+    assert wide.joint.shape == (5, 4)
+    torch.testing.assert_close(wide.joint[:, 2:], own)
+    torch.testing.assert_close(logits[:, 2:], own)
+    assert torch.isinf(logits[:, :2]).all()
+    assert learner.widen(wide) is wide
+
+
+@pytest.mark.parametrize("setting", ["task", "domain", "class"])
+def test_the_gradient_on_another_batch_is_that_of_its_cross_entropy(setting):
+    stream = blob_stream(setting)
+    learner, _ = learn(Naive(), stream, tasks=2)
+    memory = learner.memory(20, name="other")
+    learner.start(0)
+    memory.add(learner.batch(stream.tasks[0].train, torch.arange(12)))
+    learner.start(1)
+    names, parameters = learner.trainable()
+    learner.gradients = {name: torch.zeros_like(p) for name, p in zip(names, parameters, strict=True)}
+    batch = memory.read(memory.slots())
+    with torch.no_grad():
+        found = learner.gradient(batch)
+    loss = torch.nn.functional.cross_entropy(learner.forward(batch), batch.labels)
+    loss.backward()
+    for name in names:
+        own_head = setting == "task" and name.startswith("heads.")
+        expected = torch.zeros_like(found[name]) if own_head else learner.parameters[name].grad
+        torch.testing.assert_close(found[name], expected)

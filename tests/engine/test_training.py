@@ -172,3 +172,41 @@ def test_callbacks_count_steps_within_the_task():
         training.start(task)
         training.fit(task.train)
     assert steps == [*range(1, 11), *range(1, 11)]
+
+
+def test_iterations_are_as_many_steps_whatever_the_size_of_the_task():
+    stream = blob_stream()
+    for iterations in (3, 5, 12):  # a pass over a task has five batches
+        steps = []
+
+        class Count(Method):
+            def extend_batch(self, learner, batch, steps=steps):
+                steps.append((batch.epoch, len(batch)))
+                return batch
+
+        learn(Count(), stream, tasks=1, how=trainer(epochs=1, batch_size=16, iterations=iterations))
+        assert len(steps) == iterations
+        assert steps == [(i // 5, 16) for i in range(iterations)]
+
+
+def test_five_iterations_are_one_epoch_bit_for_bit():
+    stream = blob_stream()
+    one, _ = learn(Naive(), stream, how=trainer(epochs=1))
+    five, _ = learn(Naive(), stream, how=trainer(epochs=7, iterations=5))
+    assert same(weights(one), weights(five))
+
+
+def test_clipping_by_value_bounds_every_entry_of_the_step():
+    stream = blob_stream()
+    moved = []
+
+    class Watch(Method):
+        def edit_update(self, learner, updates):
+            moved.append(max(float(update.abs().max()) for update in updates.values()))
+
+    learn(Watch(), stream, tasks=1)
+    free = list(moved)
+    moved.clear()
+    learn(Watch(), stream, tasks=1, how=trainer(clip_value=0.01))
+    assert max(free) > 0.01
+    assert max(moved) == pytest.approx(0.01)

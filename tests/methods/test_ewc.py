@@ -63,8 +63,10 @@ def test_linear_layers_and_any_module_agree(estimator, setting, monkeypatch):
         torch.testing.assert_close(quick[name], slow[name], rtol=1e-4, atol=1e-8)
 
 
-def test_exact_is_the_expectation_over_labels_by_hand():
-    stream = blob_stream("class", "all")
+@pytest.mark.parametrize("setting", ["class", "task"])
+def test_exact_is_the_expectation_over_labels_by_hand(setting):
+    """With all outputs the loss runs over all heads side by side, and so does the model's own distribution of labels."""
+    stream = blob_stream(setting, "all")
     learner, _ = learn(Naive(), stream, tasks=1)
     found = curvature.diagonal_fisher(learner, stream.tasks[0].train, "exact", None, torch.Generator())
     expected = {n: torch.zeros_like(p) for n, p in learner.parameters.items()}

@@ -73,6 +73,16 @@ def test_kaiming_initialisation_has_its_bounds(node, stream):
         assert b.abs().max() <= (1 / fan_in) ** 0.5, key
 
 
+def test_xavier_initialisation_has_its_bounds_and_no_bias(node, stream):
+    model = build_model(node("mlp", init="xavier", head={"bias": True, "init": "xavier"}), stream((1, 28, 28)), 0)
+    for key, value in model.named_parameters():
+        if value.dim() == 1:
+            assert not value.any(), key
+        else:
+            bound = (6 / sum(value.shape)) ** 0.5
+            assert 0.95 * bound < value.abs().max() <= bound, key
+
+
 def test_dropout_rates_belong_to_their_layers(node, stream):
     config = node("alexnet", norm="none", dropout=[0.0, 0.0, 0.0, 0.0, 0.99])
     backbone = build_model(config, stream((1, 28, 28)), 0).backbone.train()

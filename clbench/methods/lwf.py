@@ -1,0 +1,129 @@
+"""Learning without forgetting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from clbench.engine.learner import Batch, Learner
+from clbench.methods.base import Method, Train
+from clbench.stream import Stream, Task
+
+
+@dataclass
+class LwF(Method):
+    """Learning without forgetting (Li & Hoiem, ECCV 2016): loss + strength * distillation of the model before the task.
+
+    The earlier model answers the task's own samples; the new one is held to its answers on the old outputs by
+    KL(earlier || new) of softmaxes at a temperature, the mean over samples (the gradient is that of the paper's
+    cross-entropy with soft targets, equation 2). In the task setting every old task's head is a softmax of its own, and
+    the terms add up, as in the paper; in the class setting the classes met before are one softmax, in the domain setting
+    all outputs (the program of Buzzega et al., NeurIPS 2020, `models/lwf.py`: all old outputs in one). The earlier model
+    is asked step by step, on the samples as augmented; the two programs record its answers once per task.
+
+    With strength 0 the whole method is off, `warmup` included.
+
+    Args:
+        strength: lambda_o of the paper, alpha elsewhere.
+        temperature: T, of both softmaxes.
+        scaled: whether the term is multiplied by T^2, so that its gradient does not shrink with T (Hinton et al., 2015,
+            section 2); the paper's and Buzzega's programs do not.
+        warmup: train a task's new outputs alone at first, everything else frozen, for as long as the task itself
+            (section 3); their loss runs over the task's own classes. Nothing is new in the domain setting. Beside
+            replay, the warm-up offers each sample to the memory once more.
+    """
+
+    strength: Annotated[float, Field(ge=0)]
+    temperature: Annotated[float, Field(gt=0)]
+    scaled: bool
+    warmup: bool
+
+    def setup(self, learner: Learner, stream: Stream) -> None:
+        """Start without an earlier model."""
+        self.teacher = learner.snapshot()
+        self.warming = False
+
+    def fit(self, learner: Learner, task: Task, train: Train, history: Sequence[Task]) -> None:
+        """Warm the new outputs up, if asked to, and learn the task."""
+        if self.warmup and self.teacher and learner.stream.setting != "domain":
+            self._warm_up(learner, task, train)
+        train(task.train)
+
+    def extend_batch(self, learner: Learner, batch: Batch) -> Batch:
+        """Ask the heads of earlier tasks, too."""
+        return learner.widen(batch) if self.teacher and not self.warming else batch
+
+    def penalty(self, learner: Learner, batch: Batch, logits: Tensor) -> Tensor:
+        """Return strength * sum over softmaxes of KL(earlier || new), mean over the task's own samples."""
+        if not self.teacher or self.warming:
+            return logits.new_zeros(())
+        assert batch.joint is not None
+        sizes = self._old(learner)
+        earlier = self.teacher.logits(batch.inputs[: batch.own])[:, : sum(sizes)] / self.temperature
+        newer = batch.joint[: batch.own, : sum(sizes)] / self.temperature
+        terms = [
+            F.kl_div(F.log_softmax(new, dim=1), F.log_softmax(old, dim=1), reduction="batchmean", log_target=True)
+            for new, old in zip(torch.split(newer, sizes, dim=1), torch.split(earlier, sizes, dim=1), strict=True)
+        ]
+        return self.strength * (self.temperature**2 if self.scaled else 1.0) * torch.stack(terms).sum()
+
+    def edit_gradients(self, learner: Learner, batch: Batch) -> None:
+        """While warming up, replace the gradient by that of the cross-entropy over the new outputs alone."""
+        if not self.warming:
+            return
+        head, outputs = self._new(learner)
+        labels = batch.labels[: batch.own] - (learner.stream.offsets[batch.task] if learner.wide(batch) else outputs.start)
+        learner.model.eval()  # all below the new outputs is frozen: normalisation as it was learned, no dropout
+        features = learner.features(batch.inputs[: batch.own])
+        names = list(learner.gradients)
+        with torch.enable_grad():
+            loss = F.cross_entropy(learner.model.heads[head](features)[:, outputs], labels)
+            found = torch.autograd.grad(loss, [learner.parameters[name] for name in names])
+        learner.model.train()
+        torch._foreach_copy_([learner.gradients[name] for name in names], found)
+
+    def end_task(self, learner: Learner, task: Task, history: Sequence[Task]) -> None:
+        """Keep the model as it stands: the next task's teacher."""
+        if self.strength > 0:
+            self.teacher.take()
+
+    def _warm_up(self, learner: Learner, task: Task, train: Train) -> None:
+        """Train the new outputs alone; all else comes out as it was, whatever weight decay or normalisation did to it."""
+        model, (head, outputs) = learner.model, self._new(learner)
+        prefix = f"heads.{head}."
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        frozen = [p for name, p in model.named_parameters() if p.requires_grad and not name.startswith(prefix)]
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+        learner.rebuild()
+        self.warming = True
+        train(task.train)
+        self.warming = False
+        for parameter in frozen:
+            parameter.requires_grad_(True)
+        for name, value in model.state_dict().items():
+            if name.startswith(prefix):
+                before[name][outputs] = value[outputs]
+        model.load_state_dict(before)
+        learner.rebuild()
+
+    def _old(self, learner: Learner) -> list[int]:
+        """Return the sizes of the softmaxes to distil, in the order of their columns."""
+        stream = learner.stream
+        if stream.setting == "class":
+            return [sum(len(task.classes) for task in stream.tasks[: self.teacher.task + 1])]
+        return list(stream.head_sizes[: self.teacher.task + 1 if stream.setting == "task" else 1])
+
+    def _new(self, learner: Learner) -> tuple[int, slice]:
+        """Return the head, and its columns, that belong to the current task alone."""
+        count = len(learner.stream.tasks[learner.task].classes)
+        if learner.stream.setting == "task":
+            return learner.task, slice(0, count)
+        (old,) = self._old(learner)
+        return 0, slice(old, old + count)

@@ -1,0 +1,90 @@
+"""Synaptic intelligence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from clbench.engine.learner import Batch, Learner
+from clbench.methods.base import Method
+from clbench.stream import Stream, Task
+
+
+@dataclass
+class SI(Method):
+    """Synaptic intelligence (Zenke et al., ICML 2017): loss + strength * sum_i Omega_i (theta_i - theta*_i)^2.
+
+    During a task every parameter adds up its part in the fall of the loss, omega_i += -g_i * (its step) (equation 3, the
+    path integral). At the end Omega_i += omega_i / (D_i^2 + damping), where D_i is how far it moved in the task
+    (equation 5), and theta* becomes the newest weights (equation 4, without a factor 1/2: Avalanche has one). The steps
+    are those applied, with momentum, preconditioning and weight decay. The gradient of the penalty is added to the loss's
+    own; it is never differentiated by autograd.
+
+    Omega is not kept from going below zero (as in the equations; the authors' program, `pathint/protocols.py`, does).
+
+    Args:
+        strength: c.
+        damping: xi; bounds Omega where a parameter hardly moved.
+        path: which gradient enters the path integral: `loss`, that of the loss alone (Zenke et al.), or `total`, the one
+            that moved the weights, penalty and clipping included (the programs of Buzzega et al., NeurIPS 2020,
+            `models/si.py`, and of van de Ven et al., 2022, `models/cl/continual_learner.py`). They part from the second
+            task on, or under clipping.
+    """
+
+    strength: Annotated[float, Field(ge=0)]
+    damping: Annotated[float, Field(gt=0)]
+    path: Literal["loss", "total"]
+    stackable = True
+    observes: ClassVar[bool] = True
+
+    def setup(self, learner: Learner, stream: Stream) -> None:
+        """Start without importance."""
+        self.importance: dict[str, Tensor] = {}
+        self.anchor: dict[str, Tensor] = {}
+        self.integral: dict[str, Tensor] = {}
+        self.slope: dict[str, Tensor] = {}
+
+    def begin_task(self, learner: Learner, task: Task) -> None:
+        """Note where the task starts: what the penalty pulls to, and what the way is measured from."""
+        self.anchor = _copy(learner)
+
+    def edit_gradients(self, learner: Learner, batch: Batch) -> None:
+        """Keep the loss's gradient if it is the one to integrate; add 2 * strength * Omega (theta - theta*)."""
+        if self.path == "loss":
+            self.slope = {name: gradient.clone() for name, gradient in learner.gradients.items()}
+        if not self.importance or self.strength == 0:
+            return
+        names = [name for name in learner.gradients if name in self.importance]
+        parameters = learner.parameters
+        pull = torch._foreach_sub([parameters[name] for name in names], [self.anchor[name] for name in names])
+        torch._foreach_mul_(pull, [self.importance[name] for name in names])
+        torch._foreach_add_([learner.gradients[name] for name in names], pull, alpha=2 * self.strength)
+
+    def edit_update(self, learner: Learner, updates: dict[str, Tensor]) -> None:
+        """Add -gradient * step to the path integral; the step itself stays as it is."""
+        # clipping works in place, so that the learner's gradients are by now those that moved the weights
+        slopes = self.slope if self.path == "loss" else learner.gradients
+        for name, step in updates.items():
+            if name not in self.integral:
+                self.integral[name] = torch.zeros_like(step)
+        names = list(updates)
+        integrals, steps = [self.integral[name] for name in names], [updates[name] for name in names]
+        torch._foreach_addcmul_(integrals, [slopes[name] for name in names], steps, value=learner.lr)
+        self.slope = {}
+
+    def end_task(self, learner: Learner, task: Task, history: Sequence[Task]) -> None:
+        """Turn the path integral into importance; the newest weights become the anchor."""
+        for name, integral in self.integral.items():
+            moved = learner.parameters[name].detach() - self.anchor[name]
+            gained = integral / (moved.square() + self.damping)
+            self.importance[name] = self.importance[name] + gained if name in self.importance else gained
+        self.integral, self.anchor = {}, _copy(learner)
+
+
+def _copy(learner: Learner) -> dict[str, Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in learner.parameters.items()}

@@ -1,0 +1,76 @@
+"""Streaming linear discriminant analysis on frozen features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from clbench.engine.features import in_play, outputs, walk
+from clbench.engine.learner import Learner
+from clbench.methods.base import Method, Train
+from clbench.stream import Stream, Task
+
+
+@dataclass
+class SLDA(Method):
+    """Deep streaming linear discriminant analysis (Hayes & Kanan, CVPR workshops 2020), on a model that is not trained.
+
+    A mean per class and one covariance S of all classes; class k scores w_k x + b_k with L = ((1 - e) S + e I)^-1,
+    w_k = L mu_k, b_k = -mu_k' L mu_k / 2, where e is `shrinkage`.
+
+    Sample z of class k, the t-th of all after t earlier ones, c of them of class k, adds a (z - mu_k)(z - mu_k)' to t S,
+    where mu_k is the mean before the update. `exact` has a = c / (c + 1) (Welford, Technometrics 1962): then S is the
+    pooled within-class covariance of everything seen (divided by n), in whatever order and batches it came. `published` has
+    a = t / (t + 1), as the paper's update of the covariance and the authors' program do (tyler-hayes/Deep_SLDA,
+    SLDA_Model.py `fit`, where an unmet class has mean 0; in Avalanche the same): S then holds too much of samples that came
+    early in their class, above all the square of each class's first one, and depends on the order. The authors' optional
+    start from a batch with a shrunk covariance (`fit_base`) is left out: all data arrives in the stream.
+
+    Args:
+        shrinkage: e.
+        covariance: exact or published.
+    """
+
+    shrinkage: Annotated[float, Field(gt=0, le=1)]
+    covariance: Literal["exact", "published"]
+
+    def setup(self, learner: Learner, stream: Stream) -> None:
+        """Start without classes."""
+        self.means = torch.zeros(outputs(learner), learner.model.width, dtype=torch.float64, device=learner.device)
+        self.counts = self.means.new_zeros(len(self.means))
+        self.scatter = self.means.new_zeros(learner.model.width, learner.model.width)
+        """n times the covariance."""
+        self.weights, self.bias = torch.zeros_like(self.means), torch.zeros_like(self.counts)
+
+    def fit(self, learner: Learner, task: Task, train: Train, history: Sequence[Task]) -> None:
+        """Stream the task's samples through the means and the scatter, then solve for the classifier."""
+        for features, one_hot in walk(learner, task.train):
+            self.update(features, one_hot)
+        covariance = (1 - self.shrinkage) * self.scatter / self.counts.sum()
+        covariance.diagonal().add_(self.shrinkage)
+        self.weights = torch.cholesky_solve(self.means.mT, torch.linalg.cholesky(covariance)).mT
+        self.bias = -(self.means * self.weights).sum(1) / 2
+
+    def update(self, features: Tensor, one_hot: Tensor) -> None:
+        """Take in samples one after the other, computed at once: float64 `[B, d]`, `[B, outputs]`, in their order."""
+        before = ((self.counts + one_hot.cumsum(0) - one_hot) * one_hot).sum(1)
+        deviations = features.clone()
+        for label in one_hot.any(0).nonzero().squeeze(1).tolist():
+            own = one_hot[:, label] > 0
+            sums = self.counts[label] * self.means[label] + features[own].cumsum(0)
+            deviations[own] -= (sums - features[own]) / before[own].clamp(min=1).unsqueeze(1)  # an unmet class: minus 0
+            self.means[label] = sums[-1] / (before[own][-1] + 1)
+        if self.covariance == "published":
+            before = self.counts.sum() + torch.arange(len(features), device=features.device)
+        self.scatter += (deviations * (before / (before + 1)).unsqueeze(1)).mT @ deviations
+        self.counts += one_hot.sum(0)
+
+    def predict(self, learner: Learner, inputs: Tensor, task_id: int | None) -> Tensor:
+        """Return the linear scores, a class's prior left out as the authors do."""
+        scores = learner.features(inputs).double() @ self.weights.mT + self.bias
+        return in_play(learner, scores, self.counts > 0, task_id)

@@ -1,0 +1,246 @@
+"""Mutation check: would the tests notice, if a method or a metric were wrong in a way that matters?
+
+    python tools/mutations.py                  # all
+    python tools/mutations.py ewc-sign si-step # some, by name
+
+Every mutation is a small change of the source and the tests that must go red under it. First the tests run as the source
+stands (they must be green), then once per mutation, each in a copy of the tree of its own: what git tracks or would track. The
+tree itself is never touched. Prints `caught` or `SURVIVED` for each. Exit status 1 if one survived, if its text is no longer
+found exactly once, or if its tests could not run.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+GREEN, RED = 0, 1
+"""Exit statuses of pytest: all passed, some failed; others mean that it could not run them."""
+
+
+class MutationError(Exception):
+    """The check itself cannot be made; the message says why."""
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One change of the source.
+
+    Args:
+        name: for the report and the command line.
+        file: path below the root of the tree.
+        old: text that occurs in it exactly once.
+        new: what it becomes.
+        tests: as pytest takes them; one of them must fail. Few and quick.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+MUTATIONS = (
+    Mutation(
+        "ewc-sign",  # the penalty pushes away from the anchors
+        "clbench/methods/ewc.py",
+        "pull, alpha=self.strength)",
+        "pull, alpha=-self.strength)",
+        ("tests/methods/test_ewc.py::test_the_gradient_is_that_of_the_written_penalty",),
+    ),
+    Mutation(
+        "reservoir-fifo",  # the newest samples overwrite the oldest
+        "clbench/engine/policies.py",
+        "slots = torch.where(order < memory.size, order, drawn)",
+        "slots = order % memory.size",
+        ("tests/engine/test_memory.py::test_every_sample_is_held_with_the_same_probability",),
+    ),
+    Mutation(
+        "end-task-skipped",
+        "clbench/engine/training.py",
+        "        method.end_task(learner, task, history)\n",
+        "",
+        ("tests/methods/test_ewc.py::test_a_strong_penalty_holds_the_first_task",),
+    ),
+    Mutation(
+        "agem-condition",  # projects where the gradients agree
+        "clbench/methods/agem.py",
+        "torch.dot(g, r).clamp(max=0)",
+        "torch.dot(g, r).clamp(min=0)",
+        ("tests/methods/test_agem.py::test_the_projection_is_that_of_equation_11",),
+    ),
+    Mutation(
+        "agem-sign",  # adds what should be taken away
+        "clbench/methods/agem.py",
+        "torch._foreach_sub_(edited,",
+        "torch._foreach_add_(edited,",
+        ("tests/methods/test_agem.py::test_the_projection_is_that_of_equation_11",),
+    ),
+    Mutation(
+        "der-current-logits",  # compares with what the model says now
+        "clbench/methods/der.py",
+        'self.memory.kept["logits"].index_select(0, slots)',
+        "now.detach()",
+        ("tests/methods/test_der.py::test_the_penalty_is_the_written_one",),
+    ),
+    Mutation(
+        "si-step",  # the path integral adds up gradients, not gradients times steps
+        "clbench/methods/si.py",
+        "torch._foreach_addcmul_(integrals, [slopes[name] for name in names], steps, value=learner.lr)",
+        "torch._foreach_add_(integrals, [slopes[name] for name in names], alpha=learner.lr)",
+        ("tests/methods/test_si.py::test_the_integral_is_minus_the_sum_of_gradient_times_step_by_hand",),
+    ),
+    Mutation(
+        "icarl-first",  # the first samples instead of herding
+        "clbench/methods/icarl.py",
+        "own[herd(features[own], share)]",
+        "own[:share]",
+        ("tests/methods/test_icarl.py::test_exemplars_are_herded_from_their_class_and_shares_are_equal",),
+    ),
+    Mutation(
+        "forgetting-last",  # from the last accuracy instead of the best
+        "clbench/metrics/matrix.py",
+        "_best(_at(A, k, j) for k in range(j, last))",
+        "_at(A, last - 1, j)",
+        ("tests/metrics/test_matrix.py::test_worked_example",),
+    ),
+    Mutation(
+        "foreign-heads",  # heads of other tasks compete
+        "clbench/engine/learner.py",
+        'return batch.joint.masked_fill(foreign, float("-inf"))',
+        "return batch.joint",
+        ("tests/engine/test_learner.py::test_the_loss_of_a_joined_batch_is_the_mean_over_both_heads",),
+    ),
+    Mutation(
+        "replay-as-current",  # a sample replays as the current task would show it
+        "clbench/engine/memory.py",
+        "gather(self.rows.index_select(0, slots), self.tasks.index_select(0, slots))",
+        "gather(self.rows.index_select(0, slots), torch.full_like(slots, self.learner.task))",
+        ("tests/engine/test_memory.py::test_a_permuted_sample_replays_permuted",),
+    ),
+    Mutation(
+        "replay-view",  # as the pool holds it, not as its task showed it
+        "clbench/stream.py",
+        "return Split(pool, rows, labels, tasks, self.view_table)",
+        "return Split(pool, rows, labels, tasks, None)",
+        ("tests/engine/test_memory.py::test_a_permuted_sample_replays_permuted",),
+    ),
+    Mutation(
+        "replay-labels",  # with the pool's class number instead of its task's label
+        "clbench/stream.py",
+        "labels = self.label_table[tasks, pool.targets.index_select(0, rows)]",
+        "labels = pool.targets.index_select(0, rows)",
+        ("tests/engine/test_memory.py::test_the_split_is_what_is_held_with_its_labels",),
+    ),
+)
+
+
+def check(tree: Path, mutations: Sequence[Mutation]) -> list[Mutation]:
+    """Try every mutation and print what became of it; return those that survived.
+
+    Args:
+        tree: root of a git work tree with the package `clbench` in it.
+        mutations: to try.
+
+    Raises:
+        MutationError: a text is not there exactly once, the tests are not green to begin with, or they could not run.
+    """
+    for mutation in mutations:
+        mutated(tree, mutation)
+    files, survivors = tracked(tree), []
+    everything = list(dict.fromkeys(test for mutation in mutations for test in mutation.tests))
+    if red(tree, files, everything):
+        raise MutationError("the tests fail before anything is mutated")
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # each waits for a process
+        for mutation, caught in zip(mutations, pool.map(lambda m: red(tree, files, m.tests, m), mutations), strict=True):
+            print(f"{'caught' if caught else 'SURVIVED':9} {mutation.name}", flush=True)
+            if not caught:
+                survivors.append(mutation)
+    return survivors
+
+
+def mutated(tree: Path, mutation: Mutation) -> str:
+    """Return the text of the mutation's file as mutated.
+
+    Raises:
+        MutationError: the file is missing, or the old text is not found in it exactly once.
+    """
+    path = tree / mutation.file
+    if not path.is_file():
+        raise MutationError(f"{mutation.name}: there is no {mutation.file}")
+    text = path.read_text(encoding="utf-8")
+    found = text.count(mutation.old)
+    if found != 1:
+        raise MutationError(f"{mutation.name}: found {found} times, not once, in {mutation.file}: {mutation.old!r}")
+    return text.replace(mutation.old, mutation.new)
+
+
+def tracked(tree: Path) -> list[str]:
+    """Return the files that git tracks or would track, as paths below `tree`.
+
+    Raises:
+        MutationError: it is no git work tree.
+    """
+    command = ["git", "-C", str(tree), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, capture_output=True, text=True)
+    if listed.returncode != 0:
+        raise MutationError(f"the tree must be a git work tree: {listed.stderr.strip()}")
+    return [name for name in dict.fromkeys(listed.stdout.split("\0")) if name and (tree / name).is_file()]
+
+
+def red(tree: Path, files: Iterable[str], tests: Sequence[str], mutation: Mutation | None = None) -> bool:
+    """Return whether one of `tests` fails in a copy of the tree's `files`, with the mutation if there is one.
+
+    Raises:
+        MutationError: pytest could not run them, or what would be imported is not the copy.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        copy = Path(name).resolve()
+        for file in files:
+            (copy / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(tree / file, copy / file)
+        if mutation is not None:
+            (copy / mutation.file).write_text(mutated(copy, mutation), encoding="utf-8")
+        # -m puts the copy, where it runs, before everything installed; processes that the tests start get PYTHONPATH
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
+        environment |= {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+        environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # a third of the time, plugins that these tests do without
+
+        def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+            return subprocess.run([sys.executable, *arguments], cwd=copy, env=environment, capture_output=True, text=True)
+
+        imported = python("-c", "import clbench; print(clbench.__file__)").stdout.strip()
+        if not Path(imported).resolve().is_relative_to(copy):
+            raise MutationError(f"the tests would import {imported or 'nothing'} instead of the copy")
+        done = python("-m", "pytest", "-q", "-p", "xdist.plugin", "-n", "0", "-x", "-p", "no:cacheprovider", *tests)
+    if done.returncode not in (GREEN, RED):
+        what = "the tests" if mutation is None else mutation.name
+        raise MutationError(f"{what}: pytest ended with status {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.returncode == RED
+
+
+def main() -> None:
+    """Try the mutations that the command line names, or all."""
+    names = set(sys.argv[1:])
+    unknown = names - {mutation.name for mutation in MUTATIONS}
+    if unknown:
+        sys.exit(f"no such mutation: {', '.join(sorted(unknown))}; there are {', '.join(m.name for m in MUTATIONS)}")
+    try:
+        survivors = check(ROOT, [mutation for mutation in MUTATIONS if not names or mutation.name in names])
+    except MutationError as error:
+        sys.exit(str(error))
+    if survivors:
+        sys.exit(f"{len(survivors)} survived: no test notices them")
+
+
+if __name__ == "__main__":
+    main()
