@@ -18,7 +18,7 @@ FLOORS = [
     {"trial", "compose", "config", "variant", "job", "help"},
     {"runner"},
     {"command", "testing"},
-    {"api", "app"},
+    {"api", "app", "reproduction"},
 ]
 """From the ground up; rooms of one floor may know each other."""
 

@@ -1,0 +1,71 @@
+"""The page: every published number beside ours, with the verdict and the reason."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from clbench.metrics.statistics import interval, mean
+from clbench.reproduction.experiments import Row
+from clbench.reproduction.verdict import judge, tolerance
+
+INTRODUCTION = """\
+# Published tables, reproduced
+
+Every number below was published by the source that stands above its table; every number of ours was trained by the experiment
+named in its row, from the file `conf/experiment/NAME.yaml`, and is the mean over n seeds ± half the width of the 95 % Student-t
+interval. Nothing was tuned: hyper-parameters are the source's own.
+
+Tolerance, fixed before the runs: max(1 point, 2 √(s_pub²/n_pub + s_ours²/n_ours)); 2 points where the source gives no standard
+deviation. This page is written by `clbench-reproduce`; do not edit it.
+"""
+NO_GPU = "needs a GPU: hours per seed on a CPU"
+UNKNOWN = "not explained yet"
+HEADER = "| experiment | setting | published | ours | n | tolerance | difference | verdict | reason |"
+RULE = "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- | --- |"
+
+
+def render(rows: Sequence[Row]) -> str:
+    """Return the page as markdown, one table per source, in the order of `rows`."""
+    verdicts = [judge(row.published, row.ours()) for row in rows]
+    parts = [INTRODUCTION, tally(verdicts), ""]
+    for source in dict.fromkeys(row.claim.source for row in rows):
+        parts += [f"## {source}", "", HEADER, RULE]
+        parts += [line(row) for row in rows if row.claim.source == source]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def tally(verdicts: Sequence[str]) -> str:
+    """Return how many rows there are of each verdict."""
+    count = Counter(verdicts)
+    judged = len(verdicts) - count["not run"]
+    share = f" ({100 * count['inside'] / judged:.0f} %)" if judged else ""
+    text = f"**{judged} rows judged: {count['inside']} inside{share}, {count['above']} above, {count['below']} below.**"
+    return text + (f" {count['not run']} not run." if count["not run"] else "")
+
+
+def line(row: Row) -> str:
+    """Return a row of the table."""
+    published, ours = row.published, row.ours()
+    verdict = judge(published, ours)
+    spread = f" ± {published.std:.2f}" if published.std is not None else ""
+    runs = f" (n={published.n})" if published.n is not None else ""
+    cells = [f"`{row.experiment}`", row.setting, f"{published.value:.2f}{spread}{runs}"]
+    if ours:
+        found = interval(ours)
+        width = f" ± {found.half_width:.2f}" if found.half_width is not None else ""
+        difference = mean(ours) - published.value
+        cells += [f"{found.mean:.2f}{width}", str(found.n), f"{tolerance(published, ours):.2f}", f"{difference:+.2f}"]
+    else:
+        cells += ["–", "0", "–", "–"]
+    return f"| {' | '.join([*cells, f'**{verdict}**' if verdict in ('above', 'below') else verdict, reason(row, verdict)])} |"
+
+
+def reason(row: Row, verdict: str) -> str:
+    """Return why a row is not inside; empty if it is."""
+    if verdict == "inside":
+        return ""
+    if verdict == "not run":
+        return NO_GPU if row.claim.gpu else row.claim.reason.get(row.setting, "")
+    return row.claim.reason.get(row.setting, UNKNOWN)

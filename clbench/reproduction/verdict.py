@@ -1,0 +1,56 @@
+"""How near is near enough: a formula that was fixed before any row was run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from clbench.metrics.statistics import mean, std
+
+Verdict = Literal["inside", "above", "below", "not run"]
+
+LEAST = 1.0
+"""Points: no row is held to less than this."""
+SPREADS = 2.0
+"""The two means may differ by so many standard errors of their difference (about 95 %)."""
+WITHOUT_STD = 2.0
+"""Points: the tolerance where the source gives no standard deviation."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """A number as its source prints it.
+
+    Args:
+        value: percent.
+        std: standard deviation over runs in points, or None where the source gives none.
+        n: runs that it is the mean of, or None where the source does not say.
+    """
+
+    value: float
+    std: float | None
+    n: int | None
+
+
+def tolerance(published: Published, ours: Sequence[float]) -> float:
+    """Return how far, in points, the mean of `ours` (percent, one per seed) may lie from the published value.
+
+    max(1, 2 sqrt(s_pub^2 / n_pub + s_ours^2 / n_ours)); 2 where no standard deviation is published. With one seed of our
+    own its variance is unknown and counts as none.
+    """
+    if published.std is None or published.n is None:
+        return WITHOUT_STD
+    spread = std(ours) or 0.0
+    return max(LEAST, SPREADS * math.sqrt(published.std**2 / published.n + spread**2 / len(ours)))
+
+
+def judge(published: Published, ours: Sequence[float]) -> Verdict:
+    """Return where the mean of `ours` (percent, one per seed) lies: within the tolerance, above, below, or nowhere yet."""
+    if not ours:
+        return "not run"
+    difference = mean(ours) - published.value
+    if abs(difference) <= tolerance(published, ours):
+        return "inside"
+    return "above" if difference > 0 else "below"

@@ -1,0 +1,76 @@
+"""Every shipped experiment composes, means what it says, and is not touched by values made for other purposes."""
+
+import pytest
+
+from clbench.compose import conf_dir, new_composer
+from clbench.errors import ConfigError
+from clbench.job import make_job
+from clbench.reproduction.experiments import claim, find, rows
+
+COMPOSER = new_composer()
+EXPERIMENTS = find(COMPOSER, conf_dir())
+
+
+def test_there_are_experiments_of_every_source():
+    assert {name.partition("/")[0] for name in EXPERIMENTS} == {"mammoth", "vandeven", "continualai"}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_it_composes_in_every_setting_that_has_a_number(name):
+    made = rows(COMPOSER, name)
+    assert [row.setting for row in made] == list(made[0].claim.accuracy)
+    assert len({file for row in made for file in row.files}) == sum(len(row.files) for row in made)
+    for row in made:
+        assert row.composed.config["scenario"]["setting"] == row.setting
+        assert len(row.files) >= 5
+        assert row.claim.title
+        assert row.claim.source
+        assert row.published.value == row.claim.accuracy[row.setting]
+
+
+def test_values_of_an_experiment_and_of_the_file_it_stands_on_win_over_the_scenarios_protocol():
+    (row, _) = rows(COMPOSER, "mammoth/s_mnist_er_200")
+    assert row.job.config["optimizer"]["lr"] == 0.01  # the protocol of split_mnist says .03
+    (row, *_) = rows(COMPOSER, "vandeven/s_mnist_none")
+    assert row.job.config["trainer"]["batch_size"] == 128  # stands in vandeven/s_mnist; the protocol says 10
+    assert row.job.config["optimizer"]["_target_"].endswith("Adam")
+
+
+def test_a_value_that_depends_on_the_setting():
+    strengths = {row.setting: row.job.config["method"]["strength"] for row in rows(COMPOSER, "vandeven/s_mnist_ewc")}
+    assert strengths == {"task": 1e5, "domain": 1e10, "class": 1e9}
+
+
+def test_whoever_overrides_wins_over_the_experiment():
+    (row, _) = rows(COMPOSER, "mammoth/s_mnist_er_200", ["method.buffer_size=7", "seeds=1"])
+    assert row.job.config["method"]["buffer_size"] == 7
+    assert row.job.seeds == (0,)
+
+
+def test_what_is_judged_is_what_the_command_line_trains():
+    """The name of a variant costs a composition more and belongs to no identity; nor does composing a setting by hand."""
+    for row in rows(COMPOSER, "vandeven/s_mnist_si"):
+        words = ["+experiment=vandeven/s_mnist_si", f"scenario.setting={row.setting}"]
+        job = make_job(COMPOSER(words), COMPOSER)
+        assert [cell.id for cell in job.cells()] == [file.stem for file in row.files]
+        assert row.job == job
+
+
+def test_patterns():
+    assert find(COMPOSER, conf_dir(), ["mammoth/s_mnist_er_*"]) == ["mammoth/s_mnist_er_200", "mammoth/s_mnist_er_500"]
+    with pytest.raises(ConfigError, match="nothing_like_this"):
+        find(COMPOSER, conf_dir(), ["nothing_like_this"])
+
+
+@pytest.mark.parametrize(
+    ("node", "word"),
+    [
+        ({"title": "ER", "source": "a", "accuracy": {"class": 180.0}}, "accuracy"),
+        ({"title": "ER", "source": "a", "accuracy": {"class": 80.0}, "sdt": {}}, "sdt"),
+        ({"source": "a", "accuracy": {"class": 80.0}}, "title"),
+        (None, "published"),
+    ],
+)
+def test_a_claim_that_is_not_as_it_should_be(node, word):
+    with pytest.raises(ConfigError, match=word):
+        claim(node, "mine")
