@@ -30,8 +30,8 @@ class Batch:
         epoch: pass over the data, 0-based.
         tasks: None if all samples belong to `task`, else int64 `[B]`.
         own: how many samples, the first ones, come from the data being trained on; the others are replayed.
-        joint: set by `Learner.forward`: the logits before foreign heads' columns were masked, `[B, outputs of all heads
-            met]`; None where only the task's own head was asked.
+        joint: set by `Learner.forward`: the logits before anything was masked or left out. `[B, all outputs]` of a shared
+            head, `[B, outputs of all heads met]` in the task setting; None where only the task's own head was asked.
     """
 
     inputs: Tensor
@@ -182,8 +182,8 @@ class Learner:
     def forward(self, batch: Batch) -> Tensor:
         """Return the logits `[B, outputs in play]` of a batch; foreign heads' columns are -inf."""
         if self.stream.setting != "task":
-            batch.joint = self._head(batch.inputs, 0)
-            return batch.joint
+            batch.joint = self.model(batch.inputs, 0)
+            return batch.joint[:, : self.stream.active_outputs(self.task)]
         if not self.wide(batch):
             return self._head(batch.inputs, batch.task)
         features = self.model.features(batch.inputs)
@@ -194,12 +194,16 @@ class Learner:
         return batch.joint.masked_fill(foreign, float("-inf"))
 
     def spread(self, batch: Batch, logits: Tensor) -> Tensor:
-        """Return `logits` of `batch` as `[B, all outputs of the stream]`, NaN where an output was not in play.
+        """Return `logits`, which `forward` gave for `batch`, as `[B, all outputs of the stream]`, to compare at any time.
 
-        What is stored at one time can so be compared with what the model says later, when more outputs are in play.
+        Of a shared head these are all its outputs, in play or not; in the task setting NaN stands where a head was
+        not asked, or masked.
         """
+        if self.stream.setting != "task":
+            assert batch.joint is not None
+            return batch.joint
         total = logits.new_full((len(logits), sum(self.stream.head_sizes)), float("nan"))
-        start = 0 if self.stream.setting != "task" or self.wide(batch) else self.stream.offsets[batch.task]
+        start = 0 if self.wide(batch) else self.stream.offsets[batch.task]
         total[:, start : start + logits.shape[1]] = logits.masked_fill(logits.isinf(), float("nan"))
         return total
 

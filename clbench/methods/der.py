@@ -27,9 +27,10 @@ class DER(Method):
     independent draw (DER++). Each draw passes the model on its own, as in the authors' program: BatchNorm then normalises
     it by itself, and with alpha = beta = 0 nothing is left but the naive run.
 
-    Logits are compared over the outputs that were in play both then and now, and the mean is taken over these. With
-    `outputs=all` these are all outputs: the authors' loss. In the task setting with `outputs=seen` they are those of the
-    sample's own head, which the penalty trains along with the current one.
+    Of a shared head all outputs are compared, as by the authors, also those of classes that are not met yet: held to
+    nothing, they would be free to rise on old samples as soon as they come into play (measured on Split-digits in the class
+    setting with `outputs=seen`, alpha 0.2: 19 %, naive's accuracy, against 78 %). In the task setting with `outputs=seen` it
+    is the sample's own head, which the penalty trains along with the current one. The mean is taken over what is compared.
 
     Samples are offered in every pass over a task, as in the authors' program, so that memory holds logits from the whole
     time a task was learned (a sample may be held twice, with different ones). Offered in the first pass only, as `er` does
