@@ -192,6 +192,7 @@ class Trial:
             "stream": self.stream.fingerprint,
             "model": model,
             "method": self.method.state(),
+            "optimizer": learner.optimizer.state() if learner.optimizer.carry else {},
             "events": self.events,
             "matrix": self.matrix,
             "losses": self.losses,
@@ -218,6 +219,8 @@ class Trial:
         self.learner.start(task)
         self.method.load_state(self.learner, tree["method"])
         self.learner.model.load_state_dict(tree["model"])
+        if self.learner.optimizer.carry:
+            self.learner.optimizer.load_state(tree["optimizer"])
         self.events, self.matrix, self.losses = tree["events"], tree["matrix"], tree["losses"]
         self.diagnostics, self.training.samples = tree["diagnostics"], tree["samples"]
         self.cost.load_state(tree["cost"])

@@ -3,13 +3,17 @@
 import pytest
 import torch
 
+from clbench.compose import conf_dir
 from clbench.metrics.matrix import summary
 from clbench.testing import make_cell, run
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")]
 
 
-@pytest.mark.parametrize("method", ["naive", "er", "ewc", "gpm", "er_ewc", "cumulative", "joint"])
+METHODS = sorted(path.stem for path in (conf_dir() / "method").glob("*.yaml") if path.stem != "compose")
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_a_trial_on_the_gpu_agrees_with_the_cpu(tmp_path, method):
     accuracy = {}
     for device in ("cpu", "cuda"):

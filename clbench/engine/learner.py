@@ -93,14 +93,16 @@ class Learner:
         self.rebuild()
 
     def rebuild(self) -> None:
-        """Forget the optimiser's moments and the list of parameters; after parameters were added, replaced, frozen."""
-        self.optimizer.reset()
+        """Forget the list of parameters, and the optimiser's moments unless they carry over; after parameters were changed."""
+        if not self.optimizer.carry:
+            self.optimizer.reset()
         self.lr = self.optimizer.lr
         self._trainable.clear()
         self.parameters = dict(self.model.named_parameters())
 
     def reset_model(self) -> None:
-        """Return the model to its initial weights."""
+        """Return the model to its initial weights; no moments outlive that."""
+        self.optimizer.reset()
         self.model.load_state_dict(self._initial().state_dict())
 
     def trainable(self, wide: bool = False) -> tuple[list[str], list[nn.Parameter]]:

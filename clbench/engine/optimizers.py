@@ -24,12 +24,19 @@ class Optimizer(Protocol):
     """What the engine needs of an optimiser."""
 
     lr: Rate
+    carry: bool
 
     def reset(self) -> None:
-        """Forget all moments; called before every task."""
+        """Forget all moments; called before every task, unless they are to `carry` over."""
 
     def directions(self, names: Sequence[str], parameters: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
         """Return one direction per parameter, moments, preconditioning and weight decay included (read-only)."""
+
+    def state(self) -> dict[str, Any]:
+        """Return the moments, as one tree of tensors and plain values."""
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Restore what `state` returned."""
 
 
 @dataclass
@@ -41,12 +48,14 @@ class SGD:
         momentum: 0 is the plain gradient.
         weight_decay: L2 coefficient, added to the gradient.
         nesterov: look ahead by one step of momentum.
+        carry: whether the velocity goes on from task to task instead of starting anew.
     """
 
     lr: Rate
     momentum: Share = 0.0
     weight_decay: NonNegative = 0.0
     nesterov: bool = False
+    carry: bool = False
 
     def __post_init__(self) -> None:
         if self.nesterov and not self.momentum:
@@ -64,6 +73,9 @@ class SGD:
             steps = list(torch._foreach_add(steps, parameters, alpha=self.weight_decay))
         if not self.momentum:
             return steps
+        for name, gradient in zip(names, steps, strict=True):
+            if name in self._velocity and self._velocity[name].shape != gradient.shape:
+                del self._velocity[name]  # the parameter was replaced
         fresh = [name not in self._velocity for name in names]
         velocities = [self._velocity.setdefault(n, g.clone()) for n, g in zip(names, steps, strict=True)]
         old = [(v, g) for v, g, new in zip(velocities, steps, fresh, strict=True) if not new]
@@ -74,6 +86,14 @@ class SGD:
         if self.nesterov:
             return list(torch._foreach_add(steps, velocities, alpha=self.momentum))
         return velocities
+
+    def state(self) -> dict[str, Any]:
+        """Return the velocity."""
+        return {"velocity": self._velocity}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Restore what `state` returned."""
+        self._velocity = dict(state["velocity"])
 
 
 @dataclass
@@ -86,6 +106,8 @@ class Adam:
         eps: added to the root of the second moment.
         weight_decay: L2 coefficient; under `decoupled` it acts on the weights beside the preconditioned gradient.
         decoupled: whether weight decay is decoupled (Loshchilov & Hutter, ICLR 2019).
+        carry: whether moments and step counts go on from task to task instead of starting anew. Where gradients had become
+            small, the first steps of a task are then several times larger, and more is forgotten.
     """
 
     lr: Rate
@@ -93,6 +115,7 @@ class Adam:
     eps: Rate
     weight_decay: NonNegative = 0.0
     decoupled: bool = False
+    carry: bool = False
 
     def __post_init__(self) -> None:
         self.reset()
@@ -108,7 +131,7 @@ class Adam:
         if self.weight_decay and not self.decoupled:
             steps = list(torch._foreach_add(steps, parameters, alpha=self.weight_decay))
         for name, gradient in zip(names, steps, strict=True):
-            if name not in self._state:
+            if name not in self._state or self._state[name][0].shape != gradient.shape:
                 self._state[name] = (torch.zeros_like(gradient), torch.zeros_like(gradient))
                 self._steps[name] = 0
             self._steps[name] += 1
@@ -126,6 +149,15 @@ class Adam:
         if self.weight_decay and self.decoupled:
             torch._foreach_add_(directions, parameters, alpha=self.weight_decay)
         return directions
+
+    def state(self) -> dict[str, Any]:
+        """Return both moments and the step counts."""
+        return {"moments": {name: list(pair) for name, pair in self._state.items()}, "steps": self._steps}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Restore what `state` returned."""
+        self._state = {name: (first, second) for name, (first, second) in state["moments"].items()}
+        self._steps = dict(state["steps"])
 
 
 def clip_by_norm(gradients: list[Tensor], limit: float) -> None:

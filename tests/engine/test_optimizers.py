@@ -1,5 +1,7 @@
 """Directions against torch.optim, step by step."""
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,6 +10,9 @@ from hypothesis import strategies as st
 from clbench.build import build
 from clbench.engine.optimizers import SGD, Adam, clip_by_norm
 from clbench.errors import ConfigError
+from clbench.methods.base import Method
+from clbench.testing import check_resumes
+from tests.streams import blob_stream, learn, learner_for, same, weights
 
 
 def run_both(ours, theirs, steps=6):
@@ -81,3 +86,47 @@ def test_a_bad_value_is_named(key, value):
 def test_nesterov_without_momentum_is_refused():
     with pytest.raises(ConfigError, match="nesterov"):
         build({"_target_": "clbench.engine.optimizers.SGD", "lr": 0.1, "nesterov": True}, "optimizer")
+
+
+@pytest.mark.parametrize("optimizer", ["momentum", "adam"])
+def test_moments_that_carry_over_are_those_of_one_torch_optimiser_for_all_tasks(optimizer):
+    stream = blob_stream("domain")
+    make = {
+        "momentum": lambda carry: SGD(0.05, momentum=0.9, carry=carry),
+        "adam": lambda carry: Adam(0.01, (0.9, 0.999), 1e-8, carry=carry),
+    }[optimizer]
+    steps = []
+
+    class Watch(Method):
+        def extend_batch(self, learner, batch):
+            steps.append((batch.inputs, batch.labels))
+            return batch
+
+    learner = learner_for(stream, optimizer=make(True))
+    model = copy.deepcopy(learner.model)
+    learn(Watch(), stream, learner)
+    kind = (
+        torch.optim.SGD(model.parameters(), 0.05, 0.9) if optimizer == "momentum" else torch.optim.Adam(model.parameters(), 0.01)
+    )
+    for inputs, labels in steps:
+        kind.zero_grad()
+        torch.nn.functional.cross_entropy(model(inputs), labels).backward()
+        kind.step()
+    for ours, theirs in zip(learner.model.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(ours.detach(), theirs.detach(), rtol=1e-4, atol=1e-5)
+    anew, _ = learn(Method(), stream, learner_for(stream, optimizer=make(False)))
+    assert not same(weights(anew), weights(learner))
+
+
+@pytest.mark.parametrize("optimizer", [["optimizer=adam"], ["optimizer=sgd", "optimizer.momentum=0.9"]])
+def test_moments_that_carry_over_survive_an_interruption(optimizer):
+    check_resumes("naive", [*optimizer, "optimizer.carry=true"], [])
+
+
+def test_a_model_that_starts_anew_has_no_moments():
+    learner, _ = learn(
+        Method(), blob_stream(), learner_for(blob_stream(), optimizer=SGD(0.05, momentum=0.9, carry=True)), tasks=1
+    )
+    assert learner.optimizer.state()["velocity"]
+    learner.reset_model()
+    assert not learner.optimizer.state()["velocity"]
