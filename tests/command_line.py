@@ -22,10 +22,11 @@ def clbench(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
 
 
 def command(*words: str, **environment: str) -> subprocess.Popen[str]:
-    """Start the command as a process of its own."""
+    """Start the command as a process of its own, which Ctrl-C reaches even where what started the tests ignores it."""
+    start = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from clbench.app import main; main()"
     path = os.pathsep.join(entry for entry in sys.path if entry)
     return subprocess.Popen(
-        [sys.executable, "-c", "from clbench.app import main; main()", *words],
+        [sys.executable, "-c", start, *words],
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
