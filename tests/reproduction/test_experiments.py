@@ -57,7 +57,7 @@ def test_what_is_judged_is_what_the_command_line_trains():
 
 
 def test_patterns():
-    assert find(COMPOSER, conf_dir(), ["mammoth/s_mnist_er_*"]) == ["mammoth/s_mnist_er_200", "mammoth/s_mnist_er_500"]
+    assert find(COMPOSER, conf_dir(), ["mammoth/s_mnist_gem_*"]) == ["mammoth/s_mnist_gem_200", "mammoth/s_mnist_gem_500"]
     with pytest.raises(ConfigError, match="nothing_like_this"):
         find(COMPOSER, conf_dir(), ["nothing_like_this"])
 
