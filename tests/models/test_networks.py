@@ -1,14 +1,16 @@
 """The shipped networks against forwards written out by hand."""
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
+from clbench.errors import ConfigError
 from clbench.models import build_model
 from clbench.models.mlp import MLP
-from clbench.models.resnet import ResNet18
+from clbench.models.resnet import PreActivationResNet18, ResNet18
 
 
 @settings(max_examples=20, deadline=None)
@@ -123,3 +125,53 @@ def test_block_adds_its_shortcut():
     x = torch.randn(2, 2, 8, 8)
     y = F.conv2d(F.conv2d(x, block.conv1.weight, stride=2, padding=1).clamp(min=0), block.conv2.weight, padding=1)
     torch.testing.assert_close(block(x), (y + F.conv2d(x, block.shortcut.weight, stride=2)).clamp(min=0))
+
+
+@settings(max_examples=30, deadline=None)
+@given(height=st.integers(1, 90), width=st.integers(1, 90), stride=st.integers(1, 3))
+def test_resnet_knows_the_side_of_its_last_map(height, width, stride):
+    """The side that `pool` is checked against is the one that the convolutions leave."""
+    sides = []
+    for side in (height, width):
+        for step in (stride, 2, 2, 2):  # a 3x3 convolution with one pixel of padding
+            side = (side + 2 - 3) // step + 1
+        sides.append(side)
+    ResNet18((1, height, width), 1, "none", min(sides), "default", stride)
+    with pytest.raises(ConfigError):
+        ResNet18((1, height, width), 1, "none", min(sides) + 1, "default", stride)
+
+
+def test_resnet_of_miniimagenet_leaves_nine_places(node, stream):
+    """As TRGP's program: a stem of stride 2, maps of 42, 21, 11 and 6 pixels, pooled over 2x2."""
+    config = node("resnet18_reduced", stem_stride=2, pool=2, norm="batch", head={"bias": False})
+    model = build_model(config, stream((3, 84, 84), (5, 5)), 0).eval()
+    maps = []
+    for block in model.backbone.blocks:
+        block.register_forward_hook(lambda _m, _i, out: maps.append(tuple(out.shape[1:])))
+    model(torch.randn(2, 3, 84, 84))
+    assert maps[1::2] == [(20, 42, 42), (40, 21, 21), (80, 11, 11), (160, 6, 6)]
+    assert model.heads[1].weight.shape == (5, 160 * 9)
+
+
+def normalised(x, part):
+    scale = part.weight / (x.var((0, 2, 3), unbiased=False) + part.eps).sqrt()
+    return (x - x.mean((0, 2, 3))[:, None, None]) * scale[:, None, None] + part.bias[:, None, None]
+
+
+def test_preactivation_resnet_written_out():
+    model = PreActivationResNet18((3, 32, 32), 4, "batch", "default").eval()
+    with torch.no_grad():
+        for part in model.modules():
+            if isinstance(part, nn.BatchNorm2d):
+                part.weight.uniform_(0.5, 1.5)
+                part.bias.uniform_(-0.5, 0.5)
+    x = torch.randn(4, 3, 32, 32)
+    h = F.conv2d(x, model.stem.weight, padding=1)
+    for index, block in enumerate(model.blocks):
+        stride = 2 if index in (2, 4, 6) else 1
+        before = normalised(h, block.norm1).clamp(min=0)
+        y = F.conv2d(before, block.conv1.weight, stride=stride, padding=1)
+        y = F.conv2d(normalised(y, block.norm2).clamp(min=0), block.conv2.weight, padding=1)
+        h = y + (h if stride == 1 else F.conv2d(before, block.shortcut.weight, stride=stride))
+    assert h.shape == (4, 32, 4, 4)
+    torch.testing.assert_close(model(x), normalised(h, model.last_norm).clamp(min=0).mean((2, 3)), rtol=1e-3, atol=1e-4)

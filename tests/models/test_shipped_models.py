@@ -40,6 +40,7 @@ COUNTS = [
     ("lenet", (3, 32, 32), 3 * 20 * 25 + 20 * 50 * 25 + 50 * 8 * 8 * 800 + 800 * 500 + 500 * 10),
     ("resnet18_reduced", (3, 32, 32), resnet_parameters(20, 3, 10)),
     ("resnet18", (3, 32, 32), 11_173_962),  # as published for CIFAR-10
+    ("preact_resnet18", (3, 32, 32), 11_218_340 - 9 * (512 * 10 + 10)),  # the authors' logs count ten heads
 ]
 
 
@@ -169,6 +170,10 @@ def test_without_normalisation(node, stream, name):
         ("lenet", {"head": {"init": "he"}}, "model.head.init='he'"),
         ("resnet18_reduced", {"filters": 0}, "model.filters=0"),
         ("resnet18_reduced", {"pool": 5}, "model.pool=5"),
+        ("resnet18_reduced", {"stem_stride": 0}, "model.stem_stride=0"),
+        ("resnet18_reduced", {"stem_stride": 2, "pool": 3}, "model.pool=3"),
+        ("preact_resnet18", {"filters": 0}, "model.filters=0"),
+        ("preact_resnet18", {"norm": "layer"}, "model.norm='layer'"),
     ],
 )
 def test_values_that_cannot_be_used_are_refused_by_name(node, stream, name, overrides, named):
@@ -183,7 +188,7 @@ def test_images_too_small_for_the_network_are_refused(node, stream):
         build_model(node("alexnet"), stream((1, 8, 8)), 0)
 
 
-@pytest.mark.parametrize("name", ["lenet", "resnet18_reduced", "alexnet"])
+@pytest.mark.parametrize("name", ["lenet", "resnet18_reduced", "preact_resnet18", "alexnet"])
 def test_features_instead_of_images_are_refused(node, stream, name):
     with pytest.raises(ConfigError, match=r"takes images .* shape \[64\]"):
         build_model(node(name), stream((64,)), 0)

@@ -34,7 +34,7 @@ def test_everything_promised_is_there():
     sets = ["digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "svhn", "kmnist", "animals"]
     promised = {f"{kind}_{name}" for kind in ("split", "permuted", "rotated") for name in sets}
     others = {"split", "permuted", "rotated", "sequence", "split_miniimagenet", "split_cifar10_mobilenet", "four_datasets"}
-    assert promised | others | {"five_datasets"} == set(NAMES)
+    assert promised | others | {"five_datasets", "split_cifar100_superclass"} == set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -48,13 +48,25 @@ def test_keys_are_the_arguments(name):
     for key, dataset in config.get("datasets", {}).items():
         assert dataset["name"] == key
     if "dataset" in config:
-        assert name in (kind, f"{kind}_{config['dataset']['name']}")
+        assert name.removesuffix("_superclass") in (kind, f"{kind}_{config['dataset']['name']}")
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("split")])
 def test_tasks_divide_the_classes(name):
     config = node(name)
     assert config["dataset"]["n_classes"] % config["n_tasks"] == 0
+
+
+def test_superclasses_of_cifar100():
+    """Every class once; and the superclass of each fine label as in the data set's own files (coarse label by fine label)."""
+    coarse = (
+        "4 1 14 8 0 6 7 7 18 3 3 14 9 18 7 11 3 9 7 11 6 11 5 10 7 "
+        "6 13 15 3 15 0 11 1 10 12 14 16 9 11 5 5 19 8 8 15 13 14 17 18 10 "
+        "16 4 17 4 2 0 17 4 18 17 10 3 2 12 12 16 12 1 9 19 2 10 0 1 16 "
+        "12 9 13 15 13 16 19 2 4 6 19 5 5 8 19 18 1 2 15 6 0 17 8 14 13"
+    )
+    groups = node("split_cifar100_superclass")["groups"]
+    assert groups == [[fine for fine, own in enumerate(coarse.split()) if int(own) == label] for label in range(20)]
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("permuted")])

@@ -85,6 +85,60 @@ def test_order_by_seed_follows_the_trial(stream_of):
     assert orders[3] == tuple(task.classes for task in stream_of("split", order_seed=3, seed=0).tasks)
 
 
+GROUPS = [[4, 0], [9, 1], [8, 3], [2, 7], [5, 6]]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.permutations(range(10)), st.sampled_from([1, 2, 5]), st.sampled_from(["task", "class"]), st.data())
+def test_groups_say_which_classes_a_task_has(stream_of, order, size, setting, data):
+    groups = [list(order[i : i + size]) for i in range(0, 10, size)]
+    n_tasks = data.draw(st.integers(1, len(groups)))
+    if size == 1 and setting == "task":
+        return
+    stream = stream_of("split", groups=groups, n_tasks=n_tasks, setting=setting)
+    assert [list(task.classes) for task in stream.tasks] == groups[:n_tasks]
+    for task, column in zip(stream.tasks, stream.evaluation):
+        for split in (task.train, column.split):
+            found = split.pool.targets[split.rows]
+            assert len(found) == size * {True: 6, False: 3}[split is task.train], "all samples of its classes, no others"
+            first = task.index * size if setting == "class" else 0
+            assert split.labels.tolist() == [first + task.classes.index(c) for c in found.tolist()]
+
+
+def test_canonical_groups_are_the_canonical_stream(stream_of):
+    pairs = [[c, c + 1] for c in range(0, 10, 2)]
+    assert stream_of("split", groups=pairs).fingerprint == stream_of("split").fingerprint
+
+
+def test_order_seed_moves_whole_groups(stream_of):
+    orders = {tuple(t.classes for t in stream_of("split", groups=GROUPS, order_seed="seed", seed=s).tasks) for s in range(5)}
+    assert len(orders) == 5
+    assert all(sorted(map(list, order)) == sorted(GROUPS) for order in orders)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"groups": 3}, ConfigError, ["groups=3", "null"]),
+        ({"groups": []}, ConfigError, ["groups=[]"]),
+        ({"groups": [[], []]}, ConfigError, ["groups=[[], []]", "one length"]),
+        ({"groups": [0, 1]}, ConfigError, ["groups=[0, 1]", "lists"]),
+        ({"groups": [[0, 1], [2]]}, ConfigError, ["one length"]),
+        ({"groups": [[0, 1], [2, 10]], "n_tasks": 2}, ConfigError, ["10, which is no class", "0 to 9"]),
+        ({"groups": [[0, 1], [2, "3"]], "n_tasks": 2}, ConfigError, ["'3', which is no class"]),
+        ({"groups": [[0, 1], [2, 1]], "n_tasks": 2}, ConfigError, ["class 1 twice"]),
+        ({"groups": GROUPS, "n_tasks": 6}, ConfigError, ["n_tasks=6", "5 groups", "at most"]),
+        ({"groups": [[1], [2]], "n_tasks": 2, "setting": "task"}, RefusedError, ["single class", "setting=class"]),
+    ],
+)
+def test_groups_that_cannot_be_used(stream_of, change, error, words):
+    with pytest.raises(error) as caught:
+        stream_of("split", **change)
+    assert caught.value.remedy
+    for word in words:
+        assert word in str(caught.value)
+
+
 def test_same_seed_same_stream(stream_of):
     first, second = (stream_of("split", order_seed="seed", valid_fraction=0.3, seed=4) for _ in range(2))
     assert first.fingerprint == second.fingerprint
