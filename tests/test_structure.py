@@ -13,7 +13,7 @@ FLOORS = [
     {"records", "build", "subspace"},
     {"data", "cells"},
     {"stream", "metrics"},
-    {"models", "scenarios", "results", "leaderboard"},
+    {"models", "scenarios", "results", "leaderboard", "plots"},
     {"engine", "methods", "loggers", "provenance"},
     {"trial", "compose", "config", "variant", "job", "help"},
     {"runner"},
