@@ -83,6 +83,13 @@ def extend(basis: Tensor | None, inputs: Tensor, threshold: float) -> Tensor:
     return orthonormal.to(inputs.dtype)
 
 
-def project_out(update: Tensor, basis: Tensor) -> Tensor:
-    """Return `update` `[out, d]` with its component in span(basis) removed from every row."""
-    return update - (update @ basis) @ basis.mT
+def project_out(update: Tensor, basis: Tensor, importance: Tensor | None = None) -> Tensor:
+    """Return `update` `[out, d]` with its component in span(basis) removed from every row.
+
+    Args:
+        update: `[out, d]`.
+        basis: `[d, k]` orthonormal.
+        importance: share in [0, 1] of each direction's component that is removed, `[k]`; None: all of it.
+    """
+    along = update @ basis
+    return update - (along if importance is None else along * importance) @ basis.mT

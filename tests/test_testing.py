@@ -20,7 +20,13 @@ from clbench.testing import (
     check_stackable,
 )
 
-NEUTRAL = {"ewc": {"strength": 0.0}, "ewc_online": {"strength": 0.0}, "gpm": {"threshold": 0.0}, "naive": {}}
+NEUTRAL = {
+    "ewc": {"strength": 0.0},
+    "ewc_online": {"strength": 0.0},
+    "gpm": {"threshold": 0.0},
+    "sgp": {"threshold": 0.0},
+    "naive": {},
+}
 NEUTRAL |= {name: {"strength": 0.0} for name in ("lwf", "mas", "si")}
 NEUTRAL |= {"der": {"alpha": 0.0}, "derpp": {"alpha": 0.0, "beta": 0.0}}
 OVERRIDES = {"ranpac": ["method.projection=64"]}

@@ -82,7 +82,11 @@ class GPM(Method):
                 rows = rows[torch.randperm(len(rows), generator=draws)[: self.rows].to(rows.device)]
             base = self.threshold[position] if isinstance(self.threshold, list) else self.threshold
             goal = min(1.0, base + self.threshold_step * task.index) if base > 0 else 0.0
-            self.bases[name] = subspace.extend(self.bases.get(name), rows, goal)
+            self.absorb(name, rows, goal)
+
+    def absorb(self, name: str, rows: Tensor, threshold: float) -> None:
+        """Extend the basis of layer `name` by its inputs `rows` `[n, d]`, up to a share `threshold` of their energy."""
+        self.bases[name] = subspace.extend(self.bases.get(name), rows, threshold)
 
     def diagnostics(self) -> dict[str, Any]:
         """Return how many directions of each layer are taken, and how many it has."""

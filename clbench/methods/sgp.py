@@ -1,0 +1,55 @@
+"""Scaled gradient projection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from clbench import subspace
+from clbench.engine.layers import update_matrix, write_update
+from clbench.engine.learner import Learner
+from clbench.methods.gpm import GPM
+from clbench.stream import Stream
+
+
+@dataclass
+class SGP(GPM):
+    """Scaled gradient projection (Saha and Roy, AAAI 2023): GPM, whose directions are held as firmly as they mattered.
+
+    A direction whose importance is 1 is held as in GPM, one of importance 0 is free. The importance of a direction u after a
+    task is (a + 1) s / (a s + max s) with s the norm of the layer's inputs along u (equation 2); what it had before is
+    added, up to 1 (equation 6). The authors reach s through a second decomposition, of the inputs projected on the basis
+    (`update_SGP` in main_sgp_cifar100.py): sum_j (u^T u_j)^2 s_j^2 is the squared norm of the inputs along u.
+
+    Args:
+        scale: a; the larger, the nearer to 1 are the importances (the authors' `scale_coff`).
+    """
+
+    scale: Annotated[float, Field(ge=0)]
+
+    def setup(self, learner: Learner, stream: Stream) -> None:
+        """Start without directions."""
+        super().setup(learner, stream)
+        self.importances: dict[str, Tensor] = {}
+
+    def edit_update(self, learner: Learner, updates: dict[str, Tensor]) -> None:
+        """Remove from every layer's step its component in the basis, each direction by its importance."""
+        for name, basis in self.bases.items():
+            matrix = update_matrix(updates, name)
+            if matrix is not None and basis.shape[1] > 0:
+                write_update(updates, name, subspace.project_out(matrix, basis, self.importances[name]))
+
+    def absorb(self, name: str, rows: Tensor, threshold: float) -> None:
+        """Extend the basis, and weigh its directions by `rows` `[n, d]`."""
+        before = self.importances.get(name, rows.new_zeros(0))
+        super().absorb(name, rows, threshold)
+        basis = self.bases[name]
+        reach = torch.linalg.vector_norm(rows @ basis, dim=0)
+        largest = reach.max() if len(reach) else reach.sum()
+        found = torch.where(largest > 0, (self.scale + 1) * reach / (self.scale * reach + largest), torch.zeros_like(reach))
+        found[: len(before)] += before
+        self.importances[name] = found.clamp(max=1.0)
