@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -11,40 +10,12 @@ from torch import Tensor, nn
 
 from clbench import randomness
 from clbench.data.pool import Split
+from clbench.engine.batch import Batch as Batch
 from clbench.engine.memory import Memory, Policy
 from clbench.engine.optimizers import Optimizer
 from clbench.engine.snapshot import Snapshot
 from clbench.models.classifier import Classifier
 from clbench.stream import Stream
-
-
-@dataclass
-class Batch:
-    """What a step trains on.
-
-    Args:
-        inputs: `[B, ...]`, preprocessed.
-        labels: int64 `[B]`: columns of the logits that the learner returns for this batch.
-        rows: int64 `[B]`: rows of the pool; with the task they name a sample stream-wide.
-        task: the task being learned.
-        epoch: pass over the data, 0-based.
-        tasks: None if all samples belong to `task`, else int64 `[B]`.
-        own: how many samples, the first ones, come from the data being trained on; the others are replayed.
-        joint: set by `Learner.forward`: the logits before anything was masked or left out. `[B, all outputs]` of a shared
-            head, `[B, outputs of all heads met]` in the task setting; None where only the task's own head was asked.
-    """
-
-    inputs: Tensor
-    labels: Tensor
-    rows: Tensor
-    task: int
-    epoch: int = 0
-    tasks: Tensor | None = None
-    own: int = -1
-    joint: Tensor | None = None
-
-    def __len__(self) -> int:
-        return int(self.labels.shape[0])
 
 
 class Learner:
@@ -68,6 +39,9 @@ class Learner:
         self.task = -1
         self.lr = optimizer.lr
         self.gradients: dict[str, Tensor] = {}
+        self.substitutes: Callable[[int | None], dict[str, Tensor]] | None = None
+        """What a method puts in the place of parameters, by task; None: nothing, ever."""
+        self._frozen: list[nn.Module] = []
         self._offsets = torch.tensor(stream.offsets, device=device)
         self._owners = torch.tensor([t for t, n in enumerate(stream.head_sizes) for _ in range(n)], device=device)
         self._trainable: dict[bool, tuple[list[str], list[nn.Parameter]]] = {}
@@ -97,6 +71,9 @@ class Learner:
         if not self.optimizer.carry:
             self.optimizer.reset()
         self.lr = self.optimizer.lr
+        self._look_up()
+
+    def _look_up(self) -> None:
         self._trainable.clear()
         self.parameters = dict(self.model.named_parameters())
 
@@ -104,6 +81,53 @@ class Learner:
         """Return the model to its initial weights; no moments outlive that."""
         self.optimizer.reset()
         self.model.load_state_dict(self._initial().state_dict())
+
+    def add(self, name: str, tensor: Tensor) -> nn.Parameter:
+        """Give the model a trainable parameter beside its own, or replace it; the method's `substitutes` says what it does.
+
+        A parameter of zeros must mean nothing: `restore` fills up with zeros what an earlier model lacked.
+
+        Args:
+            name: of the parameter; in the model it is `added.NAME`, a dot in it written as a slash.
+            tensor: its initial value.
+        """
+        if not hasattr(self.model, "added"):
+            self.model.added = nn.ParameterDict()
+        parameter = nn.Parameter(tensor)
+        self.model.get_submodule("added").register_parameter(name.replace(".", "/"), parameter)
+        self._look_up()
+        return parameter
+
+    def added(self, name: str) -> nn.Parameter | None:
+        """Return the parameter that `add` made under `name`, or None."""
+        return self.parameters.get(f"added.{name.replace('.', '/')}")
+
+    def drop_added(self) -> None:
+        """Take away all parameters that `add` made."""
+        if hasattr(self.model, "added"):
+            del self.model.added
+            self._look_up()
+
+    def restore(self, weights: dict[str, Tensor]) -> None:
+        """Return the model to `weights`, a state dict of this task; what was added or enlarged since is filled up with zeros."""
+        padded = dict(weights)
+        for name, parameter in self.parameters.items():
+            if name.startswith("added.") and (name not in weights or weights[name].shape != parameter.shape):
+                padded[name] = torch.zeros_like(parameter)
+                if name in weights:
+                    padded[name][tuple(slice(n) for n in weights[name].shape)] = weights[name]
+        self.model.load_state_dict(padded)
+
+    def freeze(self, module: nn.Module) -> None:
+        """Keep `module` in evaluation mode while the model trains: running statistics stand still."""
+        if all(module is not other for other in self._frozen):
+            self._frozen.append(module)
+
+    def train(self) -> None:
+        """Put the model into training mode, but for what is frozen."""
+        self.model.train()
+        for module in self._frozen:
+            module.eval()
 
     def trainable(self, wide: bool = False) -> tuple[list[str], list[nn.Parameter]]:
         """Return names and parameters that a step may move: inactive heads and frozen parameters are not among them.
@@ -184,11 +208,11 @@ class Learner:
     def forward(self, batch: Batch) -> Tensor:
         """Return the logits `[B, outputs in play]` of a batch; foreign heads' columns are -inf."""
         if self.stream.setting != "task":
-            batch.joint = self.model(batch.inputs, 0)
+            batch.joint = self._run(batch.inputs, 0, None)
             return batch.joint[:, : self.stream.active_outputs(self.task)]
         if not self.wide(batch):
             return self._head(batch.inputs, batch.task)
-        features = self.model.features(batch.inputs)
+        features = self.features(batch.inputs, batch.task)
         batch.joint = torch.cat([self.model.heads[head](features) for head in self._heads(wide=True)], dim=1)
         if self.stream.outputs == "all" or batch.tasks is None:
             return batch.joint
@@ -232,10 +256,28 @@ class Learner:
         return self._head(inputs, 0)
 
     def _head(self, inputs: Tensor, head: int) -> Tensor:
-        outputs = None if self.stream.setting == "task" else self.stream.active_outputs(self.task)
-        logits: Tensor = self.model(inputs, head, outputs)
-        return logits
+        if self.stream.setting == "task":
+            return self._run(inputs, head, head)
+        return self._run(inputs, head, None)[:, : self.stream.active_outputs(self.task)]
 
-    def features(self, inputs: Tensor) -> Tensor:
-        """Return `[B, d]`, what the heads get, for preprocessed inputs."""
-        return self.model.features(inputs)
+    def features(self, inputs: Tensor, task_id: int | None = None) -> Tensor:
+        """Return `[B, d]`, what the heads get, for preprocessed inputs; `task_id` as for `logits`."""
+        return _call(self.model.backbone, inputs, "backbone.", self._substitutes(task_id))
+
+    def _run(self, inputs: Tensor, head: int, task_id: int | None) -> Tensor:
+        substitutes = self._substitutes(task_id)
+        if not substitutes:
+            logits: Tensor = self.model(inputs, head)
+            return logits
+        features = _call(self.model.backbone, inputs, "backbone.", substitutes)
+        return _call(self.model.heads[head], features, f"heads.{head}.", substitutes)
+
+    def _substitutes(self, task_id: int | None) -> dict[str, Tensor]:
+        return {} if self.substitutes is None else self.substitutes(task_id)
+
+
+def _call(part: nn.Module, inputs: Tensor, prefix: str, substitutes: dict[str, Tensor]) -> Tensor:
+    """Return `part(inputs)` with the parameters of `substitutes` under `prefix` in the place of its own."""
+    own = {name.removeprefix(prefix): tensor for name, tensor in substitutes.items() if name.startswith(prefix)}
+    result: Tensor = torch.func.functional_call(part, own, (inputs,)) if own else part(inputs)
+    return result

@@ -26,9 +26,22 @@ class Schedule(Protocol):
     def after_epoch(self, epoch: int, valid_loss: float | None) -> float | None:
         """Return the rate of the epoch after `epoch` (0-based), or None to stop early."""
 
+    def rescale(self, factor: float) -> None:
+        """Multiply this task's following rates by `factor`: a method asked for it."""
+
+
+class _Scaled:
+    """A schedule whose rates are multiples of `_lr`."""
+
+    _lr: float
+
+    def rescale(self, factor: float) -> None:
+        """Multiply this task's following rates by `factor`."""
+        self._lr *= factor
+
 
 @dataclass
-class Constant:
+class Constant(_Scaled):
     """The same rate throughout."""
 
     needs_validation = False
@@ -44,7 +57,7 @@ class Constant:
 
 
 @dataclass
-class Step:
+class Step(_Scaled):
     """Divide the rate at given epochs.
 
     Args:
@@ -67,7 +80,7 @@ class Step:
 
 
 @dataclass
-class Cosine:
+class Cosine(_Scaled):
     """Half a cosine from the base rate to `final` times it over the task's epochs (Loshchilov & Hutter, ICLR 2017)."""
 
     final: NonNegative
@@ -85,7 +98,7 @@ class Cosine:
 
 
 @dataclass
-class Plateau:
+class Plateau(_Scaled):
     """Divide the rate when the validation loss stops falling; stop when the rate is spent; keep the best weights.
 
     The schedule of the GPM papers (authors' program `sahagobinda/GPM`, `main_cifar100.py`).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 import torch
@@ -65,6 +66,8 @@ class Training:
         self._penalises = method.overrides("penalty")
         self._edits_gradients = method.overrides("edit_gradients")
         self._edits_update = method.overrides("edit_update")
+        self._acts_between = method.overrides("between_epochs")
+        learner.substitutes = partial(method.substitutes, learner) if method.overrides("substitutes") else None
 
     def learn(self, task: Task) -> None:
         """Let the method learn one task, from `begin_task` to `end_task`; it becomes the learner's current one."""
@@ -118,9 +121,14 @@ class Training:
             following = schedule.after_epoch(epoch, valid)
             if following is None:
                 break
+            if self._acts_between and epoch + 1 < epochs:
+                factor = self.method.between_epochs(learner, self.task, following, following < rate)
+                if factor != 1:
+                    schedule.rescale(factor)
+                    following *= factor
             rate = following
         if kept is not None:
-            learner.model.load_state_dict(kept)
+            learner.restore(kept)
         self._passes += 1
 
     def _epoch(self, split: Split, epoch: int, sizes: list[int]) -> None:
@@ -131,7 +139,7 @@ class Training:
         torch.manual_seed(randomness.derive(learner.seed, "dropout", *key))
         augment = learner.generator("augmentation", *key, device=device) if learner.stream.preprocess.augments else None
         order = torch.randperm(n, generator=learner.generator("batches", *key)).to(device)
-        learner.model.train()
+        learner.train()
         losses: list[Tensor] = []
         start = 0
         batches = max(1, GATHER // self.trainer.batch_size)
@@ -147,7 +155,7 @@ class Training:
                 self.step_count += 1
                 if self.after_step is not None:
                     self.after_step(self.step_count)
-                    learner.model.train()
+                    learner.train()
         self.samples += start
         mean = float(torch.stack(losses).mean())
         if not mean < float("inf"):

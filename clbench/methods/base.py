@@ -26,7 +26,7 @@ class Method:
     Subclasses are dataclasses: fields are hyper-parameters (types here, values and their sources in
     `conf/method/NAME.yaml`). Whatever a method sets on itself besides its fields is its state: it must be a tree of
     tensors, numbers, strings, lists, dictionaries, or objects of the engine (`Memory`); it is saved, resumed, and
-    counted in bytes.
+    counted in bytes. Names with a leading underscore are not: what `setup` and `begin_task` make of the rest.
 
     The engine owns forward, backward, the step and evaluation. A hook that is not overridden costs nothing.
     """
@@ -82,6 +82,28 @@ class Method:
         `parameter -= lr * updates[name]`. A projection of this direction is a projection of the step.
         """
 
+    def substitutes(self, learner: Learner, task_id: int | None) -> dict[str, Tensor]:
+        """Return what stands in for parameters in every forward pass, by parameter name; differentiated through.
+
+        For weights that are functions of parameters, those that `learner.add` brought in among them.
+
+        Args:
+            learner: the model and what belongs to it.
+            task_id: the task that the inputs belong to; None outside the task setting.
+        """
+        return {}
+
+    def between_epochs(self, learner: Learner, task: Task, rate: float, decayed: bool) -> float:
+        """Act between two passes over a task's data; return what the learning rate is to be multiplied with from now on.
+
+        Args:
+            learner: the model and what belongs to it.
+            task: the current one.
+            rate: what the schedule says for the next epoch.
+            decayed: whether that is less than in the last one.
+        """
+        return 1.0
+
     def end_task(self, learner: Learner, task: Task, history: Sequence[Task]) -> None:
         """Consolidate after a task: subspaces, Fisher information, buffers."""
 
@@ -98,7 +120,7 @@ class Method:
     def state(self) -> dict[str, Any]:
         """Return what the method carries from task to task: one tree of tensors and plain values."""
         own = {f.name for f in fields(self)}
-        return {key: _pack(value) for key, value in vars(self).items() if key not in own}
+        return {key: _pack(value) for key, value in vars(self).items() if key not in own and key[0] != "_"}
 
     def load_state(self, learner: Learner, state: dict[str, Any]) -> None:
         """Restore what `state` returned, after `setup`; re-add parameters that `begin_task` had added."""

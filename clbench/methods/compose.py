@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from clbench.errors import ConfigError, RefusedError
 from clbench.methods.base import Access, Method, Train
 from clbench.stream import Stream, Task
 
-EXCLUSIVE = ("criterion", "fit", "predict")
+EXCLUSIVE = ("criterion", "fit", "predict", "substitutes")
 BREADTH: tuple[Access, ...] = ("current", "seen", "retained", "all")
 
 
@@ -22,8 +23,8 @@ BREADTH: tuple[Access, ...] = ("current", "seen", "retained", "all")
 class Compose(Method):
     """Parts that act in the order they are listed: penalties add up, batches and gradients pass from one to the next.
 
-    At most one part may bring its own criterion, fit or predict. Replay beside a projection of the step is refused: the
-    replayed gradient would be projected away with the rest (measured: ER + GPM ends below ER alone).
+    At most one part may bring its own criterion, fit, predict or substitutes. Replay beside a projection of the step is
+    refused: the replayed gradient would be projected away with the rest (measured: ER + GPM ends below ER alone).
 
     Args:
         parts: name -> method.
@@ -121,6 +122,15 @@ class Compose(Method):
         """Pass the step through every part."""
         for part in self.parts.values():
             part.edit_update(learner, updates)
+
+    def substitutes(self, learner: Learner, task_id: int | None) -> dict[str, Tensor]:
+        """Return what the one part that has any puts in the place of parameters."""
+        return self._owner("substitutes").substitutes(learner, task_id)
+
+    def between_epochs(self, learner: Learner, task: Task, rate: float, decayed: bool) -> float:
+        """Let every part act; the factors multiply."""
+        factors = [part.between_epochs(learner, task, rate, decayed) for part in self.parts.values()]
+        return float(math.prod(factors))
 
     def end_task(self, learner: Learner, task: Task, history: Sequence[Task]) -> None:
         """End in every part; each gets the history that it declared."""

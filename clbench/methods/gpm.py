@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from clbench import subspace
-from clbench.engine.layers import collect_inputs, update_matrix, weight_layers, write_update
+from clbench.engine import layers
+from clbench.engine.fullness import Fullness
 from clbench.engine.learner import Learner
 from clbench.errors import ConfigError
 from clbench.methods.base import Method
 from clbench.stream import Stream, Task
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
 
 
 @dataclass
@@ -28,72 +30,98 @@ class GPM(Method):
     their energy; afterwards the component of the step in the basis is removed. The authors project the gradient and use
     plain SGD; here the applied step is projected, so that momentum, Adam and weight decay stay outside the basis too.
     Biases are covered by a constant 1 appended to the inputs. Heads of the task setting are trained in their task only
-    and not projected; a shared head is. One-dimensional parameters of normalisation layers are frozen after task 1.
+    and not projected.
 
     Args:
         threshold: share of energy to hold, in [0, 1]; one number for all layers, or one per layer in the model's order.
         threshold_step: added to it after every task.
-        samples: training samples whose inputs are collected per task.
+        samples: training samples that a basis is made of; one number for all layers, or one per layer.
         rows: at most this many rows per layer enter the decomposition (convolutions give one per position), drawn evenly.
+        source: what spans the new directions: `inputs` of the layer, or `gradients`, the rows of the loss's gradient at the
+            samples: only inputs that the loss depends on, at most as many directions as the layer has outputs.
+        stop_short: whether the first task's basis has one direction less, so that it holds just under `threshold`.
+        head: whether steps of a shared head are projected (`project`) or not (`free`).
+        uncovered: parameters that no basis covers (of normalisation layers, positions) from the second task on: `freeze`
+            or `train`.
+        statistics: running ones of normalisation layers from the second task on: `freeze` or `track`.
     """
 
     threshold: Share | list[Share]
     threshold_step: Annotated[float, Field(ge=0)]
-    samples: Annotated[int, Field(ge=1)]
-    rows: Annotated[int, Field(ge=1)] | None
+    samples: Count | list[Count]
+    rows: Count | None
+    source: Literal["inputs", "gradients"]
+    stop_short: bool
+    head: Literal["project", "free"]
+    uncovered: Literal["freeze", "train"]
+    statistics: Literal["freeze", "track"]
 
     def setup(self, learner: Learner, stream: Stream) -> None:
-        """Note the layers and check that a list of thresholds has one number for each."""
+        """Note the matrices and check that lists have a value for each."""
         self.bases: dict[str, Tensor] = {}
-        names = self._layers(learner)
-        if isinstance(self.threshold, list) and len(self.threshold) != len(names):
-            found = f"method.threshold={self.threshold} has {len(self.threshold)} numbers"
-            raise ConfigError(
-                f"{found}, the model {len(names)} layers", f"give one number for all, or one for each of {', '.join(names)}"
-            )
+        self._matrices = layers.matrices(learner, self.head == "project")
+        for key in ("threshold", "samples"):
+            per_layer(f"method.{key}", getattr(self, key), self._matrices)
 
     def begin_task(self, learner: Learner, task: Task) -> None:
-        """Freeze normalisation layers from the second task on: their parameters have no basis to stay out of."""
-        if task.index == 0:
-            return
-        for module in learner.model.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                for parameter in module.parameters(recurse=False):
-                    parameter.requires_grad_(False)
+        """Make the projections of this task; freeze what they cannot cover."""
+        self._fullness = Fullness(self.bases)
+        self._projectors = {
+            name: self.projector(name, self._matrices[name].bias is not None)
+            for name, basis in self.bases.items()
+            if basis.shape[1] > 0
+        }
+        if task.index > 0:
+            if self.uncovered == "freeze":
+                layers.freeze(learner, layers.uncovered(learner, self._matrices))
+            if self.statistics == "freeze":
+                layers.freeze_statistics(learner)
+
+    def projector(self, name: str, bias: bool) -> subspace.Projector:
+        """Return what removes the protected part of the step of matrix `name`."""
+        return subspace.remove(self.bases[name], bias)
 
     def edit_update(self, learner: Learner, updates: dict[str, Tensor]) -> None:
         """Remove from every layer's step its component in the basis."""
-        for name, basis in self.bases.items():
-            matrix = update_matrix(updates, name)
-            if matrix is not None and basis.shape[1] > 0:
-                write_update(updates, name, subspace.project_out(matrix, basis))
+        with self._fullness.watch(self._matrices, self._projectors, updates):
+            layers.project(updates, self._matrices, self._projectors)
 
     def end_task(self, learner: Learner, task: Task, history: Sequence[Task]) -> None:
         """Extend each basis by what entered its layer."""
-        names = self._layers(learner)
         draws = learner.generator("gpm", task.index)
-        chosen = torch.randperm(len(task.train), generator=draws)[: self.samples].to(learner.device)
-        inputs = collect_inputs(learner, task.train, chosen, names)
-        layers = weight_layers(learner.model)
-        for position, name in enumerate(names):
-            layer = layers[name]
-            rows = subspace.rows(layer, inputs[name], bias=layer.bias is not None)
+        samples = per_layer("method.samples", self.samples, self._matrices)
+        chosen = torch.randperm(len(task.train), generator=draws)[: max(samples.values())].to(learner.device)
+        if self.source == "inputs":
+            found = layers.entering(learner, task.train, chosen, self._matrices, samples)
+        else:
+            found = iter(layers.gradients(learner, task.train, chosen, self._matrices).items())
+        thresholds = per_layer("method.threshold", self.threshold, self._matrices)
+        for name, rows in found:
             if self.rows is not None and len(rows) > self.rows:
                 rows = rows[torch.randperm(len(rows), generator=draws)[: self.rows].to(rows.device)]
-            base = self.threshold[position] if isinstance(self.threshold, list) else self.threshold
-            goal = min(1.0, base + self.threshold_step * task.index) if base > 0 else 0.0
-            self.absorb(name, rows, goal)
+            base = thresholds[name]
+            self.absorb(name, rows, min(1.0, base + self.threshold_step * task.index) if base > 0 else 0.0)
 
     def absorb(self, name: str, rows: Tensor, threshold: float) -> None:
-        """Extend the basis of layer `name` by its inputs `rows` `[n, d]`, up to a share `threshold` of their energy."""
-        self.bases[name] = subspace.extend(self.bases.get(name), rows, threshold)
+        """Extend the basis of matrix `name` by its inputs `rows` `[n, d]`, up to a share `threshold` of their energy."""
+        self.bases[name] = subspace.extend(self.bases.get(name), rows, threshold, self.stop_short and name not in self.bases)
 
     def diagnostics(self) -> dict[str, Any]:
-        """Return how many directions of each layer are taken, and how many it has."""
-        return {name: {"taken": basis.shape[1], "of": basis.shape[0]} for name, basis in self.bases.items()}
+        """Return for each matrix the directions taken, those there are, those added, and the share of the step removed."""
+        return self._fullness.report(self.bases)
 
-    @staticmethod
-    def _layers(learner: Learner) -> list[str]:
-        """Return the projected layers: all with weights, but for the heads of the task setting."""
-        own_heads = learner.stream.setting == "task"
-        return [name for name in weight_layers(learner.model) if not (own_heads and name.startswith("heads."))]
+
+def per_layer(key: str, value: float | list[float] | list[int], matrices: dict[str, layers.Matrix]) -> dict[str, Any]:
+    """Return `value` for each matrix by name: the same for all, or one each.
+
+    Raises:
+        ConfigError: a list of another length.
+    """
+    if not isinstance(value, list):
+        return dict.fromkeys(matrices, value)
+    if len(value) != len(matrices):
+        raise ConfigError(
+            f"{key}={value} has {len(value)} numbers, the model {len(matrices)} layers",
+            f"give one number for all, or one for each of {', '.join(matrices)}",
+        )
+    return dict(zip(matrices, value, strict=True))

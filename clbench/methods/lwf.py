@@ -85,7 +85,7 @@ class LwF(Method):
         with torch.enable_grad():
             loss = F.cross_entropy(learner.model.heads[head](features)[:, outputs], labels)
             found = torch.autograd.grad(loss, [learner.parameters[name] for name in names])
-        learner.model.train()
+        learner.train()
         torch._foreach_copy_([learner.gradients[name] for name in names], found)
 
     def end_task(self, learner: Learner, task: Task, history: Sequence[Task]) -> None:

@@ -10,7 +10,6 @@ from pydantic import Field
 from torch import Tensor
 
 from clbench import subspace
-from clbench.engine.layers import update_matrix, write_update
 from clbench.engine.learner import Learner
 from clbench.methods.gpm import GPM
 from clbench.stream import Stream
@@ -36,12 +35,9 @@ class SGP(GPM):
         super().setup(learner, stream)
         self.importances: dict[str, Tensor] = {}
 
-    def edit_update(self, learner: Learner, updates: dict[str, Tensor]) -> None:
-        """Remove from every layer's step its component in the basis, each direction by its importance."""
-        for name, basis in self.bases.items():
-            matrix = update_matrix(updates, name)
-            if matrix is not None and basis.shape[1] > 0:
-                write_update(updates, name, subspace.project_out(matrix, basis, self.importances[name]))
+    def projector(self, name: str, bias: bool) -> subspace.Projector:
+        """Return what removes each protected direction by its importance."""
+        return subspace.remove(self.bases[name], bias, self.importances[name])
 
     def absorb(self, name: str, rows: Tensor, threshold: float) -> None:
         """Extend the basis, and weigh its directions by `rows` `[n, d]`."""

@@ -8,9 +8,9 @@ from clbench.methods.base import Method
 from clbench.methods.compose import Compose
 from clbench.methods.er import ER
 from clbench.methods.ewc import EWC
-from clbench.methods.gpm import GPM
 from clbench.methods.joint import Cumulative, Joint
 from clbench.methods.naive import Naive
+from tests.methods.shipped import shipped
 from tests.streams import blob_stream, learn, learner_for, same, weights
 
 
@@ -21,7 +21,7 @@ def ewc(strength=5.0):
 @pytest.mark.parametrize("setting", ["task", "domain", "class"])
 def test_one_part_alone_is_that_part(setting):
     stream = blob_stream(setting)
-    for make in (ewc, lambda: ER(30, 8, "reservoir"), lambda: GPM(0.9, 0.0, 50, None), Naive):
+    for make in (ewc, lambda: ER(30, 8, "reservoir"), lambda: shipped("gpm", threshold=0.9, samples=50), Naive):
         alone, _ = learn(make(), stream)
         composed, _ = learn(Compose({"only": make()}), stream)
         assert same(weights(alone), weights(composed))
@@ -58,7 +58,7 @@ def test_two_owners_of_one_hook_are_refused_by_name():
 
 def test_replay_under_a_projection_is_refused_with_the_reason():
     with pytest.raises(RefusedError, match="projected away"):
-        Compose({"er": ER(10, 2, "reservoir"), "gpm": GPM(0.9, 0.0, 10, None)})
+        Compose({"er": ER(10, 2, "reservoir"), "gpm": shipped("gpm", threshold=0.9, samples=10)})
 
 
 def test_what_is_no_method_is_refused():

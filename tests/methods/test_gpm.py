@@ -8,6 +8,7 @@ from clbench.errors import ConfigError
 from clbench.methods.base import Method
 from clbench.methods.gpm import GPM
 from clbench.methods.naive import Naive
+from tests.methods.shipped import shipped
 from tests.streams import blob_stream, learn, learner_for, same, weights
 
 OPTIMIZERS = {
@@ -58,7 +59,7 @@ def _double(stream):
 @pytest.mark.parametrize("setting", ["task", "domain"])
 def test_outputs_on_stored_inputs_do_not_move(name, setting, bias):
     stream = blob_stream(setting)
-    everything = GPM(threshold=1.0, threshold_step=0.0, samples=1000, rows=None)
+    everything = shipped("gpm", threshold=1.0, samples=1000)
     assert drift(everything, stream, OPTIMIZERS[name], bias) < 1e-10
 
 
@@ -67,26 +68,31 @@ def test_without_the_hook_they_move():
         edit_update = Method.edit_update
 
     stream = blob_stream("domain")
-    assert drift(Forgetful(1.0, 0.0, 1000, None), stream, OPTIMIZERS["sgd"], True) > 1e-3
+    assert drift(shipped("gpm", Forgetful, threshold=1.0, samples=1000), stream, OPTIMIZERS["sgd"], True) > 1e-3
 
 
 def test_threshold_zero_is_the_plain_run_bit_for_bit():
     stream = blob_stream("domain")
     plain, _ = learn(Naive(), stream, learner_for(stream, optimizer=SGD(0.05, 0.9, 0.01)))
-    off, _ = learn(GPM(0.0, 0.1, 100, None), stream, learner_for(stream, optimizer=SGD(0.05, 0.9, 0.01)))
+    off, _ = learn(
+        shipped("gpm", threshold=0.0, threshold_step=0.1, samples=100),
+        stream,
+        learner_for(stream, optimizer=SGD(0.05, 0.9, 0.01)),
+    )
     assert same(weights(plain), weights(off))
 
 
 def test_old_heads_are_left_alone_in_the_task_setting():
     stream, marks = blob_stream("task"), []
-    learner, _ = learn(GPM(0.9, 0.0, 50, None), stream, after=lambda task, lrn: marks.append(weights(lrn)))
+    method = shipped("gpm", threshold=0.9, samples=50)
+    learn(method, stream, after=lambda task, lrn: marks.append(weights(lrn)))
     assert torch.equal(marks[0]["heads.0.weight"], marks[2]["heads.0.weight"])
-    assert not any(name.startswith("heads.") for name in GPM._layers(learner))
+    assert not any(name.startswith("heads.") for name in method.bases)
 
 
 def test_bases_grow_and_stay_orthonormal():
     stream, sizes = blob_stream("domain"), []
-    method = GPM(0.8, 0.05, 50, None)
+    method = shipped("gpm", threshold=0.8, threshold_step=0.05, samples=50)
     learn(method, stream, after=lambda task, lrn: sizes.append({n: b.shape[1] for n, b in method.bases.items()}))
     for basis in method.bases.values():
         assert (basis.mT @ basis - torch.eye(basis.shape[1])).abs().max() < 1e-5
@@ -97,12 +103,12 @@ def test_bases_grow_and_stay_orthonormal():
 
 def test_a_threshold_per_layer_must_fit_the_model():
     with pytest.raises(ConfigError, match=r"method.threshold.*2 layers"):
-        learn(GPM([0.9, 0.9, 0.9], 0.0, 10, None), blob_stream("domain"))
+        learn(shipped("gpm", threshold=[0.9, 0.9, 0.9], samples=10), blob_stream("domain"))
 
 
 def test_it_forgets_less_than_naive_and_learns():
     stream = blob_stream("domain", kind="permuted", n_tasks=4)
     _, plain = learn(Naive(), stream)
-    _, kept = learn(GPM(0.95, 0.0, 100, None), stream)
+    _, kept = learn(shipped("gpm", threshold=0.95, samples=100), stream)
     fall = [sum(rows[j][j] - rows[-1][j] for j in range(3)) for rows in (plain, kept)]
     assert fall[1] < fall[0]

@@ -12,9 +12,9 @@ from clbench.engine.optimizers import SGD
 from clbench.errors import ConfigError
 from clbench.methods.compose import Compose
 from clbench.methods.er import ER
-from clbench.methods.gpm import GPM
 from clbench.methods.lwf import LwF
 from clbench.methods.naive import Naive
+from tests.methods.shipped import shipped
 from tests.streams import blob_stream, learn, learner_for, same, trainer, weights
 
 CASES = [("task", "seen"), ("task", "all"), ("domain", "seen"), ("class", "seen"), ("class", "all")]
@@ -214,7 +214,7 @@ def test_the_order_beside_replay_does_not_matter(setting):
 
 def test_it_is_no_replay_to_a_projection():
     stream = blob_stream("task")
-    learner, _ = learn(Compose({"gpm": GPM(0.9, 0.0, 30, None), "lwf": lwf()}), stream)
+    learner, _ = learn(Compose({"gpm": shipped("gpm", threshold=0.9, samples=30), "lwf": lwf()}), stream)
     assert all(bool(value.isfinite().all()) for value in weights(learner).values())
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from clbench.engine.optimizers import SGD
-from clbench.methods.gpm import GPM
 from clbench.methods.naive import Naive
 from clbench.methods.sgp import SGP
+from tests.methods.shipped import shipped
 from tests.streams import blob_stream, learn, learner_for, same, weights
 
 
@@ -32,10 +32,16 @@ def trained(method):
 
 
 def test_full_importance_is_gpm_and_none_is_naive():
-    assert same(trained(Fixed(0.9, 0.0, 100, None, 10.0)), trained(GPM(0.9, 0.0, 100, None)))
-    plain, free = trained(Naive()), trained(Free(0.9, 0.0, 100, None, 10.0))
+    assert same(
+        trained(shipped("sgp", Fixed, threshold=0.9, samples=100, scale=10.0)),
+        trained(shipped("gpm", threshold=0.9, samples=100)),
+    )
+    plain, free = trained(Naive()), trained(shipped("sgp", Free, threshold=0.9, samples=100, scale=10.0))
     assert all(torch.allclose(plain[name], free[name], atol=1e-6) for name in plain)
-    assert not all(torch.allclose(plain[name], value, atol=1e-3) for name, value in trained(GPM(0.9, 0.0, 100, None)).items())
+    assert not all(
+        torch.allclose(plain[name], value, atol=1e-3)
+        for name, value in trained(shipped("gpm", threshold=0.9, samples=100)).items()
+    )
 
 
 def authors_importance(before, basis, x, new, scale):
@@ -52,7 +58,7 @@ def authors_importance(before, basis, x, new, scale):
 
 def test_importances_are_the_authors():
     g = torch.Generator().manual_seed(0)
-    method = SGP(0.9, 0.0, 100, None, 3.0)
+    method = shipped("sgp", threshold=0.9, samples=100, scale=3.0)
     method.bases, method.importances = {}, {}
     first, second = (
         torch.randn(40, 12, generator=g, dtype=torch.float64) * torch.logspace(0, -1, 12, dtype=torch.float64)[order]
@@ -70,7 +76,7 @@ def test_importances_are_the_authors():
 
 def test_importances_stay_shares_and_only_grow():
     marks = []
-    method = SGP(0.95, 0.0, 50, None, 10.0)
+    method = shipped("sgp", threshold=0.95, samples=50, scale=10.0)
     learn(
         method, blob_stream("class"), after=lambda task, lrn: marks.append({n: i.clone() for n, i in method.importances.items()})
     )
@@ -83,7 +89,7 @@ def test_importances_stay_shares_and_only_grow():
 
 @pytest.mark.parametrize("rows", [torch.zeros(4, 6), torch.randn(0, 6)])
 def test_inputs_without_energy_add_nothing(rows):
-    method = SGP(0.9, 0.0, 10, None, 10.0)
+    method = shipped("sgp", threshold=0.9, samples=10, scale=10.0)
     method.bases, method.importances = {}, {}
     method.absorb("layer", rows, 0.9)
     assert method.bases["layer"].shape == (6, 0)
@@ -93,7 +99,7 @@ def test_inputs_without_energy_add_nothing(rows):
 def test_it_lies_between_naive_and_gpm():
     stream = blob_stream("domain", kind="permuted", n_tasks=4)
     falls = []
-    for method in (Naive(), SGP(0.95, 0.0, 100, None, 1.0), GPM(0.95, 0.0, 100, None)):
+    for method in (Naive(), shipped("sgp", threshold=0.95, samples=100, scale=1.0), shipped("gpm", samples=100)):
         _, rows = learn(method, stream)
         falls.append(sum(rows[j][j] - rows[-1][j] for j in range(3)))
     assert falls[2] <= falls[1] < falls[0]

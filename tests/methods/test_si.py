@@ -10,9 +10,9 @@ from clbench.engine.optimizers import SGD
 from clbench.errors import ConfigError, RefusedError
 from clbench.methods.compose import Compose
 from clbench.methods.er import ER
-from clbench.methods.gpm import GPM
 from clbench.methods.naive import Naive
 from clbench.methods.si import SI
+from tests.methods.shipped import shipped
 from tests.streams import blob_stream, learn, learner_for, same, trainer, weights
 
 
@@ -191,7 +191,7 @@ def test_beside_replay_it_is_no_projection(setting):
     if setting == "task":  # replayed samples move the old heads again
         assert not torch.equal(seen[0]["heads.0.weight"], seen[1]["heads.0.weight"])
     with pytest.raises(RefusedError, match="projected away"):
-        Compose({"er": ER(10, 2, "reservoir"), "si": SI(1.0, 0.1, "total"), "gpm": GPM(0.9, 0.0, 10, None)})
+        Compose({"er": ER(10, 2, "reservoir"), "si": SI(1.0, 0.1, "total"), "gpm": shipped("gpm", threshold=0.9, samples=10)})
 
 
 @pytest.mark.parametrize("path", ["loss", "total"])

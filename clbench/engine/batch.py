@@ -1,0 +1,36 @@
+"""A batch: what a step trains on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass
+class Batch:
+    """What a step trains on.
+
+    Args:
+        inputs: `[B, ...]`, preprocessed.
+        labels: int64 `[B]`: columns of the logits that the learner returns for this batch.
+        rows: int64 `[B]`: rows of the pool; with the task they name a sample stream-wide.
+        task: the task being learned.
+        epoch: pass over the data, 0-based.
+        tasks: None if all samples belong to `task`, else int64 `[B]`.
+        own: how many samples, the first ones, come from the data being trained on; the others are replayed.
+        joint: set by `Learner.forward`: the logits before anything was masked or left out. `[B, all outputs]` of a shared
+            head, `[B, outputs of all heads met]` in the task setting; None where only the task's own head was asked.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    rows: Tensor
+    task: int
+    epoch: int = 0
+    tasks: Tensor | None = None
+    own: int = -1
+    joint: Tensor | None = None
+
+    def __len__(self) -> int:
+        return int(self.labels.shape[0])

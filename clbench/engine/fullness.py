@@ -1,0 +1,61 @@
+"""How full the protected subspaces are, and how much of the steps they take away: what projection methods report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clbench.engine.layers import Matrix
+
+EVERY = 10
+"""Every how many steps the removed share is measured, the first among them: the cost of looking, not a result."""
+
+
+class Fullness:
+    """Counts of directions and the mean share of the squared step removed, of one task; nothing waits for the device."""
+
+    def __init__(self, bases: Mapping[str, Tensor]) -> None:
+        """Note how full `bases` `[d, k]` are at the start of a task."""
+        self.before = {name: basis.shape[1] for name, basis in bases.items()}
+        self.removed: dict[str, Tensor] = {}
+        self.steps = self.looks = 0
+
+    @contextmanager
+    def watch(self, matrices: Mapping[str, Matrix], projected: Iterable[str], updates: dict[str, Tensor]) -> Iterator[None]:
+        """Compare the steps of the matrices named in `projected` before and after what happens inside."""
+        names = list(projected) if self.steps % EVERY == 0 else []
+        self.steps += 1
+        before = self._energies(matrices, names, updates)
+        yield
+        if before:
+            self.looks += 1
+            for name, after in self._energies(matrices, names, updates).items():
+                share = 1 - after / before[name].clamp(min=torch.finfo(after.dtype).tiny)
+                self.removed[name] = self.removed[name] + share if name in self.removed else share
+
+    @staticmethod
+    def _energies(matrices: Mapping[str, Matrix], names: list[str], updates: dict[str, Tensor]) -> dict[str, Tensor]:
+        found = {name: matrices[name].read(updates) for name in names}
+        return {name: sum_of_squares(*pair) for name, pair in found.items() if pair is not None}
+
+    def report(self, bases: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Return by matrix: `taken` of `of` directions now, `added` in this task, `removed` share (None: nothing projected)."""
+        return {
+            name: {
+                "taken": basis.shape[1],
+                "of": basis.shape[0],
+                "added": basis.shape[1] - self.before.get(name, 0),
+                "removed": float(self.removed[name]) / self.looks if name in self.removed else None,
+            }
+            for name, basis in bases.items()
+        }
+
+
+def sum_of_squares(weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return the squared norm of a weight and its bias together."""
+    total = weight.square().sum()
+    return total if bias is None else total + bias.square().sum()

@@ -1,0 +1,124 @@
+"""Restricted orthogonal gradient projection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from clbench import subspace
+from clbench.engine import layers
+from clbench.engine.learner import Batch, Learner
+from clbench.methods.gpm import GPM, Count, Share, per_layer
+from clbench.stream import Stream, Task
+
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+
+
+@dataclass
+class ROGO(GPM):
+    """Restricted orthogonal gradient projection (Yang et al., AI Open 4, 2023): GPM that lets go of what helps the new task.
+
+    While a task is learned, the directions S of the protected space that lie near to the span of its gradients are
+    relaxed: weights may change there through W (I + S D S^T) with a small trained D, held near to 0 by `strength` times its
+    squared norm, while W's own step stays projected. After the task D is folded into W, so that the network keeps its size.
+
+    In the authors' program Q = I + D is d x d and S is found one direction after the other; here D is r x r and S comes
+    from one decomposition (`subspace.relax`): the same function, the same directions.
+
+    Args:
+        energy: share of the gradients' energy that spans the new task (the authors' `thresholds` in `update_space`).
+        cosine: of the largest angle at which a direction is relaxed; above 1 none is, and this is GPM.
+        strength: of the penalty on D (the authors' `weight`).
+        search: for directions to relax: between any two epochs (`epoch`) or where the schedule lowers the rate (`decay`).
+        search_below: largest learning rate at which it is done; None: any.
+        searches: at most this many per task that find something; the first that finds nothing is the last. None: no limit.
+        search_samples: training samples whose mean gradient is taken.
+        rate: what the learning rate is multiplied with when directions were relaxed; `reset`: back to the optimiser's.
+    """
+
+    energy: Share | list[Share]
+    cosine: Positive | list[Positive]
+    strength: NonNegative
+    search: Literal["epoch", "decay"]
+    search_below: Positive | None
+    searches: Count | None
+    search_samples: Count
+    rate: Positive | Literal["reset"]
+
+    def setup(self, learner: Learner, stream: Stream) -> None:
+        """Check that lists have a value for each matrix."""
+        super().setup(learner, stream)
+        self._relaxed: dict[str, Tensor] = {}
+        self._energy = per_layer("method.energy", self.energy, self._matrices)
+        self._cosine = per_layer("method.cosine", self.cosine, self._matrices)
+
+    def begin_task(self, learner: Learner, task: Task) -> None:
+        """Start with everything protected."""
+        super().begin_task(learner, task)
+        self._relaxed, self._rest, self._found = {}, dict(self.bases), 0
+        self._open = bool(self._projectors)
+
+    def between_epochs(self, learner: Learner, task: Task, rate: float, decayed: bool) -> float:
+        """Relax what lies near to the new task's gradients."""
+        due = (self.search == "epoch" or decayed) and (self.search_below is None or rate <= self.search_below)
+        if not due or not self._open or self._found == self.searches:
+            return 1.0
+        draws = learner.generator("rogo", task.index, self._found)
+        chosen = torch.randperm(len(task.train), generator=draws)[: self.search_samples].to(learner.device)
+        gradients = layers.gradients(learner, task.train, chosen, self._matrices)
+        relaxed = [self._relax(learner, name, gradients[name]) for name in self._projectors]
+        self._open = any(relaxed)
+        self._found += self._open
+        if not self._open:
+            return 1.0
+        return learner.optimizer.lr / rate if self.rate == "reset" else self.rate
+
+    def _relax(self, learner: Learner, name: str, gradient: Tensor) -> bool:
+        """Move directions of matrix `name` from the protected to the relaxed; return whether there were any."""
+        wanted = subspace.leading(gradient, self._energy[name])
+        near, self._rest[name] = subspace.relax(self._rest[name], wanted, self._cosine[name])
+        if near.shape[1] == 0:
+            return False
+        before, old = self._relaxed.get(name, near[:, :0]), learner.added(name)
+        self._relaxed[name] = torch.cat([before, near], dim=1)
+        size, grown = before.shape[1], near.new_zeros(2 * [before.shape[1] + near.shape[1]])
+        if old is not None:
+            grown[:size, :size] = old.detach()
+        learner.add(name, grown)
+        return True
+
+    def substitutes(self, learner: Learner, task_id: int | None) -> dict[str, Tensor]:
+        """Return W + W S D S^T for every matrix with relaxed directions."""
+        found: dict[str, Tensor] = {}
+        for name, basis in self._relaxed.items():
+            matrix, change = self._matrices[name], learner.added(name)
+            assert change is not None
+            joined = matrix.joined(learner.parameters)
+            found |= {key: learner.parameters[key] for key in (matrix.weight, matrix.bias) if key}
+            matrix.write(found, *matrix.parted(joined + joined @ basis @ change @ basis.mT))
+        return found
+
+    def penalty(self, learner: Learner, batch: Batch, logits: Tensor) -> Tensor:
+        """Return what holds D near to 0."""
+        changes = [change.square().sum() for name in self._relaxed if (change := learner.added(name)) is not None]
+        return self.strength * torch.stack(changes).sum() if changes else logits.new_zeros(())
+
+    def end_task(self, learner: Learner, task: Task, history: Sequence[Task]) -> None:
+        """Fold D into the weights, then extend the bases."""
+        with torch.no_grad():
+            for name, value in self.substitutes(learner, None).items():
+                learner.parameters[name].copy_(value)
+        self._sizes = {name: basis.shape[1] for name, basis in self._relaxed.items()}
+        self._relaxed = {}
+        learner.drop_added()
+        super().end_task(learner, task, history)
+
+    def diagnostics(self) -> dict[str, Any]:
+        """Return GPM's, and how many directions were relaxed."""
+        return {name: entry | {"relaxed": self._sizes.get(name, 0)} for name, entry in super().diagnostics().items()}

@@ -1,0 +1,122 @@
+"""Orthonormal bases: by energy, extended by what is new, split by angles; and null spaces."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+DOUBLE = torch.float64
+
+
+def extend(basis: Tensor | None, inputs: Tensor, threshold: float, stop_short: bool = False) -> Tensor:
+    """Return `basis` with the fewest new directions, so that it holds at least `threshold` of the energy of `inputs`.
+
+    New directions are left singular vectors of what the basis misses, largest first (GPM, equations 8-9; the criterion
+    counts the basis's own share). A threshold of 0 adds nothing, of 1 the whole numerical range. Computed in float64; the
+    columns of `basis` come out as they went in.
+
+    Args:
+        basis: `[d, k]` orthonormal, or None.
+        inputs: rows `[n, d]`.
+        threshold: share of the squared Frobenius norm, in [0, 1].
+        stop_short: take one direction less, so that just under `threshold` is held.
+
+    Returns:
+        `[d, k + r]` orthonormal, in the dtype of `inputs`; never wider than d.
+    """
+    d = inputs.shape[1]
+    old = inputs.new_zeros(d, 0) if basis is None else basis.to(inputs.dtype)
+    if threshold <= 0 or old.shape[1] >= d or inputs.numel() == 0:
+        return old
+    x, u = inputs.to(DOUBLE), old.to(DOUBLE)
+    residual = x - (x @ u) @ u.mT if u.shape[1] else x
+    energy, directions = spectrum(residual, exact=threshold >= 1)
+    total, missing = x.square().sum(), residual.square().sum()
+    # The numerical rank, of what was computed in the inputs' own precision; a Gram matrix knows energies only to eps.
+    noise = max(
+        (torch.finfo(inputs.dtype).eps * max(x.shape)) ** 2, 0 if threshold >= 1 else torch.finfo(DOUBLE).eps * max(x.shape)
+    )
+    floor = total * noise
+    room = torch.minimum((energy > floor).sum(), torch.tensor(d - u.shape[1], device=energy.device))
+    held = (total - missing + energy.cumsum(0)) / total
+    r = torch.where((total - missing) / total >= threshold, 0, torch.minimum((held < threshold).sum() + 1, room))
+    count = max(0, int(r) - int(stop_short)) if float(total) > 0 else 0
+    return old if count == 0 else torch.cat([old, _off(directions[:, :count], u).to(inputs.dtype)], dim=1)
+
+
+def spectrum(rows: Tensor, exact: bool = False) -> tuple[Tensor, Tensor]:
+    """Return the squared singular values of `rows` `[n, d]`, largest first, and the directions `[d, min(n, d)]` they belong to.
+
+    Through the Gram matrix of the shorter side, which loses singular values below 1e-8 of the largest, or `exact` through a
+    singular value decomposition.
+    """
+    n, d = rows.shape
+    if exact:
+        _, singular, vh = torch.linalg.svd(rows, full_matrices=False)
+        return singular.square(), vh.mT
+    if n > d:
+        values, vectors = torch.linalg.eigh(rows.mT @ rows)
+        return values.flip(0).clamp(min=0), vectors.flip(1)
+    values, vectors = torch.linalg.eigh(rows @ rows.mT)
+    energy = values.flip(0).clamp(min=0)
+    return energy, (rows.mT @ vectors.flip(1)) / energy.sqrt().clamp(min=torch.finfo(rows.dtype).tiny)
+
+
+def _off(directions: Tensor, basis: Tensor) -> Tensor:
+    """Return `directions` `[d, r]` orthonormal among themselves and to `basis` `[d, k]` (twice is enough, says Kahan)."""
+    for _ in range(2):
+        directions, _ = torch.linalg.qr(directions - basis @ (basis.mT @ directions))
+    return directions
+
+
+def leading(rows: Tensor, share: float) -> Tensor:
+    """Return the fewest leading directions `[d, q]`, at least one, that hold `share` of the energy of `rows` `[n, d]`.
+
+    Rows of zeros have none.
+    """
+    if not bool(rows.any()):
+        return rows.new_zeros(rows.shape[1], 0)
+    energy, directions = spectrum(rows.to(DOUBLE))
+    held = energy.cumsum(0) / energy.sum()
+    count = min(int((held < share).sum()) + 1, directions.shape[1])
+    orthonormal: Tensor = torch.linalg.qr(directions[:, :count]).Q
+    return orthonormal.to(rows.dtype)
+
+
+def complement(basis: Tensor) -> Tensor:
+    """Return an orthonormal basis `[d, d - k]` of what is orthogonal to `basis` `[d, k]`."""
+    full: Tensor = torch.linalg.qr(basis.to(DOUBLE), mode="complete").Q
+    return full[:, basis.shape[1] :].to(basis.dtype)
+
+
+def relax(frozen: Tensor, wanted: Tensor, cosine: float) -> tuple[Tensor, Tensor]:
+    """Split `frozen` into the directions near to `wanted` and the rest.
+
+    The principal vectors of the two spaces, in closed form by one decomposition: with `frozen^T wanted = X diag(cos) Y^T`
+    the columns of `frozen X` have the angles `cos` to span(wanted) (Bjorck and Golub, 1973). ROGO's greedy search (Yang et
+    al., AI Open 2023) finds the same directions one by one.
+
+    Args:
+        frozen: `[d, k]` orthonormal.
+        wanted: `[d, q]` orthonormal.
+        cosine: of the largest angle that is still near.
+
+    Returns:
+        Near `[d, r]`, nearest first, and rest `[d, k - r]`; together an orthonormal basis of span(frozen).
+    """
+    x, cosines, _ = torch.linalg.svd(frozen.to(DOUBLE).mT @ wanted.to(DOUBLE), full_matrices=True)
+    near = int((cosines >= cosine).sum())
+    turned = (frozen.to(DOUBLE) @ x).to(frozen.dtype)
+    return (turned[:, :near], turned[:, near:]) if near else (turned[:, :0], frozen)
+
+
+def null_space(second_moment: Tensor, ratio: float) -> Tensor:
+    """Return the directions `[d, m]` in which `second_moment` `[d, d]` is at most `ratio` times its smallest eigenvalue.
+
+    The approximate null space of Adam-NSCL (Wang et al., CVPR 2021, section 4.2): at least one direction. Eigenvalues that
+    rounding made negative, or that lie within it, count as its size.
+    """
+    values, vectors = torch.linalg.eigh(second_moment.to(DOUBLE))
+    values = values.clamp(min=float(values[-1]) * torch.finfo(second_moment.dtype).eps)
+    quiet: Tensor = vectors[:, values <= ratio * values[0]]
+    return quiet.to(second_moment.dtype)
