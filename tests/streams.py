@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -63,6 +63,20 @@ def blob_stream(setting: str = "class", outputs: str = "seen", kind: str = "spli
         "device": torch.device("cpu"),
     } | options
     return split(**common) if kind == "split" else permuted(first_identity=True, **common)
+
+
+def doubled(stream: Stream) -> Stream:
+    """Return the stream as it is, but preprocessed to float64."""
+    pools: dict[int, Pool] = {}
+
+    def pool(p: Pool) -> Pool:
+        if id(p) not in pools:
+            pools[id(p)] = replace(p, inputs=(p.inputs.double() / 255 - 0.5) / 0.25)
+        return pools[id(p)]
+
+    tasks = tuple(replace(t, train=replace(t.train, pool=pool(t.train.pool))) for t in stream.tasks)
+    columns = tuple(replace(c, split=replace(c.split, pool=pool(c.split.pool))) for c in stream.evaluation)
+    return replace(stream, tasks=tasks, evaluation=columns, preprocess=replace(stream.preprocess, mean=(), std=()))
 
 
 def learner_for(

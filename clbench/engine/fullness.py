@@ -11,7 +11,7 @@ from torch import Tensor
 
 from clbench.engine.layers import Matrix
 
-EVERY = 10
+EVERY = 25
 """Every how many steps the removed share is measured, the first among them: the cost of looking, not a result."""
 
 
@@ -24,10 +24,15 @@ class Fullness:
         self.removed: dict[str, Tensor] = {}
         self.steps = self.looks = 0
 
+    @property
+    def due(self) -> bool:
+        """Whether the next step is measured."""
+        return self.steps % EVERY == 0
+
     @contextmanager
     def watch(self, matrices: Mapping[str, Matrix], projected: Iterable[str], updates: dict[str, Tensor]) -> Iterator[None]:
         """Compare the steps of the matrices named in `projected` before and after what happens inside."""
-        names = list(projected) if self.steps % EVERY == 0 else []
+        names = list(projected) if self.due else []
         self.steps += 1
         before = self._energies(matrices, names, updates)
         yield

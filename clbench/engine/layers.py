@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -206,3 +206,25 @@ def freeze_statistics(learner: Learner) -> None:
     for module in learner.model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             learner.freeze(module)
+
+
+def hold(
+    learner: Learner,
+    covered: Mapping[str, Matrix],
+    parameters: Literal["freeze", "train"],
+    statistics: Literal["freeze", "track"],
+) -> None:
+    """From the second task on, keep what no projection covers as the first task left it.
+
+    Args:
+        learner: holds the model; its current task is asked.
+        covered: the matrices that are projected.
+        parameters: what becomes of those that none of the matrices holds.
+        statistics: what becomes of the running ones of normalisation layers.
+    """
+    if learner.task == 0:
+        return
+    if parameters == "freeze":
+        freeze(learner, uncovered(learner, covered))
+    if statistics == "freeze":
+        freeze_statistics(learner)

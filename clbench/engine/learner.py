@@ -41,6 +41,10 @@ class Learner:
         self.gradients: dict[str, Tensor] = {}
         self.substitutes: Callable[[int | None], dict[str, Tensor]] | None = None
         """What a method puts in the place of parameters, by task; None: nothing, ever."""
+        self.bare = False
+        """Whether a step is the gradient of the loss times the rate and nothing else."""
+        self.stepping = False
+        """Whether the forward pass of a step is under way."""
         self._frozen: list[nn.Module] = []
         self._offsets = torch.tensor(stream.offsets, device=device)
         self._owners = torch.tensor([t for t, n in enumerate(stream.head_sizes) for _ in range(n)], device=device)

@@ -26,6 +26,10 @@ class Optimizer(Protocol):
     lr: Rate
     carry: bool
 
+    @property
+    def bare(self) -> bool:
+        """Whether the directions are the gradients themselves."""
+
     def reset(self) -> None:
         """Forget all moments; called before every task, unless they are to `carry` over."""
 
@@ -61,6 +65,11 @@ class SGD:
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov=true needs momentum > 0")
         self.reset()
+
+    @property
+    def bare(self) -> bool:
+        """Whether there is neither momentum nor weight decay."""
+        return not self.momentum and not self.weight_decay
 
     def reset(self) -> None:
         """Forget the velocity."""
@@ -119,6 +128,11 @@ class Adam:
 
     def __post_init__(self) -> None:
         self.reset()
+
+    @property
+    def bare(self) -> bool:
+        """Never: the gradients are preconditioned."""
+        return False
 
     def reset(self) -> None:
         """Forget both moments and the step counts."""

@@ -68,6 +68,8 @@ class Training:
         self._edits_update = method.overrides("edit_update")
         self._acts_between = method.overrides("between_epochs")
         learner.substitutes = partial(method.substitutes, learner) if method.overrides("substitutes") else None
+        clipped = trainer.clip_norm is not None or trainer.clip_value is not None
+        learner.bare = learner.optimizer.bare and not clipped and not self._edits_gradients
 
     def learn(self, task: Task) -> None:
         """Let the method learn one task, from `begin_task` to `end_task`; it becomes the learner's current one."""
@@ -181,7 +183,9 @@ class Training:
         learner, method = self.learner, self.method
         if self._extends:
             batch = method.extend_batch(learner, batch)
+        learner.stepping = True
         logits = learner.forward(batch)
+        learner.stepping = False
         loss = method.criterion(learner, batch, logits)
         if self._penalises:
             loss = loss + method.penalty(learner, batch, logits)
@@ -203,7 +207,8 @@ class Training:
                 clip_by_norm(gradients, self.trainer.clip_norm)
             directions = learner.optimizer.directions(names, list(parameters), gradients)
             if self._edits_update:
-                updates = {name: step.clone() for name, step in zip(names, directions, strict=True)}
+                kept = not learner.bare  # a velocity or moment outlives the step; a bare gradient is the method's to change
+                updates = {name: step.clone() if kept else step for name, step in zip(names, directions, strict=True)}
                 method.edit_update(learner, updates)
                 directions = [updates[name] for name in names]
             torch._foreach_add_(list(parameters), directions, alpha=-learner.lr)

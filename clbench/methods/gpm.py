@@ -14,6 +14,7 @@ from clbench import subspace
 from clbench.engine import layers
 from clbench.engine.fullness import Fullness
 from clbench.engine.learner import Learner
+from clbench.engine.projection import Projection
 from clbench.errors import ConfigError
 from clbench.methods.base import Method
 from clbench.stream import Stream, Task
@@ -60,6 +61,7 @@ class GPM(Method):
         """Note the matrices and check that lists have a value for each."""
         self.bases: dict[str, Tensor] = {}
         self._matrices = layers.matrices(learner, self.head == "project")
+        self._projection = Projection(learner, self._matrices, {})
         for key in ("threshold", "samples"):
             per_layer(f"method.{key}", getattr(self, key), self._matrices)
 
@@ -71,11 +73,9 @@ class GPM(Method):
             for name, basis in self.bases.items()
             if basis.shape[1] > 0
         }
-        if task.index > 0:
-            if self.uncovered == "freeze":
-                layers.freeze(learner, layers.uncovered(learner, self._matrices))
-            if self.statistics == "freeze":
-                layers.freeze_statistics(learner)
+        self._projection.release()
+        self._projection = Projection(learner, self._matrices, self._projectors)
+        layers.hold(learner, self._matrices, self.uncovered, self.statistics)
 
     def projector(self, name: str, bias: bool) -> subspace.Projector:
         """Return what removes the protected part of the step of matrix `name`."""
@@ -84,7 +84,8 @@ class GPM(Method):
     def edit_update(self, learner: Learner, updates: dict[str, Tensor]) -> None:
         """Remove from every layer's step its component in the basis."""
         with self._fullness.watch(self._matrices, self._projectors, updates):
-            layers.project(updates, self._matrices, self._projectors)
+            self._projection(updates)
+        self._projection.at_inputs = not self._fullness.due
 
     def end_task(self, learner: Learner, task: Task, history: Sequence[Task]) -> None:
         """Extend each basis by what entered its layer."""

@@ -29,7 +29,9 @@ class ROGO(GPM):
     squared norm, while W's own step stays projected. After the task D is folded into W, so that the network keeps its size.
 
     In the authors' program Q = I + D is d x d and S is found one direction after the other; here D is r x r and S comes
-    from one decomposition (`subspace.relax`): the same function, the same directions.
+    from one decomposition (`subspace.relax`): the same function, the same directions. Only where a task is searched again
+    does the program find fewer: a search that ends leaves it with columns that are not orthonormal any more, whose first
+    candidate is not the nearest direction, and the first search without a find is the last.
 
     Args:
         energy: share of the gradients' energy that spans the new task (the authors' `thresholds` in `update_space`).

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 DOUBLE = torch.float64
+LEFT_OUT = 1e-3
+"""Share of energy left out above which single precision is enough: a Gram matrix then knows the energies to about 1e-6."""
+GRAM_NOISE = 8
+"""Roundings of the total within which an eigenvalue of a Gram matrix counts as zero."""
 
 
 def extend(basis: Tensor | None, inputs: Tensor, threshold: float, stop_short: bool = False) -> Tensor:
     """Return `basis` with the fewest new directions, so that it holds at least `threshold` of the energy of `inputs`.
 
     New directions are left singular vectors of what the basis misses, largest first (GPM, equations 8-9; the criterion
-    counts the basis's own share). A threshold of 0 adds nothing, of 1 the whole numerical range. Computed in float64; the
-    columns of `basis` come out as they went in.
+    counts the basis's own share). A threshold of 0 adds nothing, of 1 the whole numerical range. The columns of `basis`
+    come out as they went in. Precision: see `_precision`.
 
     Args:
         basis: `[d, k]` orthonormal, or None.
@@ -28,43 +34,55 @@ def extend(basis: Tensor | None, inputs: Tensor, threshold: float, stop_short: b
     old = inputs.new_zeros(d, 0) if basis is None else basis.to(inputs.dtype)
     if threshold <= 0 or old.shape[1] >= d or inputs.numel() == 0:
         return old
-    x, u = inputs.to(DOUBLE), old.to(DOUBLE)
+    work, exact = _precision(inputs.dtype, threshold), threshold >= 1
+    x, u = inputs.to(work), old.to(work)
     residual = x - (x @ u) @ u.mT if u.shape[1] else x
-    energy, directions = spectrum(residual, exact=threshold >= 1)
+    energy, directions = spectrum(residual, exact)
     total, missing = x.square().sum(), residual.square().sum()
     # The numerical rank, of what was computed in the inputs' own precision; a Gram matrix knows energies only to eps.
-    noise = max(
-        (torch.finfo(inputs.dtype).eps * max(x.shape)) ** 2, 0 if threshold >= 1 else torch.finfo(DOUBLE).eps * max(x.shape)
-    )
-    floor = total * noise
+    noise = (torch.finfo(inputs.dtype).eps * max(x.shape)) ** 2
+    floor = total * (noise if exact else max(noise, GRAM_NOISE * torch.finfo(work).eps))
     room = torch.minimum((energy > floor).sum(), torch.tensor(d - u.shape[1], device=energy.device))
     held = (total - missing + energy.cumsum(0)) / total
     r = torch.where((total - missing) / total >= threshold, 0, torch.minimum((held < threshold).sum() + 1, room))
     count = max(0, int(r) - int(stop_short)) if float(total) > 0 else 0
-    return old if count == 0 else torch.cat([old, _off(directions[:, :count], u).to(inputs.dtype)], dim=1)
+    if count == 0:
+        return old
+    return torch.cat([old, _off(directions(count).to(DOUBLE), old.to(DOUBLE), 2 if exact else 1).to(inputs.dtype)], dim=1)
 
 
-def spectrum(rows: Tensor, exact: bool = False) -> tuple[Tensor, Tensor]:
-    """Return the squared singular values of `rows` `[n, d]`, largest first, and the directions `[d, min(n, d)]` they belong to.
+def _precision(dtype: torch.dtype, threshold: float) -> torch.dtype:
+    """Return the precision in which energies are computed: single is enough where much more than its rounding is left out."""
+    return DOUBLE if threshold > 1 - LEFT_OUT else torch.promote_types(dtype, torch.float32)
 
-    Through the Gram matrix of the shorter side, which loses singular values below 1e-8 of the largest, or `exact` through a
-    singular value decomposition.
+
+def spectrum(rows: Tensor, exact: bool = False) -> tuple[Tensor, Callable[[int], Tensor]]:
+    """Return the squared singular values of `rows` `[n, d]`, largest first, and a function for the directions they belong to.
+
+    The function takes a count r and returns the first r directions `[d, r]`: they cost a product, which is why only those
+    wanted are made. Through the Gram matrix of the shorter side, which loses singular values below 1e-8 of the largest, or
+    `exact` through a singular value decomposition.
     """
     n, d = rows.shape
     if exact:
         _, singular, vh = torch.linalg.svd(rows, full_matrices=False)
-        return singular.square(), vh.mT
+        return singular.square(), lambda count: vh[:count].mT
     if n > d:
         values, vectors = torch.linalg.eigh(rows.mT @ rows)
-        return values.flip(0).clamp(min=0), vectors.flip(1)
+        return values.flip(0).clamp(min=0), lambda count: vectors[:, d - count :].flip(1)
     values, vectors = torch.linalg.eigh(rows @ rows.mT)
     energy = values.flip(0).clamp(min=0)
-    return energy, (rows.mT @ vectors.flip(1)) / energy.sqrt().clamp(min=torch.finfo(rows.dtype).tiny)
+    tiny = torch.finfo(rows.dtype).tiny
+    return energy, lambda count: (rows.mT @ vectors[:, n - count :].flip(1)) / energy[:count].sqrt().clamp(min=tiny)
 
 
-def _off(directions: Tensor, basis: Tensor) -> Tensor:
-    """Return `directions` `[d, r]` orthonormal among themselves and to `basis` `[d, k]` (twice is enough, says Kahan)."""
-    for _ in range(2):
+def _off(directions: Tensor, basis: Tensor, passes: int) -> Tensor:
+    """Return `directions` `[d, r]` orthonormal among themselves and to `basis` `[d, k]`.
+
+    A pass squares what is left of the overlap. From a Gram matrix that is small (no direction within its rounding is taken),
+    so one pass is enough; an exact decomposition may want two ("twice is enough", says Kahan).
+    """
+    for _ in range(passes):
         directions, _ = torch.linalg.qr(directions - basis @ (basis.mT @ directions))
     return directions
 
@@ -76,10 +94,10 @@ def leading(rows: Tensor, share: float) -> Tensor:
     """
     if not bool(rows.any()):
         return rows.new_zeros(rows.shape[1], 0)
-    energy, directions = spectrum(rows.to(DOUBLE))
+    energy, directions = spectrum(rows.to(_precision(rows.dtype, share)))
     held = energy.cumsum(0) / energy.sum()
-    count = min(int((held < share).sum()) + 1, directions.shape[1])
-    orthonormal: Tensor = torch.linalg.qr(directions[:, :count]).Q
+    count = min(int((held < share).sum()) + 1, len(energy))
+    orthonormal: Tensor = torch.linalg.qr(directions(count).to(DOUBLE)).Q
     return orthonormal.to(rows.dtype)
 
 

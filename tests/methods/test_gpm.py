@@ -9,7 +9,7 @@ from clbench.methods.base import Method
 from clbench.methods.gpm import GPM
 from clbench.methods.naive import Naive
 from tests.methods.shipped import shipped
-from tests.streams import blob_stream, learn, learner_for, same, weights
+from tests.streams import blob_stream, doubled, learn, learner_for, same, weights
 
 OPTIMIZERS = {
     "sgd": lambda: SGD(0.05),
@@ -23,7 +23,7 @@ def drift(method: Method, stream, optimizer, bias: bool, hidden=(12,)):
     """Return how far the outputs on the first task's inputs move while later tasks are learned (float64)."""
     torch.set_default_dtype(torch.float64)
     try:
-        stream = _double(stream)
+        stream = doubled(stream)
         learner = learner_for(stream, optimizer=optimizer(), hidden=hidden, bias=bias)
         inputs = stream.tasks[0].train.raw()
         marks = []
@@ -36,22 +36,6 @@ def drift(method: Method, stream, optimizer, bias: bool, hidden=(12,)):
         return max(float((mark - marks[0]).abs().max()) for mark in marks[1:])
     finally:
         torch.set_default_dtype(torch.float32)
-
-
-def _double(stream):
-    """Return the stream as it is, but preprocessed to float64."""
-    from dataclasses import replace
-
-    pools = {}
-
-    def pool(p):
-        if id(p) not in pools:
-            pools[id(p)] = replace(p, inputs=(p.inputs.double() / 255 - 0.5) / 0.25)
-        return pools[id(p)]
-
-    tasks = tuple(replace(t, train=replace(t.train, pool=pool(t.train.pool))) for t in stream.tasks)
-    columns = tuple(replace(c, split=replace(c.split, pool=pool(c.split.pool))) for c in stream.evaluation)
-    return replace(stream, tasks=tasks, evaluation=columns, preprocess=replace(stream.preprocess, mean=(), std=()))
 
 
 @pytest.mark.parametrize("bias", [False, True])

@@ -24,6 +24,18 @@ def test_the_energy_is_held_with_the_fewest_directions(d, n, threshold, seed):
         assert singular[: k - 1].sum() / singular.sum() < threshold
 
 
+@given(d=st.integers(2, 60), n=st.integers(1, 80), threshold=st.floats(0.5, 0.9999), seed=st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_single_precision_holds_the_energy_too_and_takes_as_many_directions_as_double(d, n, threshold, seed):
+    g = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, d, generator=g) * torch.logspace(0, -2, d)
+    basis, double = subspace.extend(None, x, threshold), subspace.extend(None, x.to(D), threshold)
+    energy = (x.to(D) @ basis.to(D)).square().sum() / x.to(D).square().sum()
+    assert energy >= threshold - 1e-5
+    assert abs(basis.shape[1] - double.shape[1]) <= 1  # one where the share lies within rounding of the threshold
+    assert (basis.mT @ basis - torch.eye(basis.shape[1])).abs().max() < 1e-6
+
+
 @given(seed=st.integers(0, 50))
 @settings(max_examples=20, deadline=None)
 def test_extension_keeps_the_old_span_and_adds_only_what_is_new(seed):
