@@ -24,7 +24,7 @@ from clbench.stream import Stream
 
 @dataclass
 class Blobs:
-    """Six classes of noisy 4x4 uint8 images, each around its own pattern."""
+    """Six classes of noisy uint8 images, 4x4 unless told otherwise, each around its own pattern."""
 
     name: str = "blobs"
     n_classes: int = 6
@@ -34,14 +34,15 @@ class Blobs:
     flip: bool = False
     image: bool = True
     per_class: int = 40
+    shape: tuple[int, int, int] = (1, 4, 4)
 
     def load(self, search: Any, download: bool) -> Any:
         g = torch.Generator().manual_seed(7)
-        patterns = torch.randint(0, 200, (self.n_classes, 1, 4, 4), generator=g)
+        patterns = torch.randint(0, 200, (self.n_classes, *self.shape), generator=g)
 
         def pool(n: int) -> Pool:
             targets = torch.arange(self.n_classes).repeat_interleave(n)
-            noise = torch.randint(0, 56, (len(targets), 1, 4, 4), generator=g)
+            noise = torch.randint(0, 56, (len(targets), *self.shape), generator=g)
             return Pool((patterns[targets] + noise).to(torch.uint8), targets)
 
         return SimpleNamespace(train=pool(self.per_class), test=pool(20))

@@ -21,7 +21,9 @@ class EWC(Method):
     """Elastic weight consolidation: loss + strength/2 * sum_s sum_i F_s,i (theta_i - theta_s,i)^2.
 
     Offline (Kirkpatrick et al., PNAS 2017, equation 3): one anchor per task. Its sum over tasks is kept as two
-    accumulators, sum_s F_s and sum_s F_s theta_s, so that a step costs the same at any number of tasks.
+    accumulators, sum_s F_s and sum_s F_s (theta' - theta_s) at the newest weights theta', so that a step costs the same at
+    any number of tasks; measured from theta', since the difference of sum_s F_s theta and sum_s F_s theta_s would be
+    rounding noise near the anchors, which a large strength makes larger than the loss's gradient.
     Online (Schwarz et al., ICML 2018, section 3.3): F <- decay * F + F_t with a single anchor, the newest weights.
     The gradient of the penalty is added to the loss's own; it is never differentiated by autograd.
 
@@ -43,28 +45,31 @@ class EWC(Method):
     def setup(self, learner: Learner, stream: Stream) -> None:
         """Start without anchors."""
         self.importance: dict[str, Tensor] = {}
-        self.weighted: dict[str, Tensor] = {}
+        self.anchor: dict[str, Tensor] = {}
+        self.slope: dict[str, Tensor] = {}
 
     def edit_gradients(self, learner: Learner, batch: Batch) -> None:
-        """Add strength * (sum_s F_s theta - sum_s F_s theta_s)."""
+        """Add strength * (sum_s F_s (theta - theta') + sum_s F_s (theta' - theta_s))."""
         if not self.importance or self.strength == 0:
             return
         names = [name for name in learner.gradients if name in self.importance]
         parameters = learner.parameters
-        pull = torch._foreach_mul([self.importance[name] for name in names], [parameters[name] for name in names])
-        torch._foreach_sub_(pull, [self.weighted[name] for name in names])
+        pull = torch._foreach_sub([parameters[name] for name in names], [self.anchor[name] for name in names])
+        torch._foreach_mul_(pull, [self.importance[name] for name in names])
+        torch._foreach_add_(pull, [self.slope[name] for name in names])
         torch._foreach_add_([learner.gradients[name] for name in names], pull, alpha=self.strength)
 
     def end_task(self, learner: Learner, task: Task, history: Sequence[Task]) -> None:
-        """Add the task's Fisher information and anchor."""
+        """Add the task's Fisher information; the newest weights become the point that all is measured from."""
         draws = learner.generator("ewc", task.index)
         fisher = diagonal_fisher(learner, task.train, self.fisher, self.fisher_samples, draws)
-        parameters = learner.parameters
         for name, value in fisher.items():
-            anchor = parameters[name].detach()
-            if self.mode == "online":
-                self.importance[name] = self.decay * self.importance[name] + value if name in self.importance else value
-                self.weighted[name] = self.importance[name] * anchor
+            newest = learner.parameters[name].detach().clone()
+            if name not in self.importance:
+                self.importance[name], self.slope[name] = value, torch.zeros_like(value)
+            elif self.mode == "online":
+                self.importance[name] = self.decay * self.importance[name] + value
             else:
-                self.importance[name] = self.importance.get(name, torch.zeros_like(value)) + value
-                self.weighted[name] = self.weighted.get(name, torch.zeros_like(value)) + value * anchor
+                self.slope[name] = self.slope[name] + self.importance[name] * (newest - self.anchor[name])
+                self.importance[name] = self.importance[name] + value
+            self.anchor[name] = newest

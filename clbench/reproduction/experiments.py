@@ -31,7 +31,8 @@ class Claim:
         title: what the row is called in its source.
         source: paper and table, or program and file.
         accuracy: final accuracy in percent by setting: one row of ours for each.
-        std: standard deviation over runs in points, by setting, as far as the source gives it.
+        std: standard deviation over runs in points, by setting, as far as it was found in print.
+        std_source: where it was found, if not in `source`.
         n: runs behind each number.
         gpu: whether a run takes hours on a CPU; then it is left to machines that have a GPU.
         reason: by setting, why ours is outside the tolerance, once the cause is known.
@@ -41,6 +42,7 @@ class Claim:
     source: str
     accuracy: dict[str, Percent]
     std: dict[str, Annotated[float, Field(ge=0)]] = field(default_factory=dict)
+    std_source: str = ""
     n: Annotated[int, Field(ge=1)] | None = None
     gpu: bool = False
     reason: dict[str, str] = field(default_factory=dict)

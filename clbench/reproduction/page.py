@@ -14,10 +14,11 @@ INTRODUCTION = """\
 
 Every number below was published by the source that stands above its table; every number of ours was trained by the experiment
 named in its row, from the file `conf/experiment/NAME.yaml`, and is the mean over n seeds ± half the width of the 95 % Student-t
-interval. Nothing was tuned: hyper-parameters are the source's own.
+interval. A published number is the mean over n runs ± their standard deviation, where that was found in print. Nothing was tuned:
+hyper-parameters are the source's own.
 
-Tolerance, fixed before the runs: max(1 point, 2 √(s_pub²/n_pub + s_ours²/n_ours)); 2 points where the source gives no standard
-deviation. This page is written by `clbench-reproduce`; do not edit it.
+Tolerance, fixed before the runs: max(1 point, 2 √(s_pub²/n_pub + s_ours²/n_ours)); 2 points where no published standard
+deviation was found. This page is written by `clbench-reproduce`; do not edit it.
 """
 NO_GPU = "needs a GPU: hours per seed on a CPU"
 UNKNOWN = "not explained yet"
@@ -31,9 +32,18 @@ def render(rows: Sequence[Row]) -> str:
     parts = [INTRODUCTION, tally(verdicts), ""]
     for source in dict.fromkeys(row.claim.source for row in rows):
         parts += [f"## {source}", "", HEADER, RULE]
-        parts += [line(row) for row in rows if row.claim.source == source]
-        parts.append("")
+        of_source = [row for row in rows if row.claim.source == source]
+        parts += [*(line(row) for row in of_source), "", *spreads(of_source)]
     return "\n".join(parts)
+
+
+def spreads(rows: Sequence[Row]) -> list[str]:
+    """Return a paragraph per place beside the source where standard deviations were found."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if row.claim.std_source and row.setting in row.claim.std:
+            found.setdefault(row.claim.std_source, []).append(f"`{row.experiment}` {row.setting}")
+    return [text for place, names in found.items() for text in (f"Standard deviations from {place}: {', '.join(names)}.", "")]
 
 
 def tally(verdicts: Sequence[str]) -> str:

@@ -49,6 +49,26 @@ def test_the_gradient_is_that_of_the_written_penalty(mode):
         torch.testing.assert_close(gradient.double(), value, rtol=1e-4, atol=1e-6, msg=name)
 
 
+@pytest.mark.parametrize("mode", ["offline", "online"])
+def test_next_to_the_anchor_the_gradient_is_not_rounding_noise(mode):
+    """A strength of 1e10 (van de Ven et al. 2022 on Split MNIST) would magnify it: sum_s F_s theta and sum_s F_s theta_s, each
+    rounded, differ by about 1e-7 of themselves."""
+    stream = blob_stream("class")
+    method = EWC(1e10, mode, 1.0, "exact", None)
+    learner, _ = learn(method, stream, tasks=1)
+    learner.start(1)
+    anchor = {n: p.detach().double() for n, p in learner.parameters.items()}
+    with torch.no_grad():
+        for parameter in learner.parameters.values():
+            parameter.mul_(1 + 1e-5)
+    learner.gradients = {n: torch.zeros_like(p) for n, p in learner.parameters.items()}
+    with torch.no_grad():
+        method.edit_gradients(learner, None)
+    for name, gradient in learner.gradients.items():
+        expected = 1e10 * method.importance[name].double() * (learner.parameters[name].detach().double() - anchor[name])
+        torch.testing.assert_close(gradient.double(), expected, rtol=1e-4, atol=0, msg=name)
+
+
 @pytest.mark.parametrize("estimator", ["exact", "empirical", "sampled"])
 @pytest.mark.parametrize("setting", ["task", "class"])
 def test_linear_layers_and_any_module_agree(estimator, setting, monkeypatch):

@@ -12,7 +12,7 @@ EXPERIMENTS = find(COMPOSER, conf_dir())
 
 
 def test_there_are_experiments_of_every_source():
-    assert {name.partition("/")[0] for name in EXPERIMENTS} == {"mammoth", "vandeven", "continualai"}
+    assert {name.partition("/")[0] for name in EXPERIMENTS} == {"mammoth", "vandeven", "continualai", "gpm", "adam_nscl"}
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -16,6 +16,7 @@ published:
   n: 3
   accuracy: {class: 19.0, task: 12.0}
   std: {class: 0.5}
+  std_source: another paper
   reason: {task: the paper measured something else}
 """
 
@@ -47,6 +48,7 @@ def test_it_trains_judges_and_writes_the_page_and_the_second_time_only_judges(mi
     assert "inside" in of_class
     assert "**above** | the paper measured something else" in of_task
     assert "## A paper" in page
+    assert "Standard deviations from another paper: `mine` class." in page
     assert "2 rows judged: 1 inside (50 %), 1 above, 0 below" in page
     assert of_task in out
     status, out, _ = call(capsys, *words)
