@@ -65,7 +65,7 @@ def entering(model: nn.Module, inputs: Tensor) -> dict[str, tuple[nn.Module, sub
 
 
 def update(root: str, clone: str, network: str) -> tuple[list[float], list[float], list[list[int]], float]:
-    """Return for each task the CPU seconds of their and of our update and our directions; and the largest sine between the spaces."""
+    """Return by task the CPU seconds of their and our update and our directions; and the largest sine between the spaces."""
     name, thresholds, counts, drawn = CASES[network]
     program = load(clone, name)
     torch.manual_seed(0)

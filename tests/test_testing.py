@@ -25,6 +25,9 @@ NEUTRAL = {
     "ewc_online": {"strength": 0.0},
     "gpm": {"threshold": 0.0},
     "sgp": {"threshold": 0.0},
+    "rogo": {"threshold": 0.0},
+    "trgp": {"threshold": 0.0},
+    "adam_nscl": {"ratio": 1e30},
     "naive": {},
 }
 NEUTRAL |= {name: {"strength": 0.0} for name in ("lwf", "mas", "si")}
