@@ -104,12 +104,19 @@ class Training:
         """Pass over `split` as the trainer says; methods get this as `train`.
 
         Raises:
+            ConfigError: the method acts between epochs, and there is only one.
             DivergedError: the mean loss of an epoch is not finite.
         """
         schedule: Schedule = self.trainer.schedule
         sizes = self._batch_sizes(len(split))
         steps = self.trainer.iterations or self.trainer.epochs * len(sizes)
         epochs = -(-steps // len(sizes))
+        if self._acts_between and epochs < 2:
+            raise ConfigError(
+                f"{type(self.method).__name__} acts between epochs, and a task has one (trainer.epochs={self.trainer.epochs}, "
+                f"trainer.iterations={self.trainer.iterations}): it would do nothing",
+                "give trainer.epochs=2 or more, and no single-pass stream",
+            )
         learner, rate = self.learner, schedule.start(self.learner.optimizer.lr, epochs)
         best, kept = float("inf"), None
         for epoch in range(epochs):

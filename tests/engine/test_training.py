@@ -16,6 +16,7 @@ from clbench.engine.training import Training
 from clbench.errors import ConfigError, DivergedError
 from clbench.methods.base import Method
 from clbench.methods.naive import Naive
+from tests.methods.shipped import shipped
 from tests.streams import blob_stream, learn, learner_for, same, trainer, weights
 
 
@@ -210,3 +211,11 @@ def test_clipping_by_value_bounds_every_entry_of_the_step():
     learn(Watch(), stream, tasks=1, how=trainer(clip_value=0.01))
     assert max(free) > 0.01
     assert max(moved) == pytest.approx(0.01)
+
+
+def test_a_method_that_acts_between_epochs_needs_two():
+    stream = blob_stream("domain")
+    for how in (trainer(epochs=1), trainer(epochs=5, iterations=3)):
+        with pytest.raises(ConfigError, match=r"ROGO acts between epochs.*one"):
+            learn(shipped("rogo"), stream, how=how)
+    learn(shipped("rogo"), stream, how=trainer(epochs=2))
