@@ -33,13 +33,13 @@ class TRGP(GPM):
     test, and as no later step moves W along S_j, no old task's function changes. Here Q = I + D, and S_j is a list of
     columns of the layer's one basis.
 
-    From the authors' program (LYang-666/TRGP) differ: inputs that span a task's space are those of the network with its Q,
-    as it is used afterwards (there of W alone); the strongest new direction is protected (there it is left out,
-    `sel_index>r_pre`); every layer trusts by itself (there none does, unless the first one does); parameters of
-    normalisation layers stay as the first task left them (there trained on; `uncovered=train`). On permuted MNIST the
-    program has one head, projected and mixed like a layer, with the task given at test; here every task has its own, and
-    a setting without tasks at test is refused. Their `eplison_2` and `Lambda` are used nowhere. Weight decay, which they
-    do not use, draws Q towards I.
+    From the authors' program (LYang-666/TRGP) differ: inputs that span a task's space are those of the network with its Q, as
+    it is used afterwards (there of W alone); the strongest new direction is protected (there it is left out,
+    `sel_index>r_pre`); every layer trusts by itself (there none does, unless the first one of the network, and of a residual
+    block, does); parameters of normalisation layers stay as the first task left them (so do theirs, but for CIFAR-100's
+    main_cifar100.py: `uncovered=train`). On permuted MNIST the program has one head, projected and mixed like a layer, with the
+    task given at test; here every task has its own, and a setting without tasks at test is refused. Their `eplison_2` and
+    `Lambda` are used nowhere. Weight decay, which they do not use, draws Q towards I.
 
     Args:
         trust: share of the gradient's norm above which a task is trusted (the authors' epsilon_1); above 1 none is, and

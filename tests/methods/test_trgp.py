@@ -105,6 +105,34 @@ def test_without_the_projection_or_without_the_old_q_they_change(double, broken)
     assert drift(shipped("trgp", Forgetful, trust=0.05, **ALL))[0] > 1e-3
 
 
+@pytest.mark.parametrize("name", ["sgd", "momentum and weight decay"])
+def test_differentiating_through_what_stands_still_gives_the_same_steps(double, name):
+    """The authors' gradient of W, through W S_j too, is this one after projection."""
+
+    class Through(TRGP):
+        def substitutes(self, learner, task_id):
+            found = {}
+            for key, pairs in self._scales(learner, task_id).items():
+                matrix = self._matrices[key]
+                joined = mixed = matrix.joined(learner.parameters)
+                for old, change in pairs:
+                    directions = self.bases[key][:, self.spans[old][key]]
+                    mixed = mixed + joined @ directions @ change @ directions.mT
+                found |= {each: learner.parameters[each] for each in (matrix.weight, matrix.bias) if each}
+                matrix.write(found, *matrix.parted(mixed))
+            return found
+
+    stream, runs = doubled(blob_stream("task", dataset=FEW)), []
+    for kind in (TRGP, Through):
+        method = shipped("trgp", kind, trust=0.05, **ALL)
+        learner = learner_for(stream, optimizer=OPTIMIZERS[name](), hidden=(18, 20))
+        learn(method, stream, learner, how=trainer(epochs=4, batch_size=4))
+        runs.append(weights(learner))
+    assert any(method.scales[2].values())
+    for key, value in runs[0].items():
+        torch.testing.assert_close(value, runs[1][key], rtol=0, atol=1e-10)
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_trusting_nobody_is_gpm_bit_for_bit(name):
     stream, runs = blob_stream("task"), []
