@@ -102,7 +102,8 @@ def draw(row: Row, records: Sequence[Record]) -> Figure:
     for axes in panels[len(found) :]:
         axes.set_axis_off()
     if not many:
-        handles, labels = panels[0].get_legend_handles_labels()
+        handles, names = panels[0].get_legend_handles_labels()
+        labels = [f"layer {name}" if name.isdigit() else name for name in names]
         if spare:
             panels[-1].legend(handles, labels, loc="center", frameon=False)
         else:
