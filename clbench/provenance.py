@@ -20,7 +20,7 @@ PACKAGES = ("torch", "torchvision", "numpy", "hydra-core")
 
 def provenance(cell: Cell, device: torch.device, resumed: int) -> dict[str, Any]:
     """Return the record's provenance part."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {
         "variant": cell.variant,
         "clbench": _version("clbench"),
@@ -32,6 +32,11 @@ def provenance(cell: Cell, device: torch.device, resumed: int) -> dict[str, Any]
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "resumed": resumed,
     }
+
+
+def _processor() -> str:
+    """Return the processor with the instruction set that torch uses of it: results on two sets differ in last bits."""
+    return f"{platform.processor() or platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _version(package: str) -> str | None:
