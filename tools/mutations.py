@@ -141,6 +141,27 @@ MUTATIONS = (
         "labels = pool.targets.index_select(0, rows)",
         ("tests/engine/test_memory.py::test_the_split_is_what_is_held_with_its_labels",),
     ),
+    Mutation(
+        "gpm-hook",  # steps are not projected
+        "clbench/methods/gpm.py",
+        "            self._projection(updates)\n",
+        "            pass\n",
+        ("tests/methods/test_gpm.py::test_outputs_on_stored_inputs_do_not_move",),
+    ),
+    Mutation(
+        "projection-early",  # at the inputs, without the bias's constant
+        "clbench/engine/projection.py",
+        "flat.new_ones(len(flat))",
+        "flat.new_zeros(len(flat))",
+        ("tests/engine/test_projection.py::test_at_the_inputs_or_at_the_step",),
+    ),
+    Mutation(
+        "rogo-fold",  # what was relaxed is forgotten at the end of the task
+        "clbench/methods/rogo.py",
+        "learner.parameters[name].copy_(value)",
+        "learner.parameters[name].copy_(learner.parameters[name])",
+        ("tests/methods/test_rogo.py::test_folding_leaves_the_function_and_the_own_step_is_off_the_past",),
+    ),
 )
 
 
