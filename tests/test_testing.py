@@ -32,7 +32,7 @@ NEUTRAL = {
 }
 NEUTRAL |= {name: {"strength": 0.0} for name in ("lwf", "mas", "si")}
 NEUTRAL |= {"der": {"alpha": 0.0}, "derpp": {"alpha": 0.0, "beta": 0.0}}
-OVERRIDES = {"ranpac": ["method.projection=64"]}
+OVERRIDES = {"ranpac": ["method.projection=64"], "rogo": ["trainer.epochs=2"]}
 METHODS = sorted(path.stem for path in (conf_dir() / "method").glob("*.yaml") if path.stem != "compose")
 EMBEDDED = ["split_digits", "permuted_digits", "rotated_digits"]
 
