@@ -42,7 +42,7 @@ class Learner:
         self.substitutes: Callable[[int | None], dict[str, Tensor]] | None = None
         """What a method puts in the place of parameters, by task; None: nothing, ever."""
         self.bare = False
-        """Whether a step is the gradient of the loss times the rate and nothing else."""
+        """Whether a step is the gradient of the loss times the rate, and at most one method changes or watches it."""
         self.stepping = False
         """Whether the forward pass of a step is under way."""
         self._frozen: list[nn.Module] = []

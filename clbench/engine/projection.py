@@ -19,8 +19,9 @@ class Projection:
 
     The gradient of a linear layer is `delta^T x` with one row per sample, so a projection of its rows is one of the inputs
     `x`: `[B, d]` instead of `[out, d]` go through the projector, several times less in small batches. It gives the same step
-    wherever a step is the gradient and nothing else (`learner.bare`: plain SGD, no clipping, no part that edits gradients);
-    elsewhere, for layers of other kinds, larger batches and weights that a method substitutes, the step itself is projected.
+    wherever a step is the gradient and nothing else (`learner.bare`: plain SGD, no clipping, no part that edits gradients, no
+    second one that edits or watches the step). Elsewhere, for layers of other kinds, larger batches and weights that a method
+    substitutes, the step itself is projected.
     """
 
     def __init__(self, learner: Learner, matrices: Mapping[str, Matrix], projectors: Mapping[str, Projector]) -> None:
@@ -50,12 +51,11 @@ class Projection:
         projector = self.projectors[name]
 
         def hook(layer: nn.Linear, arguments: tuple[Tensor, ...], output: Tensor) -> Any:
-            if not self._learner.stepping:
-                return None
             x = arguments[0]
-            pays = self.at_inputs and 2 * x[..., 0].numel() <= layer.out_features and isinstance(layer.weight, nn.Parameter)
-            if not pays and name not in self._done:  # every call of a layer in one pass must go the same way
-                return None
+            if name not in self._done:  # once it is, every call until the step must go the same way, a penalty's own too
+                able = self._learner.stepping and self.at_inputs and isinstance(layer.weight, nn.Parameter)
+                if not able or 2 * x[..., 0].numel() > layer.out_features:
+                    return None
             self._done.add(name)
             return _Linear.apply(x, layer.weight, layer.bias, output, projector)
 

@@ -69,7 +69,8 @@ class Training:
         self._acts_between = method.overrides("between_epochs")
         learner.substitutes = partial(method.substitutes, learner) if method.overrides("substitutes") else None
         clipped = trainer.clip_norm is not None or trainer.clip_value is not None
-        learner.bare = learner.optimizer.bare and not clipped and not self._edits_gradients
+        edited = self._edits_gradients or method.owners("edit_update") > 1
+        learner.bare = learner.optimizer.bare and not clipped and not edited
 
     def learn(self, task: Task) -> None:
         """Let the method learn one task, from `begin_task` to `end_task`; it becomes the learner's current one."""
@@ -214,8 +215,7 @@ class Training:
                 clip_by_norm(gradients, self.trainer.clip_norm)
             directions = learner.optimizer.directions(names, list(parameters), gradients)
             if self._edits_update:
-                kept = not learner.bare  # a velocity or moment outlives the step; a bare gradient is the method's to change
-                updates = {name: step.clone() if kept else step for name, step in zip(names, directions, strict=True)}
+                updates = {name: step.clone() for name, step in zip(names, directions, strict=True)}
                 method.edit_update(learner, updates)
                 directions = [updates[name] for name in names]
             torch._foreach_add_(list(parameters), directions, alpha=-learner.lr)

@@ -131,6 +131,10 @@ class Method:
         """Return whether this method changes `hook`; the engine skips hooks that nobody changed."""
         return getattr(type(self), hook) is not getattr(Method, hook)
 
+    def owners(self, hook: str) -> int:
+        """Return how many methods change `hook`: itself, or its parts."""
+        return int(self.overrides(hook))
+
     def diagnostics(self) -> dict[str, Any]:
         """Return plain values for the record after each task (for example how full a subspace is)."""
         return {}

@@ -80,6 +80,10 @@ class Compose(Method):
         """Return whether any part changes `hook`."""
         return any(part.overrides(hook) for part in self.parts.values())
 
+    def owners(self, hook: str) -> int:
+        """Return how many parts change `hook`."""
+        return sum(part.owners(hook) for part in self.parts.values())
+
     def _owner(self, hook: str) -> Method:
         """Return the one part that changes `hook`, or the plain method."""
         return next((part for part in self.parts.values() if part.overrides(hook)), Method())

@@ -60,8 +60,8 @@ def spectrum(rows: Tensor, exact: bool = False) -> tuple[Tensor, Callable[[int],
     """Return the squared singular values of `rows` `[n, d]`, largest first, and a function for the directions they belong to.
 
     The function takes a count r and returns the first r directions `[d, r]`: they cost a product, which is why only those
-    wanted are made. Through the Gram matrix of the shorter side, which loses singular values below 1e-8 of the largest, or
-    `exact` through a singular value decomposition.
+    wanted are made. Through the Gram matrix of the shorter side, which loses singular values below the root of the precision
+    (1e-8 of the largest in double, 3e-4 in single), or `exact` through a singular value decomposition.
     """
     n, d = rows.shape
     if exact:

@@ -6,6 +6,7 @@ from torch import nn
 
 from clbench.engine.optimizers import SGD, Adam
 from clbench.engine.training import Training
+from clbench.methods.base import Method
 from clbench.methods.compose import Compose
 from clbench.models.classifier import Classifier
 from tests.methods.shipped import shipped
@@ -104,6 +105,28 @@ def test_beside_a_part_that_edits_gradients_it_is_the_step():
     assert weights_after(Compose(parts))[1] == 0
     parts = {"gpm": shipped("gpm", threshold=0.9, samples=60), "naive": shipped("naive")}
     assert weights_after(Compose(parts))[1] == 2
+
+
+class Again(Method):
+    """A penalty with a forward pass of its own."""
+
+    def penalty(self, learner, batch, logits):
+        return learner.forward(batch).square().mean()
+
+
+def test_a_penaltys_own_forward_pass_is_projected_too():
+    parts = lambda: {"gpm": shipped("gpm", threshold=0.8, samples=60), "again": Again()}  # noqa: E731
+    early, layers = weights_after(Compose(parts()))
+    assert layers == 2
+    assert close(early, weights_after(Compose(parts()), bare=False)[0]) < 1e-10
+
+
+def test_two_projections_act_one_after_the_other():
+    parts = lambda: {name: shipped(name, threshold=0.7, samples=60) for name in ("gpm", "sgp")}  # noqa: E731
+    first, layers = weights_after(Compose(parts()))
+    assert layers == 0
+    assert close(first, weights_after(Compose(parts()), bare=False)[0]) == 0
+    assert close(first, weights_after(shipped("sgp", threshold=0.7, samples=60))[0]) > 1e-6, "GPM is not lost"
 
 
 def test_nothing_else_sees_projected_gradients():
