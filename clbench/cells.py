@@ -70,8 +70,13 @@ class Cell:
     @property
     def label(self) -> str:
         """What a reader of the progress display sees: scenario, setting, method, variant, seed."""
+        return f"{self.row_label} seed {self.seed}"
+
+    @property
+    def row_label(self) -> str:
+        """The same without the seed."""
         parts = [self.names["scenario"], self.setting, self.names["method"], self.variant and f"({self.variant})"]
-        return " ".join(part for part in [*parts, f"seed {self.seed}"] if part)
+        return " ".join(part for part in parts if part)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the cell as plain values that `json` can write."""

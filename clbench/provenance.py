@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PACKAGES = ("torch", "torchvision", "numpy", "hydra-core")
 
 
-def provenance(cell: Cell, device: torch.device, resumed: int) -> dict[str, Any]:
+def provenance(cell: Cell, device: torch.device, resumed: int, stacked: int = 1) -> dict[str, Any]:
     """Return the record's provenance part."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {
@@ -29,6 +29,7 @@ def provenance(cell: Cell, device: torch.device, resumed: int) -> dict[str, Any]
         "python": platform.python_version(),
         "device": f"{device.type}: {name}",
         "threads": torch.get_num_threads(),
+        "stacked": stacked,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "resumed": resumed,
     }

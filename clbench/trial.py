@@ -13,7 +13,7 @@ from clbench.build import build
 from clbench.cells import Cell
 from clbench.engine import checkpoint
 from clbench.engine.cost import Cost
-from clbench.engine.evaluation import evaluate
+from clbench.engine.evaluation import Row, evaluate
 from clbench.engine.learner import Learner
 from clbench.engine.training import Trainer, Training
 from clbench.errors import ConfigError, RefusedError
@@ -38,6 +38,16 @@ def run_trial(cell: Cell, report: Report) -> Record:
     Raises:
         ClbenchError: the cell cannot be run as configured, or it diverged; the message says why and what to do.
     """
+    trial = prepare(cell, report)
+    try:
+        return trial.run()
+    except Exception as error:
+        trial.loggers.fail(str(error))
+        raise
+
+
+def prepare(cell: Cell, report: Report) -> Trial:
+    """Return the trial of a cell, ready to run; arguments and errors as of `run_trial`."""
     device = pick_device(cell.device)
     stream, method, learner, trainer = assemble(cell, device)
 
@@ -46,12 +56,7 @@ def run_trial(cell: Cell, report: Report) -> Record:
 
     about = TrialInfo.of(cell.identity, cell.id, cell.variant, cell.results_dir, cell.n_cells, cell.color)
     loggers = Loggers(build_loggers(cell.logger, say), about, say)
-    trial = Trial(cell, stream, method, learner, trainer, loggers, report)
-    try:
-        return trial.run()
-    except Exception as error:
-        loggers.fail(str(error))
-        raise
+    return Trial(cell, stream, method, learner, trainer, loggers, report)
 
 
 def pick_device(name: str) -> torch.device:
@@ -117,31 +122,58 @@ class Trial:
 
     def run(self) -> Record:
         """Learn every task, measure after each, and return the record."""
-        tasks = list(self.stream.tasks) if self.sequential else [self.stream.tasks[-1]]
-        done = self._resume()
-        self.report({"event": "start", "tasks": len(tasks), "resumed_at": done})
+        done = self.begin()
         if not self.events:
             self._measure("untrained", -1, None)
-        for task in tasks[done:]:
+        for task in self.tasks[done:]:
             self._learn(task)
             self._measure("task", task.index, None)
-            self._save(task)
+            self.save(task)
+        return self.finish()
+
+    @property
+    def tasks(self) -> list[Task]:
+        """What is learned, event by event."""
+        return list(self.stream.tasks) if self.sequential else [self.stream.tasks[-1]]
+
+    def begin(self, at: int | None = None) -> int:
+        """Restore a checkpoint, if there is one, and return how many tasks of this run it has behind it.
+
+        Args:
+            at: the task after which to go on; None: the newest there is, -1: none, start anew.
+        """
+        done = self._resume(at)
+        self.report({"event": "start", "tasks": len(self.tasks), "resumed_at": done})
+        return done
+
+    def finish(self, stacked: int = 1) -> Record:
+        """Return the record of the finished trial.
+
+        Args:
+            stacked: how many trials went side by side.
+        """
         record = Record(
             self.cell.identity,
             self._result(),
             self.cost.report(self.learner, self.method, self.training),
-            provenance(self.cell, self.learner.device, self.cost.resumed),
+            provenance(self.cell, self.learner.device, self.cost.resumed, stacked),
         )
         self.loggers.end(record)
         return record
 
     def _learn(self, task: Task) -> None:
         self.training.after_step = self._within(task) if self.eval_every else None
-        self.training.after_epoch = lambda epoch, epochs: self.report(
-            {"event": "epoch", "task": task.index, "epoch": epoch + 1, "epochs": epochs}
-        )
+        self.training.after_epoch = lambda epoch, epochs: self.passed(task, epoch, epochs)
         with self.cost.training():
             self.training.learn(task)
+        self.learned()
+
+    def passed(self, task: Task, epoch: int, epochs: int) -> None:
+        """Tell that an epoch is over."""
+        self.report({"event": "epoch", "task": task.index, "epoch": epoch + 1, "epochs": epochs})
+
+    def learned(self) -> None:
+        """Note what there is to be seen of the training of the task just learned."""
         self.losses.append(self.training.losses)
         self.diagnostics.append(self.method.diagnostics())
 
@@ -158,6 +190,17 @@ class Trial:
     def _measure(self, kind: str, task: int, step: int | None) -> None:
         with self.cost.evaluation():
             row = evaluate(self.learner, self.method, self.stream.evaluation, self.eval_batch)
+        self.measured(row, kind, task, step)
+
+    def measured(self, row: Row, kind: str, task: int, step: int | None) -> None:
+        """Add a row to the matrix: (correct, n) of every evaluation set.
+
+        Args:
+            row: it.
+            kind: `untrained`, `task` or `within`.
+            task: the task being learned, -1 before the first.
+            step: within it; None: after it.
+        """
         self.events.append({"kind": kind, "task": task, "step": step})
         self.matrix.append([list(entry) for entry in row])
         if kind == "task":
@@ -184,7 +227,13 @@ class Trial:
             "diagnostics": self.diagnostics,
         }
 
-    def _save(self, task: Task) -> None:
+    def save(self, task: Task, alone: bool = True) -> None:
+        """Store the checkpoint after `task`.
+
+        Args:
+            task: the one just learned.
+            alone: whether earlier checkpoints are removed; else `checkpoint.prune` does it, when those beside are stored too.
+        """
         learner = self.learner
         model = {key: value.detach() for key, value in learner.model.state_dict().items()}
         tree = {
@@ -200,14 +249,13 @@ class Trial:
             "cost": self.cost.state(),
             "samples": self.training.samples,
         }
-        checkpoint.save(self.folder, task.index, tree)
+        checkpoint.save(self.folder, task.index, tree, alone)
         if self.cell.save_models:
             models = Path(self.cell.results_dir) / "models" / self.cell.id
             checkpoint.write_model(models / f"task-{task.index:04d}.pt", model)
 
-    def _resume(self) -> int:
-        """Restore the newest checkpoint; return how many tasks of this run it has behind it."""
-        found = checkpoint.load(self.folder, self.learner.device)
+    def _resume(self, at: int | None) -> int:
+        found = checkpoint.load(self.folder, self.learner.device, at)
         if found is None:
             return 0
         task, tree = found

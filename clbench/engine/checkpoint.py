@@ -13,8 +13,8 @@ import torch
 from clbench.errors import StoreError
 
 
-def save(folder: Path, task: int, tree: dict[str, Any]) -> None:
-    """Store `tree` (tensors and plain values) as the state after `task`; earlier ones are then removed.
+def save(folder: Path, task: int, tree: dict[str, Any], alone: bool = True) -> None:
+    """Store `tree` (tensors and plain values) as the state after `task`; earlier ones are then removed, if it is to be `alone`.
 
     The digest is written first and the data renamed into place last, so that a file under its final name is complete.
 
@@ -38,28 +38,40 @@ def save(folder: Path, task: int, tree: dict[str, Any]) -> None:
             f"the checkpoint {path} cannot be written: {error.strerror or error}",
             "free space or choose another results_dir, then start the same command again",
         ) from error
+    if alone:
+        prune(folder, task)
+
+
+def prune(folder: Path, task: int) -> None:
+    """Remove all checkpoints but the one after `task`."""
     for old in folder.glob("task-*"):
-        if old.stem != path.stem:
+        if old.stem != f"task-{task:04d}":
             old.unlink(missing_ok=True)
 
 
-def load(folder: Path, device: torch.device) -> tuple[int, dict[str, Any]] | None:
-    """Return (task, tree) of the newest checkpoint, or None if there is none.
+def stored(folder: Path) -> list[int]:
+    """Return the tasks after which there is a checkpoint, ascending."""
+    return sorted(int(path.stem.split("-")[1]) for path in folder.glob("task-*.pt")) if folder.is_dir() else []
+
+
+def load(folder: Path, device: torch.device, at: int | None = None) -> tuple[int, dict[str, Any]] | None:
+    """Return (task, tree) of the checkpoint after task `at`, of the newest if `at` is None; None if there is none.
 
     Raises:
         StoreError: the file is damaged; it is left where it is.
     """
-    paths = sorted(folder.glob("task-*.pt")) if folder.is_dir() else []
-    if not paths:
+    tasks = stored(folder)
+    task = (tasks[-1] if tasks else None) if at is None else at
+    if task not in tasks:
         return None
-    path = paths[-1]
+    path = folder / f"task-{task:04d}.pt"
     remedy = f"delete the folder {folder} to train this run from its beginning"
     try:
         declared = path.with_suffix(".sha256").read_text().strip()
         found = hashlib.sha256(path.read_bytes()).hexdigest()
         if found != declared:
             raise StoreError(f"the checkpoint {path} is damaged: sha256 {found[:12]}, expected {declared[:12]}", remedy)
-        return int(path.stem.split("-")[1]), torch.load(path, map_location=device, weights_only=True)
+        return task, torch.load(path, map_location=device, weights_only=True)
     except StoreError:
         raise
     except Exception as error:

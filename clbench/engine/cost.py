@@ -31,18 +31,18 @@ class Cost:
             torch.cuda.reset_peak_memory_stats(device)
 
     @contextmanager
-    def training(self) -> Iterator[None]:
-        """Count what happens inside as training."""
+    def training(self, sharers: int = 1) -> Iterator[None]:
+        """Count what happens inside as training; of several trials side by side each bears its share."""
         start, evaluated = self._now(), self.eval_seconds
         yield
-        self.train_seconds += self._now() - start - (self.eval_seconds - evaluated)
+        self.train_seconds += (self._now() - start) / sharers - (self.eval_seconds - evaluated)
 
     @contextmanager
-    def evaluation(self) -> Iterator[None]:
-        """Count what happens inside as evaluation."""
+    def evaluation(self, sharers: int = 1) -> Iterator[None]:
+        """Count what happens inside as evaluation, shared likewise."""
         start = self._now()
         yield
-        self.eval_seconds += self._now() - start
+        self.eval_seconds += (self._now() - start) / sharers
 
     def _now(self) -> float:
         if self.device.type == "cuda":

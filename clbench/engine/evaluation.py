@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Iterator
 
+import torch
+from torch import Tensor
+
+from clbench.data.pool import Split
 from clbench.engine.learner import Learner
 from clbench.methods.base import Method
 from clbench.stream import EvaluationSet
@@ -25,20 +29,30 @@ def evaluate(learner: Learner, method: Method, columns: tuple[EvaluationSet, ...
     """
     learner.model.eval()
     hits = torch.zeros(len(columns), dtype=torch.int64, device=learner.device)
-    with torch.inference_mode():
-        for group in _groups(learner, columns):
-            rows = torch.cat([columns[c].split.rows for c in group])
-            labels = torch.cat([columns[c].split.labels for c in group])
-            owner = torch.cat([torch.full_like(columns[c].split.rows, c) for c in group])
-            first = columns[group[0]].split
-            task_id = first.tasks if learner.stream.setting == "task" else None
-            assert task_id is None or isinstance(task_id, int)
-            for part in torch.split(torch.arange(len(rows), device=rows.device), batch_size):
-                split = type(first)(first.pool, rows.index_select(0, part), labels.index_select(0, part), first.tasks, first.view)
-                scores = method.predict(learner, learner.stream.preprocess(split.raw()), task_id)
-                right = (scores.argmax(dim=1) == split.labels).to(torch.int64)
-                hits.index_add_(0, owner.index_select(0, part), right)
+    with torch.inference_mode(), learner.arithmetic:
+        for split, owner, task_id in parts(learner, columns, batch_size):
+            scores = method.predict(learner, learner.stream.preprocess(split.raw()), task_id)
+            hits.index_add_(0, owner, (scores.argmax(dim=1) == split.labels).to(torch.int64))
+    return counted(hits, columns)
+
+
+def counted(hits: Tensor, columns: tuple[EvaluationSet, ...]) -> Row:
+    """Return (correct, n) for each evaluation set; waits for the device."""
     return [(int(hit), len(column.split)) for hit, column in zip(hits.tolist(), columns, strict=True)]
+
+
+def parts(learner: Learner, columns: tuple[EvaluationSet, ...], batch_size: int) -> Iterator[tuple[Split, Tensor, int | None]]:
+    """Yield what to measure on by batch: the samples, the column each belongs to, the task to name in the task setting."""
+    for group in _groups(learner, columns):
+        rows = torch.cat([columns[c].split.rows for c in group])
+        labels = torch.cat([columns[c].split.labels for c in group])
+        owner = torch.cat([torch.full_like(columns[c].split.rows, c) for c in group])
+        first = columns[group[0]].split
+        task_id = first.tasks if learner.stream.setting == "task" else None
+        assert task_id is None or isinstance(task_id, int)
+        for part in torch.split(torch.arange(len(rows), device=rows.device), batch_size):
+            split = Split(first.pool, rows.index_select(0, part), labels.index_select(0, part), first.tasks, first.view)
+            yield split, owner.index_select(0, part), task_id
 
 
 def _groups(learner: Learner, columns: tuple[EvaluationSet, ...]) -> list[list[int]]:

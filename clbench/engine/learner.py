@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +15,7 @@ from clbench.data.pool import Split
 from clbench.engine.batch import Batch as Batch
 from clbench.engine.memory import Memory, Policy
 from clbench.engine.optimizers import Optimizer
+from clbench.engine.precision import full
 from clbench.engine.snapshot import Snapshot
 from clbench.models.classifier import Classifier
 from clbench.stream import Stream
@@ -36,6 +39,8 @@ class Learner:
         self.stream, self.optimizer, self.device, self.seed = stream, optimizer, device, seed
         self._initial = initial
         self.model = initial().to(device)
+        if any(isinstance(part, nn.Conv2d) for part in self.model.modules()):
+            self.model.to(memory_format=torch.channels_last)  # a quarter faster, on a CPU too
         self.task = -1
         self.lr = optimizer.lr
         self.gradients: dict[str, Tensor] = {}
@@ -43,6 +48,8 @@ class Learner:
         """What a method puts in the place of parameters, by task; None: nothing, ever."""
         self.bare = False
         """Whether a step is the gradient of the loss times the rate, and at most one method changes or watches it."""
+        self.arithmetic: AbstractContextManager[Any] = nullcontext()
+        """In what precision the engine's forward passes are made: a context for each (see `engine.precision`)."""
         self.stepping = False
         """Whether the forward pass of a step is under way."""
         self._frozen: list[nn.Module] = []
@@ -212,12 +219,21 @@ class Learner:
     def forward(self, batch: Batch) -> Tensor:
         """Return the logits `[B, outputs in play]` of a batch; foreign heads' columns are -inf."""
         if self.stream.setting != "task":
-            batch.joint = self._run(batch.inputs, 0, None)
-            return batch.joint[:, : self.stream.active_outputs(self.task)]
+            return self.in_play(batch, self._run(batch.inputs, 0, None))
         if not self.wide(batch):
             return self._head(batch.inputs, batch.task)
-        features = self.features(batch.inputs, batch.task)
-        batch.joint = torch.cat([self.model.heads[head](features) for head in self._heads(wide=True)], dim=1)
+        substitutes = self._substitutes(batch.task)
+        features = _call(self.model.backbone, batch.inputs, "backbone.", substitutes)
+        heads = [_call(self.model.heads[head], features, f"heads.{head}.", substitutes) for head in self._heads(wide=True)]
+        return self.in_play(batch, full(torch.cat(heads, dim=1)))
+
+    def in_play(self, batch: Batch, raw: Tensor) -> Tensor:
+        """Return what of the `raw` logits `[B, outputs of a shared head or of all heads]` is in play; sets `batch.joint`."""
+        if self.stream.setting != "task":
+            batch.joint = raw
+            return raw[:, : self.stream.active_outputs(self.task)]
+        heads = self._heads(wide=True)
+        batch.joint = raw[:, : sum(self.stream.head_sizes[: heads.stop])]
         if self.stream.outputs == "all" or batch.tasks is None:
             return batch.joint
         foreign = self._owners[: batch.joint.shape[1]] != batch.tasks.unsqueeze(1)
@@ -271,10 +287,9 @@ class Learner:
     def _run(self, inputs: Tensor, head: int, task_id: int | None) -> Tensor:
         substitutes = self._substitutes(task_id)
         if not substitutes:
-            logits: Tensor = self.model(inputs, head)
-            return logits
+            return full(self.model(inputs, head))
         features = _call(self.model.backbone, inputs, "backbone.", substitutes)
-        return _call(self.model.heads[head], features, f"heads.{head}.", substitutes)
+        return full(_call(self.model.heads[head], features, f"heads.{head}.", substitutes))
 
     def _substitutes(self, task_id: int | None) -> dict[str, Tensor]:
         return {} if self.substitutes is None else self.substitutes(task_id)

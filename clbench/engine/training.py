@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
@@ -16,6 +16,7 @@ from clbench import randomness
 from clbench.data.pool import Split
 from clbench.engine.learner import Batch, Learner
 from clbench.engine.optimizers import clip_by_norm
+from clbench.engine.precision import Precision, arithmetic
 from clbench.engine.schedules import Schedule
 from clbench.errors import ConfigError, DivergedError
 from clbench.methods.base import Method
@@ -40,6 +41,7 @@ class Trainer:
         clip_norm: bound on the joint norm of all gradients, or None.
         iterations: steps per task, in as many passes as that takes, the last one cut short; None: `epochs` passes.
         clip_value: bound on the absolute value of every entry of the gradients, or None.
+        precision: of forward passes, in training and evaluation (`clbench.engine.precision`).
     """
 
     epochs: Positive
@@ -49,6 +51,7 @@ class Trainer:
     clip_norm: Annotated[float, Field(gt=0)] | None
     iterations: Positive | None = None
     clip_value: Annotated[float, Field(gt=0)] | None = None
+    precision: Precision = "float32"
 
 
 class Training:
@@ -70,17 +73,25 @@ class Training:
         learner.substitutes = partial(method.substitutes, learner) if method.overrides("substitutes") else None
         clipped = trainer.clip_norm is not None or trainer.clip_value is not None
         edited = self._edits_gradients or method.owners("edit_update") > 1
-        learner.bare = learner.optimizer.bare and not clipped and not edited
+        learner.bare = learner.optimizer.bare and not clipped and not edited and trainer.precision != "bf16"
+        learner.arithmetic = arithmetic(trainer.precision, learner.device)
 
     def learn(self, task: Task) -> None:
         """Let the method learn one task, from `begin_task` to `end_task`; it becomes the learner's current one."""
-        learner, method, history = self.learner, self.method, self.history(task)
-        learner.start(task.index)
-        method.begin_task(learner, task)
-        learner.rebuild()  # begin_task may have added, replaced or frozen parameters
+        self.begin(task)
+        self.method.fit(self.learner, task, self.fit, self.history(task))
+        self.end()
+
+    def begin(self, task: Task) -> None:
+        """Make `task` the current one, and let the method prepare for it."""
+        self.learner.start(task.index)
+        self.method.begin_task(self.learner, task)
+        self.learner.rebuild()  # begin_task may have added, replaced or frozen parameters
         self.start(task)
-        method.fit(learner, task, self.fit, history)
-        method.end_task(learner, task, history)
+
+    def end(self) -> None:
+        """Let the method consolidate after the current task."""
+        self.method.end_task(self.learner, self.task, self.history(self.task))
 
     def history(self, task: Task) -> tuple[Task, ...]:
         """Return the tasks whose training data the method's declared access covers, beside the current one."""
@@ -109,15 +120,7 @@ class Training:
             DivergedError: the mean loss of an epoch is not finite.
         """
         schedule: Schedule = self.trainer.schedule
-        sizes = self._batch_sizes(len(split))
-        steps = self.trainer.iterations or self.trainer.epochs * len(sizes)
-        epochs = -(-steps // len(sizes))
-        if self._acts_between and epochs < 2:
-            raise ConfigError(
-                f"{type(self.method).__name__} acts between epochs, and a task has one (trainer.epochs={self.trainer.epochs}, "
-                f"trainer.iterations={self.trainer.iterations}): it would do nothing",
-                "give trainer.epochs=2 or more, and no single-pass stream",
-            )
+        sizes, steps, epochs = self.plan(len(split))
         learner, rate = self.learner, schedule.start(self.learner.optimizer.lr, epochs)
         best, kept = float("inf"), None
         for epoch in range(epochs):
@@ -143,20 +146,10 @@ class Training:
 
     def _epoch(self, split: Split, epoch: int, sizes: list[int]) -> None:
         """Pass over `split` once, in random order, in batches of `sizes` (fewer samples than there are: a part of it)."""
-        learner, n = self.learner, len(split)
-        key = (self.task.index, self._passes, epoch)
-        device = split.rows.device
-        torch.manual_seed(randomness.derive(learner.seed, "dropout", *key))
-        augment = learner.generator("augmentation", *key, device=device) if learner.stream.preprocess.augments else None
-        order = torch.randperm(n, generator=learner.generator("batches", *key)).to(device)
+        learner = self.learner
         learner.train()
         losses: list[Tensor] = []
-        start = 0
-        batches = max(1, GATHER // self.trainer.batch_size)
-        for first in range(0, len(sizes), batches):
-            group = sizes[first : first + batches]
-            large = learner.batch(split, order[start : start + sum(group)], epoch, augment)
-            start += sum(group)
+        for large, group in self.gathered(split, epoch, sizes):
             tasks = [None] * len(group) if large.tasks is None else torch.split(large.tasks, group)
             columns = (torch.split(column, group) for column in (large.inputs, large.labels, large.rows))
             parts = zip(*columns, tasks, strict=True)
@@ -166,14 +159,51 @@ class Training:
                 if self.after_step is not None:
                     self.after_step(self.step_count)
                     learner.train()
-        self.samples += start
-        mean = float(torch.stack(losses).mean())
+        self.samples += sum(sizes)
+        self.note(float(torch.stack(losses).mean()), epoch)
+
+    def gathered(self, split: Split, epoch: int, sizes: list[int]) -> Iterator[tuple[Batch, list[int]]]:
+        """Yield the samples of an epoch in its order, some `GATHER` at a time, with the sizes of the batches they make up."""
+        learner, key = self.learner, (self.task.index, self._passes, epoch)
+        device = split.rows.device
+        torch.manual_seed(randomness.derive(learner.seed, "dropout", *key))
+        augment = learner.generator("augmentation", *key, device=device) if learner.stream.preprocess.augments else None
+        order = torch.randperm(len(split), generator=learner.generator("batches", *key)).to(device)
+        batches, start = max(1, GATHER // self.trainer.batch_size), 0
+        for first in range(0, len(sizes), batches):
+            group = sizes[first : first + batches]
+            yield learner.batch(split, order[start : start + sum(group)], epoch, augment), group
+            start += sum(group)
+
+    def note(self, mean: float, epoch: int) -> None:
+        """Keep the mean loss of an epoch.
+
+        Raises:
+            DivergedError: it is not finite.
+        """
         if not mean < float("inf"):
-            where = f"task {self.task.index}, epoch {epoch} (optimizer.lr={learner.optimizer.lr})"
+            where = f"task {self.task.index}, epoch {epoch} (optimizer.lr={self.learner.optimizer.lr})"
             raise DivergedError(
                 f"the loss became {mean} in {where}", "lower optimizer.lr or the method's strength, or set trainer.clip_norm"
             )
         self.losses.append(mean)
+
+    def plan(self, n: int) -> tuple[list[int], int, int]:
+        """Return the sizes of an epoch's batches over `n` samples, and how many steps and epochs a task takes.
+
+        Raises:
+            ConfigError: the method acts between epochs, and there is only one.
+        """
+        sizes = self._batch_sizes(n)
+        steps = self.trainer.iterations or self.trainer.epochs * len(sizes)
+        epochs = -(-steps // len(sizes))
+        if self._acts_between and epochs < 2:
+            raise ConfigError(
+                f"{type(self.method).__name__} acts between epochs, and a task has one (trainer.epochs={self.trainer.epochs}, "
+                f"trainer.iterations={self.trainer.iterations}): it would do nothing",
+                "give trainer.epochs=2 or more, and no single-pass stream",
+            )
+        return sizes, steps, epochs
 
     def _batch_sizes(self, n: int) -> list[int]:
         """Return the sizes of an epoch's batches.
@@ -191,12 +221,13 @@ class Training:
         learner, method = self.learner, self.method
         if self._extends:
             batch = method.extend_batch(learner, batch)
-        learner.stepping = True
-        logits = learner.forward(batch)
-        learner.stepping = False
-        loss = method.criterion(learner, batch, logits)
-        if self._penalises:
-            loss = loss + method.penalty(learner, batch, logits)
+        with learner.arithmetic:
+            learner.stepping = True
+            logits = learner.forward(batch)
+            learner.stepping = False
+            loss = method.criterion(learner, batch, logits)
+            if self._penalises:
+                loss = loss + method.penalty(learner, batch, logits)
         names, parameters = learner.trainable(learner.wide(batch))
         found = torch.autograd.grad(loss, parameters, allow_unused=True)
         if any(gradient is None for gradient in found):  # what took no part in the loss is not moved
@@ -229,7 +260,7 @@ class Training:
         learner.model.eval()
         total = 0.0
         positions = torch.arange(len(valid), device=valid.rows.device)
-        with torch.inference_mode():
+        with torch.inference_mode(), learner.arithmetic:
             for part in torch.split(positions, max(GATHER, self.trainer.batch_size)):
                 batch = learner.batch(valid, part)
                 total += float(Method.criterion(self.method, learner, batch, learner.forward(batch))) * len(part)

@@ -117,18 +117,18 @@ def _run_one_task(cell: Cell) -> dict[str, Any]:
     """Run until the next checkpoint is written, then die; return the result if there was none left to write."""
     from clbench.trial import Trial, run_trial
 
-    original = Trial._save
+    original = Trial.save
 
     def save_and_die(trial: Trial, task: Any) -> None:
         original(trial, task)
         if task is not trial.stream.tasks[-1]:
             raise InterruptedRunError
 
-    Trial._save = save_and_die  # type: ignore[method-assign, assignment]
+    Trial.save = save_and_die  # type: ignore[method-assign, assignment]
     try:
         return run_trial(cell, lambda event: None).result
     finally:
-        Trial._save = original  # type: ignore[method-assign]
+        Trial.save = original  # type: ignore[method-assign]
 
 
 def check_access(method: str | Mapping[str, Any], overrides: Sequence[str], config_dirs: Sequence[str | Path]) -> None:

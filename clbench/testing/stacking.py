@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from clbench.build import build
+from clbench.engine.stack import stack_trees
 from clbench.methods.base import Method
 from clbench.stream import Stream
 from clbench.testing.cells import make_cell
@@ -38,11 +38,11 @@ def check_stackable(
     assert not unproved, f"a method that changes {unproved[0]} cannot declare stackable"
     together = build(make_cell(method, overrides, config_dirs).config["method"], "method")
     together.setup(learner, stream)
-    together.load_state(learner, _stack([made.state() for _, made, _ in replicas]))
+    together.load_state(learner, stack_trees([made.state() for _, made, _ in replicas]))
     draws = torch.Generator().manual_seed(0)
     noise = [{n: torch.randn(p.shape, generator=draws) for n, p in lrn.parameters.items()} for _, _, lrn in replicas]
-    stacked = _stack(noise)
-    parameters = _stack([{n: p.detach() for n, p in lrn.parameters.items()} for _, _, lrn in replicas])
+    stacked = stack_trees(noise)
+    parameters = stack_trees([{n: p.detach() for n, p in lrn.parameters.items()} for _, _, lrn in replicas])
     with torch.no_grad():
         for (_, made, lrn), values in zip(replicas, noise, strict=True):
             lrn.gradients = values
@@ -70,16 +70,3 @@ def _after_two_tasks(
         for task in stream.tasks[:2]:
             training.learn(task)
     return stream, made, learner
-
-
-def _stack(trees: Sequence[Any]) -> Any:
-    """Return one tree whose tensors have a leading axis over `trees`; plain values must agree."""
-    first = trees[0]
-    if isinstance(first, Tensor):
-        return torch.stack(list(trees))
-    if isinstance(first, dict):
-        return {key: _stack([tree[key] for tree in trees]) for key in first}
-    if isinstance(first, (list, tuple)):
-        return [_stack(items) for items in zip(*trees, strict=True)]
-    assert all(tree == first for tree in trees), "plain values in the state differ between replicas"
-    return first
