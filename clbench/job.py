@@ -8,7 +8,21 @@ from typing import Any
 
 from clbench.cells import Cell
 from clbench.compose import Composed, Composer
-from clbench.config import LATER_NODES, NODES, count, data_digest, device, given_keys, identity, names, seeds, settle, typed
+from clbench.config import (
+    LATER_NODES,
+    NODES,
+    count,
+    data_digest,
+    device,
+    given_keys,
+    identity,
+    names,
+    residence,
+    seeds,
+    settle,
+    share,
+    typed,
+)
 from clbench.data.integrity import search_path
 from clbench.errors import ConfigError
 from clbench.records import canonical, flatten
@@ -44,6 +58,8 @@ class Job:
     save_models: bool
     workers: int | str
     threads: int
+    residence: str
+    residence_share: float
 
     def cells(self) -> list[Cell]:
         """Return one cell per seed."""
@@ -59,6 +75,8 @@ class Job:
                 self.threads,
                 self.save_models,
                 self.logger,
+                residence=self.residence,
+                residence_share=self.residence_share,
             )
             for seed in self.seeds
         ]
@@ -103,6 +121,8 @@ def make_job(composed: Composed, composer: Composer, method: Mapping[str, Any] |
         save_models=typed(settled["save_models"], (bool,), "save_models", "true or false"),
         workers=runner["workers"] if runner["workers"] == "auto" else count(runner["workers"], "runner.workers", least=0),
         threads=count(runner["threads"], "runner.threads", least=1),
+        residence=residence(data["residence"]),
+        residence_share=share(data["share"], "data.share"),
     )
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
+from clbench.data.loader import ahead
 from clbench.engine.learner import Learner
 from clbench.methods.base import Method
 from clbench.stream import EvaluationSet
@@ -33,10 +36,11 @@ def evaluate(learner: Learner, method: Method, columns: tuple[EvaluationSet, ...
             first = columns[group[0]].split
             task_id = first.tasks if learner.stream.setting == "task" else None
             assert task_id is None or isinstance(task_id, int)
-            for part in torch.split(torch.arange(len(rows), device=rows.device), batch_size):
-                split = type(first)(first.pool, rows.index_select(0, part), labels.index_select(0, part), first.tasks, first.view)
-                scores = method.predict(learner, learner.stream.preprocess(split.raw()), task_id)
-                right = (scores.argmax(dim=1) == split.labels).to(torch.int64)
+            whole = replace(first, rows=rows, labels=labels)
+            parts = torch.split(torch.arange(len(rows), device=rows.device), batch_size)
+            for part, raw in zip(parts, ahead(whole, parts), strict=True):
+                scores = method.predict(learner, learner.stream.preprocess(raw), task_id)
+                right = (scores.argmax(dim=1) == labels.index_select(0, part)).to(torch.int64)
                 hits.index_add_(0, owner.index_select(0, part), right)
     return [(int(hit), len(column.split)) for hit, column in zip(hits.tolist(), columns, strict=True)]
 

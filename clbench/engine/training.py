@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from clbench import randomness
+from clbench.data.loader import ahead
 from clbench.data.pool import Split
 from clbench.engine.learner import Batch, Learner
 from clbench.engine.optimizers import clip_by_norm
@@ -151,12 +152,11 @@ class Training:
         order = torch.randperm(n, generator=learner.generator("batches", *key)).to(device)
         learner.train()
         losses: list[Tensor] = []
-        start = 0
         batches = max(1, GATHER // self.trainer.batch_size)
-        for first in range(0, len(sizes), batches):
-            group = sizes[first : first + batches]
-            large = learner.batch(split, order[start : start + sum(group)], epoch, augment)
-            start += sum(group)
+        groups = [sizes[first : first + batches] for first in range(0, len(sizes), batches)]
+        places = torch.split(order[: sum(sizes)], [sum(group) for group in groups])
+        for group, positions, raw in zip(groups, places, ahead(split, places), strict=True):
+            large = learner.batch(split, positions, epoch, augment, raw)
             tasks = [None] * len(group) if large.tasks is None else torch.split(large.tasks, group)
             columns = (torch.split(column, group) for column in (large.inputs, large.labels, large.rows))
             parts = zip(*columns, tasks, strict=True)
@@ -166,7 +166,7 @@ class Training:
                 if self.after_step is not None:
                     self.after_step(self.step_count)
                     learner.train()
-        self.samples += start
+        self.samples += sum(sizes)
         mean = float(torch.stack(losses).mean())
         if not mean < float("inf"):
             where = f"task {self.task.index}, epoch {epoch} (optimizer.lr={learner.optimizer.lr})"
@@ -230,7 +230,8 @@ class Training:
         total = 0.0
         positions = torch.arange(len(valid), device=valid.rows.device)
         with torch.inference_mode():
-            for part in torch.split(positions, max(GATHER, self.trainer.batch_size)):
-                batch = learner.batch(valid, part)
+            parts = torch.split(positions, max(GATHER, self.trainer.batch_size))
+            for part, raw in zip(parts, ahead(valid, parts), strict=True):
+                batch = learner.batch(valid, part, raw=raw)
                 total += float(Method.criterion(self.method, learner, batch, learner.forward(batch))) * len(part)
         return total / len(valid)
