@@ -42,6 +42,7 @@ class Job:
         neutral: dotted keys that are left out of the identity at the given value.
         logger: the logger's node.
         workers: processes side by side, or `auto`.
+        memory: arguments of `clbench.runner.memory.Limits`.
     """
 
     config: dict[str, Any]
@@ -60,6 +61,7 @@ class Job:
     threads: int
     residence: str
     residence_share: float
+    memory: dict[str, Any]
 
     def cells(self) -> list[Cell]:
         """Return one cell per seed."""
@@ -123,6 +125,7 @@ def make_job(composed: Composed, composer: Composer, method: Mapping[str, Any] |
         threads=count(runner["threads"], "runner.threads", least=1),
         residence=residence(data["residence"]),
         residence_share=share(data["share"], "data.share"),
+        memory=_memory(runner),
     )
 
 
@@ -133,3 +136,25 @@ def _storable(config: Mapping[str, Any]) -> None:
             canonical(value)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"{key}={value!r} cannot be stored in a record", "give a finite number, text or a list") from error
+
+
+def _memory(runner: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of `clbench.runner.memory.Limits` from the runner's node, checked.
+
+    Raises:
+        ConfigError: a value that is no number of its kind.
+    """
+    unknown = typed(runner["memory_unknown"], (Mapping,), "runner.memory_unknown", "GiB by kind of device, cpu and cuda")
+    for key, value, least in (
+        *((f"memory_unknown.{kind}", unknown.get(kind), 0) for kind in ("cpu", "cuda")),
+        ("memory_context", runner["memory_context"], 0),
+        ("memory_margin", runner["memory_margin"], 1),
+    ):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= least:
+            raise ConfigError(f"runner.{key}={value!r} is not a number of at least {least}", f"give runner.{key}={least + 1}")
+    return {
+        "share": share(runner["memory_share"], "runner.memory_share"),
+        "unknown": dict(unknown),
+        "context": runner["memory_context"],
+        "margin": runner["memory_margin"],
+    }
