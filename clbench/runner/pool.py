@@ -101,8 +101,7 @@ def run(
         """Take note of the last message about a cell: that it has ended, or that it is tried again."""
         assert worker.cell is not None
         cell, worker.cell = worker.cell, None
-        again = message.pop("again", False) or (message["event"] == "failed" and out_of_memory(message["reason"]))
-        if not again:
+        if message["event"] != "failed" or not out_of_memory(message["reason"]):
             schedule.end(worker.number, message.get("memory"))
             notify(cell, message)
             return
@@ -128,7 +127,7 @@ def run(
                     continue
                 reason, story = _obituary(worker)
                 log_failure(worker.cell, story)
-                over(worker, {"event": "failed", "reason": reason, "again": worker.process.returncode == -signal.SIGKILL})
+                over(worker, {"event": "failed", "reason": reason})
                 fill()
             elif worker.cell is not None:
                 if message["event"] not in LAST:
@@ -215,7 +214,7 @@ def _obituary(worker: Worker) -> tuple[str, str]:
     code = worker.process.wait()
     if code < 0:
         name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-        hint = " (often: out of memory)" if name == "SIGKILL" else ""
+        hint = " (often: out of memory)" if name == "SIGKILL" else ""  # `out_of_memory` goes by these words
         reason = f"its process was ended by {name}{hint}"
     else:
         reason = f"its process ended by itself with status {code}"
