@@ -27,6 +27,8 @@ class Cell:
         logger: the logger's node.
         n_cells: trials of the whole sweep.
         color: whether what loggers say ends on a terminal that shows colours.
+        residence: where the data is kept while the trial runs (`clbench.scenarios.placement.place`).
+        residence_share: of the free memory that it may take there.
     """
 
     config: dict[str, Any]
@@ -41,6 +43,8 @@ class Cell:
     logger: dict[str, Any] = field(default_factory=dict)
     n_cells: int = 1
     color: bool = False
+    residence: str = "auto"
+    residence_share: float = 0.5
 
     @cached_property
     def id(self) -> str:

@@ -18,6 +18,7 @@ from clbench.leaderboard.tables import print_table, render
 from clbench.records import Record, load_all, read, record_path
 from clbench.runner import Outcome, run_cells
 from clbench.runner.execute import TRIAL, failure_log, one_line
+from clbench.runner.memory import Limits
 from clbench.runner.progress import display
 
 WIDTH = 160
@@ -95,7 +96,8 @@ def run_jobs(
     cells = [cell for job in jobs for cell in job.cells()]
     cells = [replace(cell, n_cells=len(cells), color=console.is_terminal) for cell in cells]
     wanted = workers if workers is not None else jobs[0].workers if jobs else 0
-    outcomes = run_cells(cells, display(console, progress), wanted, trial)
+    limits = Limits(**jobs[0].memory) if jobs else None
+    outcomes = run_cells(cells, display(console, progress), wanted, trial, limits)
     summary = Summary(outcomes, list(broken))
     for folder in dict.fromkeys(job.results_dir for job in jobs):
         mine = [outcome for outcome in outcomes if outcome.cell.results_dir == folder]

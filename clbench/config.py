@@ -32,6 +32,7 @@ OTHER_KEYS = (
 )
 """Keys and nodes that do not."""
 DEVICES = ("auto", "cpu", "cuda")
+RESIDENCES = ("auto", "device", "host", "disk")
 OWN_DATA = ("npz", "folder")
 """Data sets of the user's own; unless they say otherwise they go by the name of the file or folder."""
 RETARGETABLE = ("method", "model", "optimizer")
@@ -215,6 +216,17 @@ def device(value: Any) -> str:
     return str(value)
 
 
+def residence(value: Any) -> str:
+    """Return where data is kept, checked.
+
+    Raises:
+        ConfigError: not one of `RESIDENCES`.
+    """
+    if value not in RESIDENCES:
+        raise ConfigError(f"unknown data.residence={value}", f"choose one of {', '.join(RESIDENCES)}")
+    return str(value)
+
+
 def data_digest(scenario: Mapping[str, Any], search: Sequence[Path]) -> str:
     """Return the digest of the content of a scenario's data set, or of all its data sets in their order."""
     if "datasets" in scenario:
@@ -264,3 +276,10 @@ def count(value: Any, key: str, least: int) -> int:
         allowed = "auto or an integer" if key == "runner.workers" else "an integer"
         raise ConfigError(f"{key}={value!r} is not {allowed} of at least {least}", f"give {key}={max(least, 1)} or more")
     return value
+
+
+def share(value: Any, key: str) -> float:
+    """Return `value` if it is a number above 0 and up to 1, else raise a ConfigError that names `key`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
+        raise ConfigError(f"{key}={value!r} is not a share", f"give {key} as a number above 0 and up to 1")
+    return float(value)

@@ -8,7 +8,21 @@ from typing import Any
 
 from clbench.cells import Cell
 from clbench.compose import Composed, Composer
-from clbench.config import LATER_NODES, NODES, count, data_digest, device, given_keys, identity, names, seeds, settle, typed
+from clbench.config import (
+    LATER_NODES,
+    NODES,
+    count,
+    data_digest,
+    device,
+    given_keys,
+    identity,
+    names,
+    residence,
+    seeds,
+    settle,
+    share,
+    typed,
+)
 from clbench.data.integrity import search_path
 from clbench.errors import ConfigError
 from clbench.records import canonical, flatten
@@ -28,6 +42,7 @@ class Job:
         neutral: dotted keys that are left out of the identity at the given value.
         logger: the logger's node.
         workers: processes side by side, or `auto`.
+        memory: arguments of `clbench.runner.memory.Limits`.
     """
 
     config: dict[str, Any]
@@ -44,6 +59,9 @@ class Job:
     save_models: bool
     workers: int | str
     threads: int
+    residence: str
+    residence_share: float
+    memory: dict[str, Any]
 
     def cells(self) -> list[Cell]:
         """Return one cell per seed."""
@@ -59,6 +77,8 @@ class Job:
                 self.threads,
                 self.save_models,
                 self.logger,
+                residence=self.residence,
+                residence_share=self.residence_share,
             )
             for seed in self.seeds
         ]
@@ -103,6 +123,9 @@ def make_job(composed: Composed, composer: Composer, method: Mapping[str, Any] |
         save_models=typed(settled["save_models"], (bool,), "save_models", "true or false"),
         workers=runner["workers"] if runner["workers"] == "auto" else count(runner["workers"], "runner.workers", least=0),
         threads=count(runner["threads"], "runner.threads", least=1),
+        residence=residence(data["residence"]),
+        residence_share=share(data["share"], "data.share"),
+        memory=_memory(runner),
     )
 
 
@@ -113,3 +136,25 @@ def _storable(config: Mapping[str, Any]) -> None:
             canonical(value)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"{key}={value!r} cannot be stored in a record", "give a finite number, text or a list") from error
+
+
+def _memory(runner: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of `clbench.runner.memory.Limits` from the runner's node, checked.
+
+    Raises:
+        ConfigError: a value that is no number of its kind.
+    """
+    unknown = typed(runner["memory_unknown"], (Mapping,), "runner.memory_unknown", "GiB by kind of device, cpu and cuda")
+    for key, value, least in (
+        *((f"memory_unknown.{kind}", unknown.get(kind), 0) for kind in ("cpu", "cuda")),
+        ("memory_context", runner["memory_context"], 0),
+        ("memory_margin", runner["memory_margin"], 1),
+    ):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= least:
+            raise ConfigError(f"runner.{key}={value!r} is not a number of at least {least}", f"give runner.{key}={least + 1}")
+    return {
+        "share": share(runner["memory_share"], "runner.memory_share"),
+        "unknown": dict(unknown),
+        "context": runner["memory_context"],
+        "margin": runner["memory_margin"],
+    }

@@ -23,6 +23,7 @@ from clbench.methods.base import Method
 from clbench.models import build_model
 from clbench.provenance import provenance
 from clbench.records import Record
+from clbench.scenarios.placement import declare, place
 from clbench.stream import Stream, Task
 
 Report = Callable[[dict[str, Any]], None]
@@ -73,15 +74,16 @@ def pick_device(name: str) -> torch.device:
 def assemble(cell: Cell, device: torch.device) -> tuple[Stream, Method, Learner, Trainer]:
     """Make the four things a trial consists of, and check that they go together."""
     config, seed = cell.config, cell.seed
-    stream = build(
-        config["scenario"],
+    made = build(
+        declare(config["scenario"], cell.residence),
         "scenario",
         seed=seed,
         data_sha256=cell.identity["data_sha256"],
         search=[Path(folder) for folder in cell.search],
         download=cell.download,
-        device=device,
+        device=torch.device("cpu"),
     )
+    stream = place(made, device, cell.residence, cell.residence_share)
     method = build(config["method"], "method")
     if not isinstance(method, Method):
         raise ConfigError(

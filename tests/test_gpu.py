@@ -25,3 +25,12 @@ def test_a_trial_on_the_gpu_agrees_with_the_cpu(tmp_path, method):
 def test_two_runs_on_the_gpu_are_identical(tmp_path):
     results = [run(make_cell("er", ["device=cuda"], results_dir=tmp_path / name)).result for name in ("a", "b")]
     assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("method", ["naive", "er", "gpm", "ncm"])
+def test_data_that_streams_from_the_host_gives_the_same_result(tmp_path, method):
+    results = []
+    for residence in ("device", "host"):
+        words = ["device=cuda", f"data.residence={residence}", "trainer.epochs=2"]
+        results.append(run(make_cell(method, words, results_dir=tmp_path / residence)).result)
+    assert results[0] == results[1]

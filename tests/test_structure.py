@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "clbench"
 FLOORS = [
-    {"errors", "randomness"},
+    {"errors", "machine", "randomness"},
     {"records", "build", "subspace"},
     {"data", "cells"},
     {"stream", "metrics"},

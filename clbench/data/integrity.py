@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import json
 import os
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -192,6 +193,25 @@ def find_own(path: Any, search: Sequence[Path], name: str) -> Path:
         os.path.expanduser(path),
         name,
         "correct scenario.dataset.path, or put it there (docs/data.md describes each layout)",
+    )
+
+
+def writable(search: Sequence[Path], folder: str, name: str) -> Path:
+    """Return the last folder of the search path in whose subfolder `folder`, made if need be, a file can be made.
+
+    Raises:
+        DataError: there is none; `name` is the data set's, for the message.
+    """
+    for place in reversed(search):
+        try:
+            (place / folder).mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=place / folder).close()
+        except OSError:
+            continue
+        return place
+    raise DataError(
+        f"data set {name}: no folder of the search path can be written, and its {folder} have to be kept somewhere",
+        "give a folder that can: data.root=FOLDER, after those that hold the data, separated as in PATH",
     )
 
 

@@ -1,9 +1,9 @@
-"""Pools (a data set as tensors on the device) and splits (which rows of a pool, and how they are seen)."""
+"""Pools (a data set as tensors) and splits (which rows of a pool, and how they are seen)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,22 +11,50 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Pool:
-    """One data set as tensors on one device.
+    """One data set as tensors: the targets on the device of the trial, the inputs there too, or in host memory, or on disk.
 
     Args:
         inputs: uint8 images `[N, C, H, W]`, int64 tokens `[N, L]`, or float features `[N, d]`.
         targets: int64 `[N]`, the data set's own class numbers, 0-based.
+        mapped: whether `inputs` are a file mapped into memory, of which only what is used is read.
     """
 
     inputs: Tensor
     targets: Tensor
+    mapped: bool = False
 
     def __len__(self) -> int:
         return int(self.targets.shape[0])
 
     def to(self, device: torch.device) -> Pool:
-        """Return this pool on `device` (itself if it is there already)."""
-        return Pool(self.inputs.to(device), self.targets.to(device))
+        """Return this pool on `device` (its tensors themselves if they are there already)."""
+        inputs = self.inputs.to(device)
+        return replace(self, inputs=inputs, targets=self.targets.to(device), mapped=self.mapped and inputs is self.inputs)
+
+    @property
+    def streams(self) -> bool:
+        """Whether inputs have to come from host memory or disk, so that fetching them ahead pays (`clbench.data.loader`)."""
+        return self.mapped or self.inputs.device != self.targets.device
+
+    def take(self, rows: Tensor) -> Tensor:
+        """Return the inputs of `rows` (int64 `[B]`, on the device) as stored, on the device.
+
+        Of a pool that streams the rows are named to the host, which waits for the device; `clbench.data.loader.ahead`
+        does without where it is known beforehand what comes next.
+        """
+        if not self.streams:
+            return self.inputs.index_select(0, rows)
+        return self.gather(rows.cpu()).to(self.targets.device, non_blocking=True)
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """Return the inputs of `rows` (int64 `[B]`) of a pool that streams, all on the host; page-locked if a GPU wants them.
+
+        From page-locked memory a copy to a GPU does not keep the host waiting. torch hands such memory out again only when
+        copies from it are done.
+        """
+        pinned = self.targets.device.type == "cuda"
+        found = torch.empty((len(rows), *self.inputs.shape[1:]), dtype=self.inputs.dtype, pin_memory=pinned)
+        return torch.index_select(self.inputs, 0, rows, out=found)
 
     @property
     def sample_bytes(self) -> int:
@@ -58,7 +86,10 @@ class Split:
 
     def inputs(self, positions: Tensor) -> Tensor:
         """Return the raw inputs at `positions` (int64 `[B]`), as stored but with the view applied."""
-        raw = self.pool.inputs.index_select(0, self.rows.index_select(0, positions))
+        return self.seen(self.pool.take(self.rows.index_select(0, positions)), positions)
+
+    def seen(self, raw: Tensor, positions: Tensor) -> Tensor:
+        """Return `raw`, the pool's inputs at `positions` (int64 `[B]`), with the view applied."""
         if self.view is None:
             return raw
         view = self.view

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from clbench.data.pool import Split
+from clbench.data.loader import ahead
 from clbench.engine.learner import Learner
 from clbench.methods.base import Method
 from clbench.stream import EvaluationSet
@@ -30,9 +31,9 @@ def evaluate(learner: Learner, method: Method, columns: tuple[EvaluationSet, ...
     learner.model.eval()
     hits = torch.zeros(len(columns), dtype=torch.int64, device=learner.device)
     with torch.inference_mode(), learner.arithmetic:
-        for split, owner, task_id in parts(learner, columns, batch_size):
-            scores = method.predict(learner, learner.stream.preprocess(split.raw()), task_id)
-            hits.index_add_(0, owner, (scores.argmax(dim=1) == split.labels).to(torch.int64))
+        for raw, labels, owner, task_id in parts(learner, columns, batch_size):
+            scores = method.predict(learner, learner.stream.preprocess(raw), task_id)
+            hits.index_add_(0, owner, (scores.argmax(dim=1) == labels).to(torch.int64))
     return counted(hits, columns)
 
 
@@ -41,8 +42,10 @@ def counted(hits: Tensor, columns: tuple[EvaluationSet, ...]) -> Row:
     return [(int(hit), len(column.split)) for hit, column in zip(hits.tolist(), columns, strict=True)]
 
 
-def parts(learner: Learner, columns: tuple[EvaluationSet, ...], batch_size: int) -> Iterator[tuple[Split, Tensor, int | None]]:
-    """Yield what to measure on by batch: the samples, the column each belongs to, the task to name in the task setting."""
+def parts(
+    learner: Learner, columns: tuple[EvaluationSet, ...], batch_size: int
+) -> Iterator[tuple[Tensor, Tensor, Tensor, int | None]]:
+    """Yield what to measure on by batch: raw inputs, labels, the column of each, the task to name in the task setting."""
     for group in _groups(learner, columns):
         rows = torch.cat([columns[c].split.rows for c in group])
         labels = torch.cat([columns[c].split.labels for c in group])
@@ -50,9 +53,10 @@ def parts(learner: Learner, columns: tuple[EvaluationSet, ...], batch_size: int)
         first = columns[group[0]].split
         task_id = first.tasks if learner.stream.setting == "task" else None
         assert task_id is None or isinstance(task_id, int)
-        for part in torch.split(torch.arange(len(rows), device=rows.device), batch_size):
-            split = Split(first.pool, rows.index_select(0, part), labels.index_select(0, part), first.tasks, first.view)
-            yield split, owner.index_select(0, part), task_id
+        whole = replace(first, rows=rows, labels=labels)
+        batches = torch.split(torch.arange(len(rows), device=rows.device), batch_size)
+        for batch, raw in zip(batches, ahead(whole, batches), strict=True):
+            yield raw, labels.index_select(0, batch), owner.index_select(0, batch), task_id
 
 
 def _groups(learner: Learner, columns: tuple[EvaluationSet, ...]) -> list[list[int]]:

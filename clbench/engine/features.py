@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from clbench.data.loader import ahead
 from clbench.data.pool import Split
 from clbench.engine.learner import Learner
 
@@ -31,9 +32,10 @@ def walk(learner: Learner, split: Split, positions: Tensor | None = None) -> Ite
     stream, total = learner.stream, outputs(learner)
     offsets = torch.tensor(stream.offsets, device=split.labels.device)
     everything = torch.arange(len(split), device=split.rows.device) if positions is None else positions
-    for part in torch.split(everything, CHUNK):
+    parts = torch.split(everything, CHUNK)
+    for part, raw in zip(parts, ahead(split, parts), strict=True):
         with torch.no_grad():
-            features = learner.features(learner.batch(split, part).inputs)
+            features = learner.features(learner.batch(split, part, raw=raw).inputs)
             tasks = split.tasks if isinstance(split.tasks, int) else split.tasks.index_select(0, part)
             labels = split.labels.index_select(0, part) + offsets[tasks]
             one_hot = F.one_hot(labels, total)

@@ -165,9 +165,19 @@ class Learner:
         return range(self.task + 1) if wide else range(self.task, self.task + 1)
 
     # ---- batches and logits -----------------------------------------------------------------------------------------
-    def batch(self, split: Split, positions: Tensor, epoch: int = 0, augment: torch.Generator | None = None) -> Batch:
-        """Return the samples of `split` at `positions` (int64 `[B]`), preprocessed, labels as columns of the logits."""
-        raw = split.inputs(positions)
+    def batch(
+        self,
+        split: Split,
+        positions: Tensor,
+        epoch: int = 0,
+        augment: torch.Generator | None = None,
+        raw: Tensor | None = None,
+    ) -> Batch:
+        """Return the samples of `split` at `positions` (int64 `[B]`), preprocessed, labels as columns of the logits.
+
+        `raw` is `split.inputs(positions)`, where that is at hand.
+        """
+        raw = split.inputs(positions) if raw is None else raw
         if augment is not None and self.stream.preprocess.augments:
             raw = self.stream.preprocess.augment(raw, augment)
         labels = split.labels.index_select(0, positions)

@@ -233,12 +233,12 @@ class StackedTraining:
         own = [parts(training.learner, each, batch_size) for training, each in zip(self.trainings, columns, strict=True)]
         with torch.inference_mode(), first.learner.arithmetic:
             for beside in zip(*own, strict=True):
-                splits, (_, owner, task_id) = [split for split, _, _ in beside], beside[0]
-                inputs = torch.stack([stream.preprocess(split.raw()) for split in splits])
+                _, _, owner, task_id = beside[0]
+                inputs = torch.stack([stream.preprocess(raw) for raw, _, _, _ in beside])
                 logits = self.stack.logits(inputs, 0 if task_id is None else task_id)
                 if task_id is None:
                     logits = logits[..., : stream.active_outputs(task)]
-                right = logits.argmax(dim=2) == torch.stack([split.labels for split in splits])
+                right = logits.argmax(dim=2) == torch.stack([labels for _, labels, _, _ in beside])
                 hits.index_add_(1, owner, right.to(torch.int64))
         if between:
             self.stack.release()

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from clbench import randomness
+from clbench.data.loader import ahead
 from clbench.data.pool import Split
 from clbench.engine.learner import Batch, Learner
 from clbench.engine.optimizers import clip_by_norm
@@ -169,11 +170,11 @@ class Training:
         torch.manual_seed(randomness.derive(learner.seed, "dropout", *key))
         augment = learner.generator("augmentation", *key, device=device) if learner.stream.preprocess.augments else None
         order = torch.randperm(len(split), generator=learner.generator("batches", *key)).to(device)
-        batches, start = max(1, GATHER // self.trainer.batch_size), 0
-        for first in range(0, len(sizes), batches):
-            group = sizes[first : first + batches]
-            yield learner.batch(split, order[start : start + sum(group)], epoch, augment), group
-            start += sum(group)
+        batches = max(1, GATHER // self.trainer.batch_size)
+        groups = [sizes[first : first + batches] for first in range(0, len(sizes), batches)]
+        places = torch.split(order[: sum(sizes)], [sum(group) for group in groups])
+        for group, positions, raw in zip(groups, places, ahead(split, places), strict=True):
+            yield learner.batch(split, positions, epoch, augment, raw), group
 
     def note(self, mean: float, epoch: int) -> None:
         """Keep the mean loss of an epoch.
@@ -261,7 +262,8 @@ class Training:
         total = 0.0
         positions = torch.arange(len(valid), device=valid.rows.device)
         with torch.inference_mode(), learner.arithmetic:
-            for part in torch.split(positions, max(GATHER, self.trainer.batch_size)):
-                batch = learner.batch(valid, part)
+            parts = torch.split(positions, max(GATHER, self.trainer.batch_size))
+            for part, raw in zip(parts, ahead(valid, parts), strict=True):
+                batch = learner.batch(valid, part, raw=raw)
                 total += float(Method.criterion(self.method, learner, batch, learner.forward(batch))) * len(part)
         return total / len(valid)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from clbench.cells import Cell
 from clbench.errors import StoreError
 from clbench.records import read, record_path
-from clbench.runner import pool
+from clbench.runner import devices, pool
 from clbench.runner.devices import slots
 from clbench.runner.execute import TRIAL, execute, one_line
+from clbench.runner.memory import Limits, Needs, budgets, told
 
 if TYPE_CHECKING:
     from clbench.runner.progress import Display
@@ -29,6 +30,7 @@ class Outcome:
         reason: of a failure, in one line.
         seconds: from being given out to its end.
         accuracy: last accuracy that was reported, in percent.
+        memory: kind of device and bytes at the peak, as the record of one that was there already tells it.
     """
 
     cell: Cell
@@ -36,9 +38,12 @@ class Outcome:
     reason: str = ""
     seconds: float = 0.0
     accuracy: float | None = None
+    memory: tuple[str, int] | None = None
 
 
-def run_cells(cells: Sequence[Cell], display: Display, workers: int | str = "auto", trial: str = TRIAL) -> list[Outcome]:
+def run_cells(
+    cells: Sequence[Cell], display: Display, workers: int | str = "auto", trial: str = TRIAL, limits: Limits | None = None
+) -> list[Outcome]:
     """Run what is not done yet, and return what became of every cell, in order; cells of the same id count once.
 
     Args:
@@ -46,6 +51,7 @@ def run_cells(cells: Sequence[Cell], display: Display, workers: int | str = "aut
         display: shows progress.
         workers: processes, or `auto`; 0: in this process.
         trial: dotted name of the function that trains.
+        limits: numbers behind how many run side by side; None: as many as there are workers.
 
     Raises:
         StoreError: a results folder cannot be written to.
@@ -77,14 +83,20 @@ def run_cells(cells: Sequence[Cell], display: Display, workers: int | str = "aut
         display.finished(outcomes[cell.id])
 
     first = todo[0]
-    places = [] if workers == 0 else slots(workers, first.device, first.threads, len(todo))
+    gpus = {} if workers == 0 else devices.visible_gpus(first.device)
+    places = [] if workers == 0 else slots(workers, first.device, first.threads, len(todo), gpus)
+    needs = None if limits is None else Needs(limits, "cuda" if gpus else "cpu")
+    budget = {} if limits is None else budgets(limits, places, gpus)
+    for outcome in outcomes.values():
+        if needs is not None and outcome.memory is not None and outcome.memory[0] == needs.kind:
+            needs.learn(outcome.cell, outcome.memory[1])
     with display.shown(len(todo), len(places) or 1):
         if workers == 0:
             for cell in todo:
                 notify(cell, {"event": "begin"})
                 notify(cell, execute(cell, trial, lambda message, cell=cell: notify(cell, message)))  # type: ignore[misc]
         else:
-            pool.run(todo, places, Path(first.results_dir) / ".logs", trial, notify)
+            pool.run(todo, places, Path(first.results_dir) / ".logs", trial, notify, needs, budget)
     return [outcomes[cell.id] for cell in unique]
 
 
@@ -94,10 +106,10 @@ def _already(cell: Cell) -> Outcome | None:
     if not path.exists():
         return None
     try:
-        read(path)
+        record = read(path)
     except StoreError as error:
         return Outcome(cell, "failed", one_line(error))
-    return Outcome(cell, "present")
+    return Outcome(cell, "present", memory=told(record))
 
 
 def _writable(folder: Path) -> None:

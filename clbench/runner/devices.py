@@ -2,52 +2,65 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from clbench.errors import ConfigError
 
+ASK = """
+import json, torch
+free = []
+for number in range(torch.cuda.device_count()):
+    try:
+        free.append(torch.cuda.mem_get_info(number)[0])
+    except RuntimeError:  # it cannot be used now (an exclusive process is on it, say); its run will say why
+        free.append(0)
+print(json.dumps(free))
+"""
+"""What a process of its own asks torch: the free bytes of every GPU."""
 
-def slots(workers: int | str, device: str, threads: int, cells: int) -> list[dict[str, str]]:
-    """Return the environment variables of each worker: one per core on CPUs, one per device on GPUs.
+
+def slots(workers: int | str, device: str, threads: int, cells: int, gpus: Iterable[str] | None = None) -> list[dict[str, str]]:
+    """Return the environment variables of each worker; which of them work at the same time is decided by memory.
 
     Args:
-        workers: how many, or `auto`.
+        workers: how many, or `auto`: one per core, and with GPUs at least one for each.
         device: `auto`, `cpu` or `cuda`.
         threads: CPU threads of a worker.
         cells: there are never more workers than cells.
+        gpus: names of the GPUs to share out, as `visible_gpus` returns them; None: it is asked.
 
     Raises:
         ConfigError: `cuda` on a machine without it.
     """
-    gpus = visible_gpus(device)
-    if device == "cuda" and not gpus:
+    names = list(visible_gpus(device) if gpus is None else gpus)
+    if device == "cuda" and not names:
         raise ConfigError("device=cuda, but torch sees no CUDA device here", "use device=auto or device=cpu")
-    wanted = workers if isinstance(workers, int) else len(gpus) or max(1, cores() // threads)
+    wanted = workers if isinstance(workers, int) else max(1, len(names), cores() // threads)
     limits = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     made: list[dict[str, str]] = [dict(limits) for _ in range(max(1, min(wanted, cells)))]
     for number, slot in enumerate(made):
-        if gpus:
-            slot["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
+        if names:
+            slot["CUDA_VISIBLE_DEVICES"] = names[number % len(names)]
     return made
 
 
-def visible_gpus(device: str) -> list[str]:
-    """Return the names that CUDA_VISIBLE_DEVICES would use for the GPUs that torch can use; none for `cpu`."""
+def visible_gpus(device: str) -> dict[str, int]:
+    """Return the free bytes of the GPUs that torch can use, by their names in CUDA_VISIBLE_DEVICES; none for `cpu`."""
     if device == "cpu" or (device == "auto" and not _driver_present()):
-        return []
-    asked = subprocess.run(
-        [sys.executable, "-c", "import torch; print(torch.cuda.device_count())"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    count = int(asked.stdout.strip() or 0) if asked.returncode == 0 else 0
+        return {}
+    asked = subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True, check=False)
+    try:
+        free = [int(count) for count in json.loads(asked.stdout)] if asked.returncode == 0 else []
+    except ValueError:
+        free = []
     named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
-    return (named or [str(number) for number in range(count)])[:count]
+    return dict(zip(named or [str(number) for number in range(len(free))], free))
 
 
 def _driver_present() -> bool:

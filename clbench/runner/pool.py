@@ -1,4 +1,4 @@
-"""Worker processes: started, fed one cell at a time, replaced when they die, stopped."""
+"""Worker processes: started, fed one cell at a time, replaced when they die, stopped. `schedule` says what comes when."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +17,19 @@ from typing import Any
 
 from clbench.cells import Cell
 from clbench.errors import StoreError
-from clbench.runner.execute import log_failure
+from clbench.runner.execute import failure_log, log_failure
+from clbench.runner.memory import Needs, out_of_memory
+from clbench.runner.schedule import Schedule
 
 Message = dict[str, Any]
 Notify = Callable[[Cell, Message], None]
 LAST = ("done", "present", "busy", "failed")
 """Events that end a cell."""
+ALONE = (
+    "; it had its device to itself -> lower trainer.batch_size or eval.batch_size, give data.residence=host, or use a device "
+    "with more memory"
+)
+"""What is added to the reason of a run that was out of memory."""
 GRACE = 5.0
 """Seconds that a worker gets to leave before it is killed."""
 
@@ -38,6 +44,7 @@ class Worker:
         log: where its standard error goes.
         cell: what it is at; None when it has nothing to do.
         mark: length of the log in bytes when the cell was given out.
+        number: of its slot.
     """
 
     process: subprocess.Popen[str]
@@ -45,10 +52,22 @@ class Worker:
     log: Path
     cell: Cell | None = None
     mark: int = 0
+    number: int = 0
 
 
-def run(cells: Sequence[Cell], slots: Sequence[dict[str, str]], logs: Path, trial: str, notify: Notify) -> None:
-    """Run all cells in one worker per slot; a cell whose worker dies has failed, and a new worker takes over.
+def run(
+    cells: Sequence[Cell],
+    slots: Sequence[dict[str, str]],
+    logs: Path,
+    trial: str,
+    notify: Notify,
+    needs: Needs | None = None,
+    budgets: Mapping[str, int] | None = None,
+) -> None:
+    """Run all cells, in at most one worker per slot and as many at once as memory allows.
+
+    A cell whose worker dies has failed, and a new worker takes over. A cell that was out of memory, or whose worker was killed by
+    the system as if it had been, is tried again with less beside it; it has failed when it had its device to itself.
 
     Args:
         cells: in the order in which they are given out.
@@ -56,38 +75,68 @@ def run(cells: Sequence[Cell], slots: Sequence[dict[str, str]], logs: Path, tria
         logs: folder for `worker-N.log`.
         trial: dotted name of the function that trains.
         notify: is told (cell, message) as things happen, in this thread; one message of `LAST` per cell.
+        needs: what runs need; None: only slots are counted.
+        budgets: bytes that the runs on a device may need together, by its name.
 
     Raises:
         StoreError: the logs cannot be written.
         KeyboardInterrupt: passed on, with the workers stopped.
     """
-    waiting = deque(cells)
+    schedule = Schedule(cells, slots, needs, budgets)
     inbox: queue.SimpleQueue[tuple[Worker, Message | None]] = queue.SimpleQueue()
     workers: list[Worker] = []
+
+    def fill() -> None:
+        for number, cell in schedule.start():
+            worker = next((w for w in workers if w.number == number), None)
+            if worker is None:
+                worker = _start(slots[number], logs / f"worker-{number}.log", trial, inbox)
+                worker.number = number
+                workers.append(worker)
+            _give(worker, cell, notify)
+        for worker in [worker for worker in workers if worker.cell is None]:  # it would only hold memory
+            _let_go(worker, workers, leaving)
+
+    def over(worker: Worker, message: Message) -> None:
+        """Take note of the last message about a cell: that it has ended, or that it is tried again."""
+        assert worker.cell is not None
+        cell, worker.cell = worker.cell, None
+        if message["event"] != "failed" or not out_of_memory(message["reason"]):
+            schedule.end(worker.number, message.get("memory"))
+            notify(cell, message)
+            return
+        _let_go(worker, workers, leaving)  # a fresh process has all its memory in one piece
+        beside = schedule.again(worker.number)
+        if beside is None:
+            notify(cell, {**message, "reason": f"{message['reason']}{ALONE}"})
+            return
+        failure_log(cell).unlink(missing_ok=True)
+        notify(cell, {"event": "again", "text": f"{cell.label}: {_short(message['reason'])}; {_beside(beside)}"})
+
+    leaving: list[Worker] = []
     try:
-        for number, slot in enumerate(slots[: len(cells)]):
-            workers.append(_start(slot, logs / f"worker-{number}.log", trial, inbox))
-            _give(workers[-1], waiting, notify)
+        fill()
         while any(worker.cell for worker in workers):
             worker, message = inbox.get()
             if message is None:
-                workers.remove(worker)
+                if worker in leaving:
+                    leaving.remove(worker)
+                if worker in workers:
+                    workers.remove(worker)
                 if worker.cell is None:
                     continue
-                cell, worker.cell = worker.cell, None
                 reason, story = _obituary(worker)
-                log_failure(cell, story)
-                notify(cell, {"event": "failed", "reason": reason})
-                if waiting:
-                    workers.append(_start(worker.slot, worker.log, trial, inbox))
-                    _give(workers[-1], waiting, notify)
+                log_failure(worker.cell, story)
+                over(worker, {"event": "failed", "reason": reason})
+                fill()
             elif worker.cell is not None:
-                notify(worker.cell, message)
-                if message["event"] in LAST:
-                    worker.cell = None
-                    _give(worker, waiting, notify)
+                if message["event"] not in LAST:
+                    notify(worker.cell, message)
+                    continue
+                over(worker, message)
+                fill()
     finally:
-        _stop(workers)
+        _stop([*workers, *leaving])
 
 
 def _start(slot: dict[str, str], log: Path, trial: str, inbox: queue.SimpleQueue[tuple[Worker, Message | None]]) -> Worker:
@@ -130,18 +179,34 @@ def _listen(worker: Worker, inbox: queue.SimpleQueue[tuple[Worker, Message | Non
     inbox.put((worker, None))
 
 
-def _give(worker: Worker, waiting: deque[Cell], notify: Notify) -> None:
-    """Give the worker its next cell, or let it go."""
+def _give(worker: Worker, cell: Cell, notify: Notify) -> None:
+    """Give the worker its next cell."""
     assert worker.process.stdin is not None
+    worker.cell = cell
+    notify(cell, {"event": "begin"})
+    worker.mark = worker.log.stat().st_size
     with suppress(BrokenPipeError):  # it is dead; its end is in the inbox
-        if waiting:
-            worker.cell = waiting.popleft()
-            notify(worker.cell, {"event": "begin"})
-            worker.mark = worker.log.stat().st_size
-            worker.process.stdin.write(json.dumps(worker.cell.to_dict()) + "\n")
-            worker.process.stdin.flush()
-        else:
-            worker.process.stdin.close()
+        worker.process.stdin.write(json.dumps(cell.to_dict()) + "\n")
+        worker.process.stdin.flush()
+
+
+def _let_go(worker: Worker, workers: list[Worker], leaving: list[Worker]) -> None:
+    """Let a worker that has nothing to do leave; it takes its memory with it."""
+    assert worker.process.stdin is not None
+    if worker in workers:
+        workers.remove(worker)
+        leaving.append(worker)
+    with suppress(BrokenPipeError):
+        worker.process.stdin.close()
+
+
+def _short(reason: str) -> str:
+    """Return the first sentence of a reason."""
+    return reason.split("; ")[0].split(". ")[0]
+
+
+def _beside(count: int) -> str:
+    return f"tried again later, with {f'at most {count} other runs' if count else 'nothing'} beside it on its device"
 
 
 def _obituary(worker: Worker) -> tuple[str, str]:
@@ -149,7 +214,7 @@ def _obituary(worker: Worker) -> tuple[str, str]:
     code = worker.process.wait()
     if code < 0:
         name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-        hint = " (often: out of memory)" if name == "SIGKILL" else ""
+        hint = " (often: out of memory)" if name == "SIGKILL" else ""  # `out_of_memory` goes by these words
         reason = f"its process was ended by {name}{hint}"
     else:
         reason = f"its process ended by itself with status {code}"

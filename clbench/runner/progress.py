@@ -34,7 +34,7 @@ class Display:
         yield
 
     def event(self, cell: Cell, message: Mapping[str, Any]) -> None:
-        """Take note of progress within a run (`begin`, `start`, `epoch`, `task`, `print`)."""
+        """Take note of progress within a run (`begin`, `start`, `epoch`, `task`, `print`, `again`)."""
 
     def finished(self, outcome: Outcome) -> None:
         """Take note of the end of a run."""
@@ -58,7 +58,9 @@ class PlainDisplay(Display):
         yield
 
     def event(self, cell: Cell, message: Mapping[str, Any]) -> None:
-        """Pass on what the console logger says."""
+        """Pass on what the console logger says, and which runs are tried again."""
+        if message["event"] == "again":
+            self._line(message["text"])
         if message["event"] == "print":
             self.console.print(Text.from_ansi(message["text"]), soft_wrap=True)
 
@@ -96,6 +98,10 @@ class LiveDisplay(Display):
         """Keep the newest of each piece of news about a run."""
         if message["event"] == "print":
             self.console.print(Text.from_ansi(message["text"]))
+            return
+        if message["event"] == "again":
+            self.active.pop(cell.id, None)
+            self.console.print(Text(message["text"], style="yellow"))
             return
         _, state = self.active.setdefault(cell.id, (cell, {"begun": monotonic()}))
         news = {key: value for key, value in message.items() if key != "event"}

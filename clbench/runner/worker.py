@@ -13,6 +13,7 @@ import threading
 from typing import Any, TextIO
 
 from clbench.cells import Cell
+from clbench.runner import memory
 from clbench.runner.execute import TRIAL, execute
 
 
@@ -34,7 +35,10 @@ def main() -> None:
         answers.flush()
 
     while True:
-        send(execute(cells.get(), trial, send))
+        cell = cells.get()
+        memory.clear()
+        ended = execute(cell, trial, send)
+        send({**ended, "memory": memory.peak()} if ended["event"] == "done" else ended)
 
 
 def _listen(orders: TextIO, cells: queue.SimpleQueue[Cell]) -> None:

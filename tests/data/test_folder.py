@@ -172,3 +172,49 @@ def test_missing_folder_and_file_instead_of_folder(root):
     root.write_bytes(b"")
     with pytest.raises(DataError, match="pictures is not a folder"):
         load(root, test_every=5)
+
+
+def test_images_that_would_fill_the_memory_are_kept_in_a_file(root, tmp_path, monkeypatch):
+    for seed, name in enumerate(("a", "b")):
+        write_images(root / name, 10, seed=seed)
+    size = 20 * 3 * 6 * 5
+    for available, mapped in ((size * 2, False), (size * 2 - 2, True), (None, False)):
+        monkeypatch.setattr("clbench.data.sources.folder.available_memory", lambda: available)  # noqa: B023
+        data = load(root, test_every=5)
+        assert (data.train.mapped, data.test.mapped) == (mapped, mapped)
+    plain = load(root, test_every=5, mapped=False)
+    assert (data.train.inputs == plain.train.inputs).all()
+    assert len(list((tmp_path / "decoded").iterdir())) == 3  # two arrays and the lock
+
+
+def test_another_image_rule_or_size_is_another_file(root, tmp_path):
+    for seed, name in enumerate(("a", "b")):
+        write_images(root / name, 10, seed=seed)
+    cases = [{"test_every": 5}, {"per_class": (5, 2)}, {"test_every": 5, "size": (4, 4)}, {"test_every": 5, "channels": 1}]
+    for case in cases:
+        kept, plain = load(root, mapped=True, **case), load(root, mapped=False, **case)
+        assert (kept.train.inputs == plain.train.inputs).all()
+        assert (kept.test.inputs == plain.test.inputs).all()
+    assert len(list((tmp_path / "decoded").glob("*.npy"))) == 2 * len(cases)
+    Image.fromarray(np.zeros((6, 5, 3), dtype=np.uint8)).save(root / "a" / "000.png")
+    assert (load(root, mapped=True, test_every=5).train.inputs[0] == 0).all()
+
+
+def test_a_decoded_file_is_whole_or_not_there(root, tmp_path, monkeypatch):
+    for seed, name in enumerate(("a", "b")):
+        write_images(root / name, 10, seed=seed)
+    (root / "b" / "009.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"009\.png cannot be read"):
+        load(root, mapped=True, test_every=3)
+    assert not list((tmp_path / "decoded").glob("*.*p*"))
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    (root / "b" / "009.png").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.raises(DataError, match="No space left on device"):
+            load(root, mapped=True, test_every=3)
+    assert not list((tmp_path / "decoded").glob("*.*p*"))
+    assert load(root, mapped=True, test_every=3).train.mapped

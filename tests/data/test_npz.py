@@ -174,3 +174,63 @@ def test_single_array_and_missing_file_and_folder(tmp_path):
 def test_no_path_given():
     with pytest.raises(ConfigError, match="path=None"):
         Npz(name="own", path=None).load([])
+
+
+def save(folder, arrays):
+    folder.mkdir(exist_ok=True)
+    for key, value in arrays.items():
+        np.save(folder / f"{key}.npy", value)
+    return folder
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (4, 5, 3), None])
+def test_a_folder_of_npy_files_is_mapped_and_says_what_an_npz_says(tmp_path, shape):
+    x = np.random.default_rng(0).normal(size=(12, 5)).astype(np.float32)
+    arrays = parts(shape) if shape else parts(x_train=x, x_test=x[:6])
+    save(tmp_path / "mine", arrays)
+    sources = [Npz(name="own", path=path) for path in ("own.npz", "mine")]
+    packed, mapped = load(tmp_path, **arrays), sources[1].load([tmp_path])
+    sources[0].load([tmp_path])
+    for a, b in ((packed.train, mapped.train), (packed.test, mapped.test)):
+        assert (a.mapped, b.mapped) == (False, True)
+        assert a.inputs.dtype == b.inputs.dtype
+        assert torch.equal(a.inputs, b.inputs)
+        assert torch.equal(a.targets, b.targets)
+    assert sources[1].mean == pytest.approx(sources[0].mean)
+    assert sources[1].std == pytest.approx(sources[0].std)
+
+
+def test_what_is_written_into_a_mapped_pool_stays_out_of_the_file(tmp_path):
+    arrays = parts()
+    save(tmp_path / "mine", arrays)
+    Npz(name="own", path="mine").load([tmp_path]).train.inputs.zero_()
+    assert (np.load(tmp_path / "mine" / "x_train.npy") == arrays["x_train"]).all()
+
+
+def test_a_folder_of_npy_files_divided_by_the_rule(tmp_path):
+    x, y = labelled_images(30, (4, 4))
+    save(tmp_path / "mine", {"x": x, "y": y})
+    (packed, divided) = (load(tmp_path, test_every=5, x=x, y=y), Npz(name="own", path="mine", test_every=5).load([tmp_path]))
+    assert torch.equal(packed.test.inputs, divided.test.inputs)
+
+
+def test_npy_files_that_are_damaged_or_missing(tmp_path):
+    folder = save(tmp_path / "mine", parts())
+    (folder / "x_test.npy").write_bytes((folder / "x_test.npy").read_bytes()[:-20])
+    with pytest.raises(DataError, match=r"x_test\.npy cannot be mapped"):
+        Npz(name="own", path="mine").load([tmp_path])
+    (folder / "x_test.npy").unlink()
+    with pytest.raises(DataError, match=r"lacks x_test\.npy"):
+        Npz(name="own", path="mine").load([tmp_path])
+    np.save(folder / "x_test.npy", np.array([{}], dtype=object))
+    with pytest.raises(DataError, match=r"x_test\.npy cannot be mapped"):
+        Npz(name="own", path="mine").load([tmp_path])
+
+
+def test_mapped_features_that_are_not_finite_are_found_in_any_chunk(tmp_path, monkeypatch):
+    monkeypatch.setattr("clbench.data.sources.npz.CHUNK", 5)
+    x = np.zeros((12, 5), dtype=np.float32)
+    x[11, 4] = np.inf
+    save(tmp_path / "mine", parts(x_train=x, x_test=np.zeros((6, 5), dtype=np.float32)))
+    with pytest.raises(DataError, match="not finite"):
+        Npz(name="own", path="mine").load([tmp_path])

@@ -12,8 +12,9 @@ import pytest
 
 from clbench.cells import Cell
 from clbench.errors import ConfigError, StoreError
-from clbench.records import read, record_files, record_path
+from clbench.records import Record, read, record_files, record_path, write
 from clbench.runner import run_cells
+from clbench.runner.memory import GIB, Limits
 from clbench.runner.progress import Display
 from tests.runner.trials import make_cell
 
@@ -200,3 +201,83 @@ def test_cuda_without_a_gpu_is_said_once(tmp_path: Path, monkeypatch: pytest.Mon
     cell = Cell.from_dict({**make_cell(tmp_path).to_dict(), "device": "cuda"})
     with pytest.raises(ConfigError, match="device=cuda"):
         run([cell])
+
+
+ENDS = ["cuda", "host", "kill", "abort"]
+
+
+class Watcher(Recorder):
+    """Keeps what is said of runs that are tried again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.again: list[str] = []
+
+    def event(self, cell: Cell, message: Any) -> None:
+        super().event(cell, message)
+        if message["event"] == "again":
+            self.again.append(message["text"])
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_a_run_that_was_out_of_memory_is_tried_again_alone(tmp_path: Path, how: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    first = make_cell(tmp_path, 0, how=how)
+    cells = [first, make_cell(tmp_path, 1, how=how, first=first.id)]
+    display = Watcher()
+    outcomes = run(cells, "crowded", workers=2, display=display)
+    assert [(outcome.status, outcome.reason) for outcome in outcomes] == [("done", ""), ("done", "")]
+    assert (tmp_path / "tries-1").read_text() == "xx"
+    assert len(display.again) == 1
+    assert display.again[0].startswith(cells[1].label)
+    assert "with nothing beside it" in display.again[0]
+    assert not (tmp_path / ".logs" / f"{cells[1].id}.txt").exists(), "no story of a failure that was none"
+    assert sorted(display.ended) == sorted(cell.id for cell in cells)
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_only_what_is_out_of_memory_alone_has_failed(tmp_path: Path, how: str) -> None:
+    cells = [make_cell(tmp_path, seed, how=how) for seed in range(2)]
+    outcomes = run(cells, "hungry", workers=2)
+    assert [outcome.status for outcome in outcomes] == ["failed", "failed"]
+    for outcome in outcomes:
+        assert (tmp_path / f"tries-{outcome.cell.seed}").read_text() == "xx", "once beside the other, once alone"
+        assert "it had its device to itself -> lower trainer.batch_size" in outcome.reason
+        assert (tmp_path / ".logs" / f"{outcome.cell.id}.txt").exists()
+
+
+def test_runs_that_do_not_fit_together_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five runs that seem to need 2 GiB of 3: at no time do two of them run."""
+    monkeypatch.setattr("clbench.runner.memory.available_memory", lambda: 3 * GIB)
+    limits = Limits(share=1.0, unknown={"cpu": 2, "cuda": 2}, context=0, margin=1)
+    monkeypatch.setattr("clbench.runner.memory.Needs.learn", lambda *a: None)
+    at_it: set[str] = set()
+    most: list[int] = []
+
+    class Counter(Display):
+        def event(self, cell: Cell, message: Any) -> None:
+            at_it.add(cell.id)
+            most.append(len(at_it))
+
+        def finished(self, outcome: Any) -> None:
+            at_it.discard(outcome.cell.id)
+
+    cells = [make_cell(tmp_path, seed) for seed in range(5)]
+    outcomes = run_cells(cells, Counter(), 3, f"{TRIALS}.good", limits)
+    assert [outcome.status for outcome in outcomes] == ["done"] * 5
+    assert max(most) == 1
+    outcomes = run_cells([make_cell(tmp_path, seed) for seed in range(5, 10)], Counter(), 3, f"{TRIALS}.good")
+    assert max(most) > 1, "without limits they run side by side"
+
+
+def test_what_a_record_tells_is_known_to_the_next_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    learned: list[int] = []
+    monkeypatch.setattr("clbench.runner.memory.Needs.learn", lambda self, cell, peak: learned.append(peak))
+    limits = Limits(share=1.0, unknown={"cpu": 1, "cuda": 1}, context=0, margin=1)
+    cells = [make_cell(tmp_path, seed) for seed in range(2)]
+    write(Record(cells[0].identity, {}, {"peak_memory_bytes": 123}, {"device": "cpu: x"}), tmp_path)
+    outcomes = run_cells(cells, Display(), 1, f"{TRIALS}.good", limits)
+    assert [outcome.status for outcome in outcomes] == ["present", "done"]
+    assert learned[0] == 123
+    assert len(learned) == 2
+    assert learned[1] > 2**20, "the worker tells what it measured"

@@ -7,11 +7,11 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from clbench.cells import Cell
 from clbench.errors import DivergedError
-from clbench.records import Record
+from clbench.records import Record, record_path
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -67,3 +67,53 @@ def must_not_run(cell: Cell, report: Report) -> Record:
     """Leave a trace of having been called."""
     Path(cell.results_dir, "called").touch()
     return good(cell, report)
+
+
+def crowded(cell: Cell, report: Report) -> Record:
+    """Seeds 0 and 1 meet, and there is memory for one: seed 1 ends as `how` says, and then seed 0 well; seed 1 bears no other.
+
+    A pipe is where they meet: to open it for reading waits for who opens it for writing, and it ends when that one does.
+    """
+    how, pipe = cell.config["method"]["how"], Path(cell.results_dir, "pipe")
+    if cell.seed == 0:
+        with open(pipe, "rb") as meeting:
+            meeting.read()
+        return good(cell, report)
+    if tried(cell) == 1:
+        with open(pipe, "wb"):
+            report({"event": "start", "tasks": 2, "resumed_at": 0})
+            end_of_memory(how)
+    if not record_path(Path(cell.results_dir), cell.config["method"]["first"]).exists():
+        raise RuntimeError("seed 0 is still at it")
+    return good(cell, report)
+
+
+def hungry(cell: Cell, report: Report) -> Record:
+    """There is not enough memory for any, ever."""
+    tried(cell)
+    end_of_memory(cell.config["method"]["how"])
+
+
+def tried(cell: Cell) -> int:
+    """Return how many times the cell was tried, this one included."""
+    path = Path(cell.results_dir, f"tries-{cell.seed}")
+    with open(path, "a") as file:
+        file.write("x")
+    return path.stat().st_size
+
+
+def end_of_memory(how: str) -> NoReturn:
+    """End as a process does that finds no memory: by an error of torch's or Python's, or by the system's or torch's own hand."""
+    if how == "cuda":
+        raise OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has no more")
+    if how == "host":
+        raise MemoryError
+    if how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    sys.stderr.write("terminate called after throwing an instance of 'c10::OutOfMemoryError'\n")
+    sys.stderr.flush()
+    os._exit(134)
+
+
+class OutOfMemoryError(RuntimeError):
+    """Has the name of torch's."""

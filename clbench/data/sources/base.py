@@ -86,7 +86,7 @@ class Source(ABC):
             )
         self.image = data.train.inputs.dim() == 4
         if self.mean is None:
-            self.mean, self.std = statistics(data.train.inputs.numpy())
+            self.mean, self.std = statistics(data.train.inputs.numpy(), mapped=data.train.mapped)
         return data
 
     def _check_labels(self, data: Data) -> None:
@@ -109,8 +109,10 @@ class Source(ABC):
 
 
 def make_pool(inputs: Array, targets: Array) -> Pool:
-    """Return a pool of images `[N, C, H, W]` or features `[N, d]`, in memory of its own."""
+    """Return a pool of images `[N, C, H, W]` or features `[N, d]`: in memory of its own, or mapped if `inputs` is."""
     targets = np.ascontiguousarray(targets, dtype=np.int64)
+    if isinstance(inputs, np.memmap):
+        return Pool(torch.from_numpy(inputs), torch.from_numpy(targets), mapped=True)
     return Pool(torch.from_numpy(np.ascontiguousarray(inputs)), torch.from_numpy(targets))
 
 
@@ -143,12 +145,13 @@ def content_sha256(data: Data) -> str:
     return total.hexdigest()
 
 
-def statistics(inputs: Array, chunk: int = 4096) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def statistics(inputs: Array, chunk: int = 4096, mapped: bool = False) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return (mean, std): of images per channel in units of full scale, from exact counts; of features per feature.
 
     Args:
         inputs: uint8 `[N, C, H, W]` or float `[N, d]`.
-        chunk: images counted at a time; bounds the memory, changes nothing else.
+        chunk: samples counted at a time; bounds the memory, and changes nothing else with images.
+        mapped: whether features, too, are taken in chunks, since all do not fit; their sums then differ in the last bits.
     """
     if inputs.dtype == np.uint8:
         counts = np.zeros((inputs.shape[1], 256), dtype=np.int64)
@@ -158,6 +161,10 @@ def statistics(inputs: Array, chunk: int = 4096) -> tuple[tuple[float, ...], tup
         values, share = np.arange(256) / 255, counts / counts.sum(axis=1, keepdims=True)
         mean = share @ values
         std = np.sqrt((share * (values - mean[:, None]) ** 2).sum(axis=1))
+    elif mapped:
+        parts = [slice(start, start + chunk) for start in range(0, len(inputs), chunk)]
+        mean = sum(inputs[part].sum(axis=0, dtype=np.float64) for part in parts) / len(inputs)
+        std = np.sqrt(sum(np.square(inputs[part] - mean).sum(axis=0) for part in parts) / len(inputs))
     else:
         mean, std = inputs.mean(axis=0, dtype=np.float64), inputs.std(axis=0, dtype=np.float64)
     return tuple(mean.tolist()), tuple(np.where(std > 0, std, 1.0).tolist())

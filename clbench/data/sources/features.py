@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from clbench.build import locate
-from clbench.data.integrity import data_sha256, lock, verify
+from clbench.data.integrity import data_sha256, lock, verify, writable
 from clbench.data.pool import Pool
 from clbench.data.sources.base import Array, Data, Source, make_pool
 from clbench.data.sources.npz import read_npz
@@ -61,7 +60,7 @@ class Features(Source):
         kept = self._kept(search, relative)
         if kept is not None:
             return kept
-        place = self._writable(search)
+        place = writable(search, FOLDER, self.name)
         with lock(place / FOLDER):
             if (place / relative).exists():  # another process was faster, or it is the damaged one
                 kept = self._kept([place], relative, quiet=True)
@@ -79,20 +78,6 @@ class Features(Source):
                     if not quiet:
                         self._say(f"the kept features are damaged and are computed again ({error.what})")
         return None
-
-    def _writable(self, search: Sequence[Path]) -> Path:
-        """Return the last folder of the search path in which a file can be made."""
-        for place in reversed(search):
-            try:
-                (place / FOLDER).mkdir(parents=True, exist_ok=True)
-                tempfile.TemporaryFile(dir=place / FOLDER).close()
-            except OSError:
-                continue
-            return place
-        raise DataError(
-            f"data set {self.name}: no folder of the search path can be written, and the features have to be kept somewhere",
-            "give a folder that can: data.root=FOLDER, after those that hold the data, separated as in PATH",
-        )
 
     # ---- computing --------------------------------------------------------------------------------------------------
     def _compute(self, search: Sequence[Path], download: bool, into: Path) -> Data:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,15 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from clbench.data.integrity import find_own, visible_files
+from clbench.data.integrity import data_sha256, find_own, visible_files
 from clbench.data.pool import Pool
 from clbench.data.sources.base import Array, Data, Every, Source, holdout, make_pool
+from clbench.data.sources.decoded import decoded
 from clbench.errors import ConfigError, DataError
+from clbench.machine import available_memory
 
+IN_MEMORY = 0.5
+"""Share of the available memory up to which decoded images are kept in it, unless one is told otherwise."""
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 Positive = Annotated[int, Field(ge=1)]
 
@@ -35,6 +40,8 @@ class Folder(Source):
         test_every: without `train/` and `test/`: every so-many-th image of each class is a test image.
         per_class: or instead (train, test): of each class the first `train` images, and the next `test`.
         skip: images to leave out, as paths below the folder; for files known to be broken.
+        mapped: whether the decoded images are kept in a file (`clbench.data.sources.decoded`) instead of in memory; None:
+            if they would take more than the share `IN_MEMORY` of it. The program sets it by `data.residence`.
     """
 
     path: str | None
@@ -43,6 +50,7 @@ class Folder(Source):
     test_every: Every | None = None
     per_class: tuple[Positive, Positive] | None = None
     skip: tuple[str, ...] = ()
+    mapped: bool | None = None
 
     def read(self, search: Sequence[Path], download: bool) -> Data:
         """Return both parts; there is nothing to download."""
@@ -55,7 +63,14 @@ class Folder(Source):
         else:
             train, test = self._divided(root)
         shape = self.size or _size_of(next(iter(train.values()))[0])
-        return Data(self._pool(train, shape), self._pool(test, shape))
+        mapped, available = self.mapped, available_memory()
+        if mapped is None:
+            images = sum(len(paths) for part in (train, test) for paths in part.values())
+            mapped = available is not None and images * self.channels * math.prod(shape) > IN_MEMORY * available
+        if not mapped:
+            return Data(self._pool(train, shape), self._pool(test, shape))
+        content = data_sha256(vars(self), search)
+        return Data(self._mapped_pool(train, shape, root, content, search), self._mapped_pool(test, shape, root, content, search))
 
     def _divided(self, root: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
         """Return (train, test) by the declared rule."""
@@ -118,6 +133,22 @@ class Folder(Source):
         for row, (path, _) in enumerate(paths):
             images[row] = read_image(path, self.channels, shape, resize=self.size is not None)
         return make_pool(images, np.array([label for _, label in paths]))
+
+    def _mapped_pool(
+        self, classes: dict[str, list[Path]], shape: tuple[int, int], root: Path, content: str, search: Sequence[Path]
+    ) -> Pool:
+        """Return what `_pool` does, the images in a file, which is named by the folder's digest, which images, and what size."""
+        paths = [(path, label) for label, images in enumerate(classes.values()) for path in images]
+        recipe = {
+            "content": content,
+            "images": [path.relative_to(root).as_posix() for path, _ in paths],
+            "channels": self.channels,
+            "size": shape,
+            "resize": self.size is not None,
+        }
+        images = (read_image(path, self.channels, shape, resize=self.size is not None) for path, _ in paths)
+        array = decoded(self.name, recipe, search, (len(paths), self.channels, *shape), images)
+        return make_pool(array, np.array([label for _, label in paths]))
 
 
 def read_image(path: Path, channels: int, shape: tuple[int, int], resize: bool) -> Array:

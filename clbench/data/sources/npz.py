@@ -13,6 +13,7 @@ import numpy as np
 
 from clbench.data.integrity import find_own
 from clbench.data.sources.base import Array, Data, Every, Source, divide, make_pool
+from clbench.data.sources.decoded import map_file
 from clbench.errors import DataError
 
 UNREADABLE = (
@@ -28,18 +29,22 @@ UNREADABLE = (
     zlib.error,
 )
 """What numpy and zipfile raise on damaged files (tests/data/test_npz.py damages every byte)."""
+CHUNK = 65536
+"""Features checked at a time (memory only)."""
 PARTS = ("x_train", "y_train", "x_test", "y_test")
 
 
 @dataclass(kw_only=True)
 class Npz(Source):
-    """Arrays in a file that `numpy.savez` or `numpy.savez_compressed` wrote.
+    """Arrays in a file that `numpy.savez` or `numpy.savez_compressed` wrote, or in a folder of files that `numpy.save` wrote.
+
+    The files of a folder are mapped into memory, so that they may be larger than it.
 
     Images are uint8 `[N, H, W]` (grey) or `[N, H, W, C]` with C from 1 to 4, on 0..255; features are floats `[N, d]`.
     Labels are any integers `[N]`; the sorted distinct training labels become classes 0 .. K-1.
 
     Args:
-        path: the file, absolute, or relative to the working folder or the search path.
+        path: the file or folder, absolute, or relative to the working folder or the search path.
         test_every: None: the file holds `x_train, y_train, x_test, y_test`; else it holds `x, y`, and every
             so-many-th sample of each class, in file order, is a test sample.
     """
@@ -53,7 +58,7 @@ class Npz(Source):
 
 
 def read_npz(file: Path, test_every: int | None = None) -> Data:
-    """Return both parts of a file laid out as `Npz` describes; `test_every` as there.
+    """Return both parts of a file or folder laid out as `Npz` describes; `test_every` as there.
 
     Raises:
         DataError: the file is damaged, lacks an array, or an array has another layout.
@@ -83,6 +88,15 @@ def read_npz(file: Path, test_every: int | None = None) -> Data:
 
 
 def _arrays(file: Path, wanted: Sequence[str]) -> dict[str, Array]:
+    if file.is_dir():
+        missing = [key for key in wanted if not (file / f"{key}.npy").is_file()]
+        if missing:
+            held = ", ".join(sorted(path.name for path in file.iterdir())[:8]) or "nothing"
+            raise DataError(
+                f"{file} cannot be read: it lacks {missing[0]}.npy (it holds {held})",
+                f"it needs {', '.join(wanted)}, each as NAME.npy",
+            )
+        return {key: map_file(file / f"{key}.npy") for key in wanted}
     try:
         archive = np.load(file, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
@@ -113,8 +127,8 @@ def _inputs(file: Path, key: str, x: Array) -> Array:
         return x.transpose(0, 3, 1, 2)
     if x.dtype.kind == "f" and x.ndim == 2 and x.size:
         with np.errstate(over="ignore"):
-            features = x.astype(np.float32)
-        if not np.isfinite(features).all():
+            features = x.astype(np.float32, copy=False)
+        if not all(np.isfinite(features[start : start + CHUNK]).all() for start in range(0, len(features), CHUNK)):
             raise DataError(f"{file}: {key} holds numbers that are not finite in float32", "replace NaN and infinity")
         return features
     hint = "save a uint8 [N, H, W] or [N, H, W, C] array of images on 0..255, or a float [N, d] array of features"
