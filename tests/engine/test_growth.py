@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch
 
+from clbench.engine import checkpoint
 from clbench.engine.training import Training
 from clbench.loggers.base import Loggers, TrialInfo
 from clbench.testing import make_cell
@@ -93,6 +94,24 @@ def test_a_checkpoint_is_linear_work(tmp_path, monkeypatch):
         return calls(Trial._save, trial, trial.stream.tasks[-1])
 
     assert work(4 * MANY) < 5 * work(MANY)
+
+
+@pytest.mark.parametrize("as_lists", [False, True], ids=["tensor", "lists, as in 0.1.0"])
+def test_the_matrix_comes_back_from_a_checkpoint(tmp_path, as_lists):
+    def trial():
+        cell = make_cell("naive", results_dir=tmp_path)
+        about = TrialInfo.of(cell.identity, cell.id, "", cell.results_dir, 1, False)
+        return Trial(cell, *assemble(cell, torch.device("cpu")), Loggers([], about, print), lambda message: None)
+
+    first = trial()
+    first.run()
+    task, tree = checkpoint.load(first.folder, torch.device("cpu"))
+    if as_lists:
+        checkpoint.save(first.folder, task, {**tree, "matrix": tree["matrix"].tolist()})
+    again = trial()
+    assert again._resume() == 5
+    assert again.matrix == first.matrix
+    assert torch.equal(torch.stack(again.rows), torch.tensor(first.matrix))
 
 
 def test_permuted_tasks_hold_one_list_of_samples():
