@@ -28,7 +28,7 @@ ALLOWED = 0.10
 """By how much the last tasks may differ from the first."""
 GROWS = {
     "gpm": "a step is projected off bases that grow until a layer is full (declared)",
-    "ewc": "the first task has no penalty",
+    "agem": "a reference gradient is taken on 128 samples, or on what is stored of earlier tasks while that is less",
 }
 """Why a method's own work per task may change along the stream."""
 
