@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate
 from typing import Literal
 
 import torch
@@ -100,8 +101,13 @@ class Stream:
     def active_outputs(self, task: int) -> int:
         """Outputs of the shared head in play while `task` is learned or after it (-1: none learned yet, all count)."""
         if self.setting == "class" and self.outputs == "seen" and task >= 0:
-            return sum(len(t.classes) for t in self.tasks[: task + 1])
+            return self.classes_met[min(task, len(self.tasks) - 1)]
         return self.head_sizes[0]
+
+    @cached_property
+    def classes_met(self) -> tuple[int, ...]:
+        """How many classes have been met by the end of each task, summed once: steps ask for it."""
+        return tuple(accumulate(len(task.classes) for task in self.tasks))
 
     def union(self, indices: range | list[int]) -> Split:
         """Return the training data of several tasks as one mixed split; labels as in each task."""

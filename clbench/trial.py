@@ -117,6 +117,8 @@ class Trial:
         self.cost = Cost(learner.device)
         self.events: list[dict[str, Any]] = []
         self.matrix: list[list[list[int]]] = []
+        self.rows: list[torch.Tensor] = []
+        """Those of the matrix once more, for checkpoints: many small lists take longer to save than a task to learn."""
         self.losses: list[list[float]] = []
         self.diagnostics: list[dict[str, Any]] = []
         self.sequential = method.access != "all"
@@ -205,6 +207,7 @@ class Trial:
         """
         self.events.append({"kind": kind, "task": task, "step": step})
         self.matrix.append([list(entry) for entry in row])
+        self.rows.append(torch.tensor(row))
         if kind == "task":
             seen = row[: task + 1]
             self.report({"event": "task", "task": task, "acc": 100 * sum(hit / n for hit, n in seen) / len(seen)})
@@ -245,7 +248,7 @@ class Trial:
             "method": self.method.state(),
             "optimizer": learner.optimizer.state() if learner.optimizer.carry else {},
             "events": self.events,
-            "matrix": self.matrix,
+            "matrix": torch.stack(self.rows),
             "losses": self.losses,
             "diagnostics": self.diagnostics,
             "cost": self.cost.state(),
@@ -271,7 +274,9 @@ class Trial:
         self.learner.model.load_state_dict(tree["model"])
         if self.learner.optimizer.carry:
             self.learner.optimizer.load_state(tree["optimizer"])
-        self.events, self.matrix, self.losses = tree["events"], tree["matrix"], tree["losses"]
+        self.events, self.losses = tree["events"], tree["losses"]
+        rows = torch.as_tensor(tree["matrix"])  # lists in checkpoints of version 0.1
+        self.matrix, self.rows = rows.tolist(), list(rows.cpu())
         self.diagnostics, self.training.samples = tree["diagnostics"], tree["samples"]
         self.cost.load_state(tree["cost"])
         return task + 1 if self.sequential else 1

@@ -147,12 +147,11 @@ class Learner:
             wide: whether the batch uses the heads of several tasks.
         """
         if wide not in self._trainable:
-            active = {f"heads.{head}." for head in self._heads(wide)}
+            active = {str(head) for head in self._heads(wide)}
             pairs = [
                 (name, parameter)
                 for name, parameter in self.model.named_parameters()
-                if parameter.requires_grad
-                and (not name.startswith("heads.") or any(name.startswith(prefix) for prefix in active))
+                if parameter.requires_grad and (not name.startswith("heads.") or name.split(".", 2)[1] in active)
             ]
             self._trainable[wide] = ([name for name, _ in pairs], [parameter for _, parameter in pairs])
         return self._trainable[wide]

@@ -64,6 +64,7 @@ class Ring(Reservoir):
                 f"give method.buffer_size={tasks} or more, or another policy",
             )
         self.offered = [0] * tasks
+        self._filled = torch.zeros(0, dtype=torch.int64)
 
     def choose(self, rows: Tensor, tasks: int | Tensor) -> tuple[Tensor, Tensor]:
         """As `Reservoir.choose`. Samples of one task given as an int need no look at the device."""
@@ -75,15 +76,18 @@ class Ring(Reservoir):
             parts = [(task, torch.nonzero(owners == task).squeeze(1)) for task in sorted(set(owners.tolist()))]
         slots = torch.empty(n, dtype=torch.int64)
         for task, positions in parts:
-            slots[positions] = task * share + (self.offered[task] + torch.arange(len(positions))) % share
+            before = self.offered[task]
+            slots[positions] = task * share + (before + torch.arange(len(positions))) % share
             self.offered[task] += len(positions)
-        self.held = sum(min(count, share) for count in self.offered)
+            self.held += min(self.offered[task], share) - min(before, share)
         return last_of_each(torch.arange(n), slots)
 
     def slots(self, positions: Tensor) -> Tensor:
         """As `Reservoir.slots`."""
-        filled = [t * self.share + torch.arange(min(count, self.share)) for t, count in enumerate(self.offered)]
-        return torch.cat(filled)[positions]
+        if len(self._filled) != self.held:  # a step draws far more often than slots are filled
+            tasks = torch.tensor(self.offered).unsqueeze(1)
+            self._filled = torch.nonzero((torch.arange(self.share) < tasks).flatten()).squeeze(1)
+        return self._filled[positions]
 
     def state(self) -> dict[str, Any]:
         """Return what to keep in a checkpoint."""
@@ -92,6 +96,7 @@ class Ring(Reservoir):
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore what `state` returned."""
         self.held, self.offered = state["held"], list(state["offered"])
+        self._filled = torch.zeros(0, dtype=torch.int64)
 
 
 class Balanced(Reservoir):

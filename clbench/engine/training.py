@@ -159,7 +159,8 @@ class Training:
                 self.step_count += 1
                 if self.after_step is not None:
                     self.after_step(self.step_count)
-                    learner.train()
+                    if not learner.model.training:  # it was measured; else there is no need to go through all modules
+                        learner.train()
         self.samples += sum(sizes)
         self.note(float(torch.stack(losses).mean()), epoch)
 

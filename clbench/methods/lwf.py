@@ -117,7 +117,7 @@ class LwF(Method):
         """Return the sizes of the softmaxes to distil, in the order of their columns."""
         stream = learner.stream
         if stream.setting == "class":
-            return [sum(len(task.classes) for task in stream.tasks[: self.teacher.task + 1])]
+            return [stream.classes_met[self.teacher.task]]
         return list(stream.head_sizes[: self.teacher.task + 1 if stream.setting == "task" else 1])
 
     def _new(self, learner: Learner) -> tuple[int, slice]:

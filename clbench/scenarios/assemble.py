@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -151,10 +151,15 @@ def assemble(parts: Sequence[Part], train: Pool, test: Pool, preprocess: Preproc
     _check_normalisation(preprocess, train.inputs)
     setting = options.setting
     starts = [0, *accumulate(len(part.classes) for part in parts)] if setting == "class" else [0] * len(parts)
-    tasks, columns = [], []
+    tasks: list[Task] = []
+    columns: list[EvaluationSet] = []
+    before: Split | None = None
     for index, part in enumerate(parts):
-        own, valid = carve(take(train, part, index, starts[index]), options.valid_fraction, options.seed, part.name)
-        measured = take(test, part, index, starts[index])
+        drawn, measured = (take(pool, part, index, starts[index]) for pool in (train, test))
+        if before is not None:  # permuted copies name the same samples: two hundred tasks hold one list of them
+            drawn, measured = share(drawn, before), share(measured, columns[-1].split)
+        before = drawn
+        own, valid = carve(drawn, options.valid_fraction, options.seed, part.name)
         for place, split in (("train", own), ("test", measured)):
             if not len(split):
                 raise DataError(
@@ -177,6 +182,13 @@ def take(pool: Pool, part: Part, index: int, first: int) -> Split:
     labels = torch.where(targets < len(table), table.to(device)[targets.clamp(max=len(table) - 1)], -1)
     rows = torch.nonzero(labels >= 0).squeeze(1)
     return Split(pool, rows, labels[rows], index, None if part.view is None else part.view.to(device))
+
+
+def share(split: Split, other: Split) -> Split:
+    """Return `split` with the rows and the labels of `other` in the place of its own, where they are equal."""
+    pairs = ((split.rows, other.rows), (split.labels, other.labels))
+    rows, labels = (theirs if torch.equal(ours, theirs) else ours for ours, theirs in pairs)
+    return replace(split, rows=rows, labels=labels)
 
 
 def carve(split: Split, fraction: float, seed: int, name: str) -> tuple[Split, Split | None]:
