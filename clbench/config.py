@@ -264,3 +264,10 @@ def count(value: Any, key: str, least: int) -> int:
         allowed = "auto or an integer" if key == "runner.workers" else "an integer"
         raise ConfigError(f"{key}={value!r} is not {allowed} of at least {least}", f"give {key}={max(least, 1)} or more")
     return value
+
+
+def seconds(value: Any, key: str) -> float:
+    """Return `value` if it is a time that can pass, else raise a ConfigError that names `key`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+        raise ConfigError(f"{key}={value!r} is not a number of seconds", f"give {key}=60, or null for no limit")
+    return float(value)

@@ -8,7 +8,20 @@ from typing import Any
 
 from clbench.cells import Cell
 from clbench.compose import Composed, Composer
-from clbench.config import LATER_NODES, NODES, count, data_digest, device, given_keys, identity, names, seeds, settle, typed
+from clbench.config import (
+    LATER_NODES,
+    NODES,
+    count,
+    data_digest,
+    device,
+    given_keys,
+    identity,
+    names,
+    seconds,
+    seeds,
+    settle,
+    typed,
+)
 from clbench.data.integrity import search_path
 from clbench.errors import ConfigError
 from clbench.records import canonical, flatten
@@ -28,6 +41,7 @@ class Job:
         neutral: dotted keys that are left out of the identity at the given value.
         logger: the logger's node.
         workers: processes side by side, or `auto`.
+        wait: seconds to wait at the end for runs that other processes are at; None: until they end.
     """
 
     config: dict[str, Any]
@@ -44,6 +58,7 @@ class Job:
     save_models: bool
     workers: int | str
     threads: int
+    wait: float | None
 
     def cells(self) -> list[Cell]:
         """Return one cell per seed."""
@@ -103,6 +118,7 @@ def make_job(composed: Composed, composer: Composer, method: Mapping[str, Any] |
         save_models=typed(settled["save_models"], (bool,), "save_models", "true or false"),
         workers=runner["workers"] if runner["workers"] == "auto" else count(runner["workers"], "runner.workers", least=0),
         threads=count(runner["threads"], "runner.threads", least=1),
+        wait=None if runner["wait"] is None else seconds(runner["wait"], "runner.wait"),
     )
 
 
