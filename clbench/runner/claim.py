@@ -102,15 +102,12 @@ def available(cell: Cell) -> bool:
 
 
 def clear(cell: Cell) -> None:
-    """Remove what was kept while a cell was in progress; its claim must be ours, and its record stored."""
-    drop_halves(cell)
-    shutil.rmtree(checkpoints(cell), ignore_errors=True)  # who opened the lock meanwhile finds the record
-
-
-def drop_halves(cell: Cell) -> None:
-    """Remove records of a cell that a killed process had not finished writing; its claim must be ours."""
+    """Remove what was kept while a cell was in progress, and halves of its record that killed processes left; it must be
+    ours, and its record stored.
+    """
     for half in Path(cell.results_dir).glob(f".{cell.id}.*.tmp"):
         half.unlink(missing_ok=True)
+    shutil.rmtree(checkpoints(cell), ignore_errors=True)  # who opened the lock meanwhile finds the record
 
 
 def tidy(cells: Collection[Cell]) -> None:

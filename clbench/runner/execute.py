@@ -13,7 +13,7 @@ from typing import Any
 from clbench.cells import Cell
 from clbench.errors import ClbenchError, ConfigError, StoreError
 from clbench.records import Record, read, record_path, write
-from clbench.runner.claim import claim, clear, drop_halves
+from clbench.runner.claim import claim, clear
 
 Report = Callable[[dict[str, Any]], None]
 Trial = Callable[[Cell, Report], Record]
@@ -43,7 +43,6 @@ def execute(cell: Cell, trial: str, report: Report) -> dict[str, Any]:
                 read(stored)
                 clear(cell)
                 return {"event": "present"}
-            drop_halves(cell)
             function = _locate(trial)
             with thread_limit(cell.threads):
                 record = function(cell, report)
