@@ -102,9 +102,7 @@ def available(cell: Cell) -> bool:
 
 
 def clear(cell: Cell) -> None:
-    """Remove what was kept while a cell was in progress, and halves of its record that killed processes left; it must be
-    ours, and its record stored.
-    """
+    """Remove what was kept of a cell in progress, and halves of its record; it must be ours, and its record stored."""
     for half in Path(cell.results_dir).glob(f".{cell.id}.*.tmp"):
         half.unlink(missing_ok=True)
     shutil.rmtree(checkpoints(cell), ignore_errors=True)  # who opened the lock meanwhile finds the record
