@@ -57,6 +57,15 @@ def test_any_number_of_jobs_in_any_order_compose_as_hydra_composes_each() -> Non
             assert OmegaConf.is_struct(ours)
 
 
+def test_a_group_from_another_folder_is_found_there(tmp_path: Path) -> None:
+    (tmp_path / "extra").mkdir()
+    (tmp_path / "extra" / "mine.yaml").write_text("x: 1\n")
+    overrides = [f"hydra.searchpath=[file://{tmp_path}]", "+extra=mine", "extra.x=2", "method=er"]
+    ours = new_composer().loader.load_configuration(CONFIG_NAME, overrides)
+    assert OmegaConf.to_container(ours) == OmegaConf.to_container(by_hydra(overrides))  # type: ignore[arg-type]
+    assert ours.extra.x == 2
+
+
 @pytest.mark.parametrize("overrides", BROKEN)
 def test_what_hydra_refuses_is_refused_in_its_words(overrides: list[str]) -> None:
     composer = new_composer()
