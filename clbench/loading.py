@@ -114,7 +114,7 @@ class SharedLoader:
         """
         parsed = self.parse(overrides)
         if any(override.key_or_group == "hydra.searchpath" for override in parsed):  # may bring groups that are not known here
-            return self.loader.load_configuration(config_name, list(overrides), RunMode.RUN)
+            return self.loader.load_configuration(config_name, list(overrides), RunMode.RUN)  # type: ignore[no-any-return]
         ConfigLoaderImpl.validate_sweep_overrides_legal(parsed, RunMode.RUN, from_shell=True)
         chosen = [override for override in parsed if self._chooses(override)]
         key = _key(chosen)

@@ -37,7 +37,9 @@ def variant(composed: Composed, composer: Composer, settled: Mapping[str, Any], 
     relevant = {group: choice for group, choice in composed.choices.items() if _relevant(group, composed, composer)}
     usual = composer.cached(()).choices
     chosen = {group: choice for group, choice in relevant.items() if group in NODES}
-    roots = [f"{group}={choice}" for group, choice in chosen.items() if choice != usual.get(group)]  # as jobs choose: known
+    asked = {o.name for o in composer.parse(composed.overrides, composed.choices) if o.group}
+    roots = [f"{group}={choice}" for group, choice in chosen.items() if group in asked or choice != usual.get(group)]
+    # as the job chose, for which the composer has done the work already
     if any(composer.cached(roots).choices.get(group) != choice for group, choice in chosen.items()):
         roots = [f"{group}={choice}" for group, choice in chosen.items()]  # a file that is chosen chooses others
     base, added, missing = composer.cached(roots), list[str](), set[str]()
