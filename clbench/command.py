@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -97,7 +98,8 @@ def run_jobs(
     cells = [replace(cell, n_cells=len(cells), color=console.is_terminal) for cell in cells]
     wanted = workers if workers is not None else jobs[0].workers if jobs else 0
     limits = Limits(**jobs[0].memory) if jobs else None
-    outcomes = run_cells(cells, display(console, progress), wanted, trial, limits)
+    wait = jobs[0].wait if jobs else 0
+    outcomes = run_cells(cells, display(console, progress), wanted, trial, limits, wait)
     summary = Summary(outcomes, list(broken))
     for folder in dict.fromkeys(job.results_dir for job in jobs):
         mine = [outcome for outcome in outcomes if outcome.cell.results_dir == folder]
@@ -113,10 +115,11 @@ def conclude(folder: Path, outcomes: Iterable[Outcome], console: Console | None)
     """Write `leaderboard.md` for the whole folder, and print the rows that `outcomes` belong to."""
     if not folder.is_dir():
         return
-    records, unreadable = load_all(folder)
-    good, unusable = usable(records)
-    if good:
-        write_text(folder / "leaderboard.md", render(rows(good), "markdown") + "\n")
+    with alone(folder):  # from reading on, so that no older table replaces a newer one
+        records, unreadable = load_all(folder)
+        good, unusable = usable(records)
+        if good:
+            write_text(folder / "leaderboard.md", render(rows(good), "markdown") + "\n")
     if console is None:
         return
     touched = {outcome.cell.config_id for outcome in outcomes}
@@ -162,29 +165,29 @@ def interrupted() -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all.
+    """Write a text file whole or not at all, within `alone`; what a killed process left half-written is overwritten.
 
     Raises:
         StoreError: it cannot be written; what was there is still there.
     """
-    temporary = None
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", suffix=".tmp", delete=False, encoding="utf-8") as file:
-            temporary = file.name
-            file.write(text)
-        os.chmod(temporary, 0o666 & ~_umask())
+        temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)
     except OSError as error:
+        temporary.unlink(missing_ok=True)
         raise StoreError(f"{path} cannot be written: {error.strerror or error}", "free space, or check permissions") from error
-    finally:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
 
 
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Let one process at a time write tables into `folder`, where its file system can tell; a killed one is out of the way."""
+    with ExitStack() as stack:
+        with suppress(OSError):
+            handle = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, handle)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 def output() -> Console:

@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.default_element import ConfigDefault
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
 from clbench.errors import ClbenchError, ConfigError
+from clbench.loading import SharedLoader
 from clbench.records import flatten
 
 CONFIG_NAME = "config"
@@ -62,13 +61,13 @@ class Override:
 
 @dataclass
 class Composer:
-    """Composes configurations with one of Hydra's config loaders.
+    """Composes configurations, any number of them, from files that do not change meanwhile.
 
     Args:
-        loader: see `new_composer`; or the one of a running sweep.
+        loader: see `new_composer`; `SharedLoader` of a running sweep's.
     """
 
-    loader: Any
+    loader: SharedLoader
     _known: dict[tuple[str, ...], Composed] = field(default_factory=dict, repr=False)
     _files: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
 
@@ -84,7 +83,7 @@ class Composer:
             ConfigError: no such group, choice or key, or a key without a value.
         """
         try:
-            loaded = self.loader.load_configuration(CONFIG_NAME, [*hydra_overrides, *overrides], RunMode.RUN)
+            loaded = self.loader.load_configuration(CONFIG_NAME, [*hydra_overrides, *overrides])
             return of(loaded, partial)
         except (*COMPOSITION_ERRORS, ValueError, YAMLError) as error:
             raise explain(error, self, overrides) from error
@@ -114,7 +113,7 @@ class Composer:
     def parse(self, overrides: Sequence[str], choices: dict[str, Any]) -> list[Override]:
         """Return the overrides with their values; `choices` (of the composed result) tells groups from keys."""
         groups = {name.split("@")[0] for name in choices}
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        parsed = self.loader.parse(overrides)
         return [
             Override(
                 p.key_or_group + (f"@{p.package}" if p.package else ""),
@@ -207,7 +206,7 @@ def new_composer(folders: Sequence[str | Path] = ()) -> Composer:
     search_path = create_config_search_path(str(conf_dir()))
     for folder in folders:
         search_path.prepend("clbench", f"file://{os.path.abspath(folder)}", SearchPathQuery(provider="schema"))
-    return Composer(ConfigLoaderImpl(search_path))
+    return Composer(SharedLoader(ConfigLoaderImpl(search_path)))
 
 
 def explain(error: Exception, composer: Composer, overrides: Sequence[str]) -> ClbenchError:

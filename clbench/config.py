@@ -283,3 +283,10 @@ def share(value: Any, key: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
         raise ConfigError(f"{key}={value!r} is not a share", f"give {key} as a number above 0 and up to 1")
     return float(value)
+
+
+def seconds(value: Any, key: str) -> float:
+    """Return `value` if it is a time that can pass, else raise a ConfigError that names `key`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+        raise ConfigError(f"{key}={value!r} is not a number of seconds", f"give {key}=60, or null for no limit")
+    return float(value)

@@ -18,6 +18,7 @@ from clbench.config import (
     identity,
     names,
     residence,
+    seconds,
     seeds,
     settle,
     share,
@@ -43,6 +44,7 @@ class Job:
         logger: the logger's node.
         workers: processes side by side, or `auto`.
         memory: arguments of `clbench.runner.memory.Limits`.
+        wait: seconds to wait at the end for runs that other processes are at; None: until they end.
     """
 
     config: dict[str, Any]
@@ -62,6 +64,7 @@ class Job:
     residence: str
     residence_share: float
     memory: dict[str, Any]
+    wait: float | None
 
     def cells(self) -> list[Cell]:
         """Return one cell per seed."""
@@ -126,6 +129,7 @@ def make_job(composed: Composed, composer: Composer, method: Mapping[str, Any] |
         residence=residence(data["residence"]),
         residence_share=share(data["share"], "data.share"),
         memory=_memory(runner),
+        wait=None if runner["wait"] is None else seconds(runner["wait"], "runner.wait"),
     )
 
 

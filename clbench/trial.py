@@ -254,10 +254,10 @@ class Trial:
             "cost": self.cost.state(),
             "samples": self.training.samples,
         }
-        checkpoint.save(self.folder, task.index, tree, alone)
-        if self.cell.save_models:
+        if self.cell.save_models:  # first: a task behind a checkpoint is not come back to
             models = Path(self.cell.results_dir) / "models" / self.cell.id
             checkpoint.write_model(models / f"task-{task.index:04d}.pt", model)
+        checkpoint.save(self.folder, task.index, tree, alone)
 
     def _resume(self, at: int | None) -> int:
         found = checkpoint.load(self.folder, self.learner.device, at)

@@ -35,7 +35,13 @@ def variant(composed: Composed, composer: Composer, settled: Mapping[str, Any], 
     if not _differs(composed, composer):
         return ""
     relevant = {group: choice for group, choice in composed.choices.items() if _relevant(group, composed, composer)}
-    roots = [f"{group}={choice}" for group, choice in relevant.items() if group in NODES]
+    usual = composer.cached(()).choices
+    chosen = {group: choice for group, choice in relevant.items() if group in NODES}
+    asked = {o.name for o in composer.parse(composed.overrides, composed.choices) if o.group}
+    roots = [f"{group}={choice}" for group, choice in chosen.items() if group in asked or choice != usual.get(group)]
+    # as the job chose, for which the composer has done the work already
+    if any(composer.cached(roots).choices.get(group) != choice for group, choice in chosen.items()):
+        roots = [f"{group}={choice}" for group, choice in chosen.items()]  # a file that is chosen chooses others
     base, added, missing = composer.cached(roots), list[str](), set[str]()
     for placed in (False, True):  # groups with a place of their own (`…@…`) may come in by the choice of another
         for group, choice in relevant.items():
@@ -43,7 +49,6 @@ def variant(composed: Composed, composer: Composer, settled: Mapping[str, Any], 
                 missing.add(group)
                 added.append(f"{'' if group in base.choices else '+'}{group}={'null' if choice is None else choice}")
         base = composer.cached([*roots, *added])
-    usual = composer.cached(()).choices
     groups = [
         f"{_group(group)}={choice}"
         for group, choice in relevant.items()

@@ -60,9 +60,10 @@ class ClbenchLauncher(Launcher):  # type: ignore[misc]
         from clbench.compose import Composer
         from clbench.errors import ClbenchError
         from clbench.job import Job, make_job
+        from clbench.loading import SharedLoader
 
         setup_globals()
-        composer = Composer(self.context.config_loader)
+        composer = Composer(SharedLoader(self.context.config_loader))
         hydra_overrides = list(self.config.hydra.overrides.hydra)
         made: list[Job | Broken] = []
         with output().status(f"composing {len(job_overrides)} jobs"):

@@ -77,6 +77,7 @@ def npz(path, **change):
         (["trainer/schedule=plateau"], ["scenario.valid_fraction"]),
         (["optimizer.lr=1e30", "trainer.epochs=5"], ["the loss became", "optimizer.lr=1e+30"]),
         (["seeds=0"], ["seeds=0"]),
+        (["runner.wait=-1"], ["runner.wait=-1", "seconds"]),
         (["device=cuda"], ["device=cuda", "device=cpu"]),
         (["scenario=four_datasets", "scenario.setting=domain", "data.root=."], ["domain", "setting=class or"]),
         (["scenario=split_mnist", "data.root=."], ["mnist", "data.download=true"]),
@@ -216,6 +217,48 @@ def test_the_models_after_each_task_are_kept_on_request(monkeypatch):
     assert [path.name for path in models] == [f"task-{t:04d}.pt" for t in range(5)]
     assert "heads.0.weight" in torch.load(models[-1], weights_only=True)
     assert len(load_all(Path("runs"))[0]) == 1
+
+
+def test_a_kill_after_a_checkpoint_loses_no_model(monkeypatch):
+    from clbench.engine import checkpoint
+
+    save = checkpoint.save
+
+    def dies(folder, task, tree):
+        save(folder, task, tree)
+        if task == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", dies)
+        assert clbench(monkeypatch, *HERE, "save_models=true") == 130
+    assert clbench(monkeypatch, *HERE, "save_models=true") == 0
+    assert [path.name for path in sorted(Path("runs/models").rglob("*.pt"))] == [f"task-{t:04d}.pt" for t in range(5)]
+
+
+def test_one_process_at_a_time_writes_the_leaderboard_from_records_read_meanwhile(monkeypatch):
+    import fcntl
+    import os
+
+    from clbench import command
+
+    load, tried = command.load_all, []
+
+    def read(folder):
+        handle = os.open(folder, os.O_RDONLY)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(handle)
+        tried.append(folder)
+        return load(folder)
+
+    Path("runs").mkdir()
+    Path("runs/.leaderboard.md.tmp").write_text("half of it, left by a killed process")
+    monkeypatch.setattr(command, "load_all", read)
+    assert clbench(monkeypatch, *HERE) == 0
+    assert tried
+    assert "naive" in Path("runs/leaderboard.md").read_text()
+    assert not Path("runs/.leaderboard.md.tmp").exists()
 
 
 def test_measuring_within_tasks_adds_rows_and_changes_nothing_else(monkeypatch):

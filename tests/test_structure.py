@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "clbench"
 FLOORS = [
     {"errors", "machine", "randomness"},
-    {"records", "build", "subspace"},
+    {"records", "build", "subspace", "loading"},
     {"data", "cells"},
     {"stream", "metrics"},
     {"models", "scenarios", "results", "leaderboard", "plots"},

@@ -30,7 +30,10 @@ def save(folder: Path, task: int, tree: dict[str, Any], alone: bool = True) -> N
             file.flush()
             os.fsync(file.fileno())
         digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
-        path.with_suffix(".sha256").write_text(digest + "\n")
+        with open(path.with_suffix(".sha256"), "w") as file:
+            file.write(digest + "\n")
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

@@ -73,7 +73,7 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     options = parse(arguments)
     from clbench.api import quoted
-    from clbench.command import run_jobs, write_text
+    from clbench.command import alone, run_jobs, write_text
     from clbench.compose import conf_dir, new_composer
     from clbench.reproduction.experiments import find, rows
     from clbench.reproduction.page import line, render
@@ -91,7 +91,8 @@ def run(arguments: Sequence[str]) -> int:
         failed = run_jobs(jobs, workers=workers).failed if jobs else 0
     page = Path(options["page"])
     page.parent.mkdir(parents=True, exist_ok=True)
-    write_text(page, render([row for made in every.values() for row in made]))
+    with alone(page.parent):
+        write_text(page, render([row for made in every.values() for row in made]))
     for row in wanted:
         print(line(row))
     print(f"page: {page}")

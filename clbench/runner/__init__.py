@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from clbench.cells import Cell
 from clbench.errors import StoreError
 from clbench.records import read, record_path
 from clbench.runner import devices, pool
+from clbench.runner.claim import available, tidy
 from clbench.runner.devices import slots
 from clbench.runner.execute import TRIAL, execute, one_line
 from clbench.runner.memory import Limits, Needs, budgets, told
 
 if TYPE_CHECKING:
     from clbench.runner.progress import Display
+
+POLL = 0.2
+"""Seconds between two looks at cells that other processes are at."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,7 @@ class Outcome:
     Args:
         cell: it.
         status: `done` (trained now), `present` (was there already), `busy` (another process is at it), `failed`.
-        reason: of a failure, in one line.
+        reason: of a failure, in one line; of `busy`, who is at it.
         seconds: from being given out to its end.
         accuracy: last accuracy that was reported, in percent.
         memory: kind of device and bytes at the peak, as the record of one that was there already tells it.
@@ -42,7 +47,12 @@ class Outcome:
 
 
 def run_cells(
-    cells: Sequence[Cell], display: Display, workers: int | str = "auto", trial: str = TRIAL, limits: Limits | None = None
+    cells: Sequence[Cell],
+    display: Display,
+    workers: int | str = "auto",
+    trial: str = TRIAL,
+    limits: Limits | None = None,
+    wait: float | None = 0.0,
 ) -> list[Outcome]:
     """Run what is not done yet, and return what became of every cell, in order; cells of the same id count once.
 
@@ -52,6 +62,8 @@ def run_cells(
         workers: processes, or `auto`; 0: in this process.
         trial: dotted name of the function that trains.
         limits: numbers behind how many run side by side; None: as many as there are workers.
+        wait: seconds to wait, when the rest is done, for cells that another process is at, counted anew whenever one of
+            them ends; None: until all have ended.
 
     Raises:
         StoreError: a results folder cannot be written to.
@@ -63,6 +75,7 @@ def run_cells(
         first_of.setdefault(cell.id, cell)
     unique = list(first_of.values())
     outcomes = {cell.id: found for cell in unique if (found := _already(cell)) is not None}
+    tidy([outcome.cell for outcome in outcomes.values() if outcome.status == "present"])
     todo = [cell for cell in unique if cell.id not in outcomes]
     if not todo:
         return [outcomes[cell.id] for cell in unique]
@@ -79,8 +92,13 @@ def run_cells(
             display.event(cell, message)
             return
         seconds = monotonic() - started[cell.id]
-        outcomes[cell.id] = Outcome(cell, message["event"], message.get("reason", ""), seconds, accuracy.get(cell.id))
-        display.finished(outcomes[cell.id])
+        outcome = Outcome(cell, message["event"], message.get("reason", ""), seconds, accuracy.get(cell.id))
+        outcomes[cell.id] = outcome
+        if outcome.status == "busy":  # it may yet be done, by us or by others
+            del started[cell.id]
+            display.postponed(outcome)
+        else:
+            display.finished(outcome)
 
     first = todo[0]
     gpus = {} if workers == 0 else devices.visible_gpus(first.device)
@@ -90,14 +108,47 @@ def run_cells(
     for outcome in outcomes.values():
         if needs is not None and outcome.memory is not None and outcome.memory[0] == needs.kind:
             needs.learn(outcome.cell, outcome.memory[1])
-    with display.shown(len(todo), len(places) or 1):
+
+    def attempt(cells: Sequence[Cell]) -> None:
         if workers == 0:
-            for cell in todo:
+            for cell in cells:
                 notify(cell, {"event": "begin"})
                 notify(cell, execute(cell, trial, lambda message, cell=cell: notify(cell, message)))  # type: ignore[misc]
         else:
-            pool.run(todo, places, Path(first.results_dir) / ".logs", trial, notify, needs, budget)
+            pool.run(cells, places, Path(first.results_dir) / ".logs", trial, notify, needs, budget)
+
+    with display.shown(len(todo), len(places) or 1):
+        attempt(todo)
+        elsewhere = [outcomes[cell.id] for cell in todo if outcomes[cell.id].status == "busy"]
+        if elsewhere:
+            for outcome in _await(elsewhere, wait, attempt, outcomes, display):
+                display.finished(outcome)
     return [outcomes[cell.id] for cell in unique]
+
+
+def _await(
+    elsewhere: list[Outcome],
+    wait: float | None,
+    attempt: Callable[[Sequence[Cell]], None],
+    outcomes: Mapping[str, Outcome],
+    display: Display,
+) -> list[Outcome]:
+    """Try the cells again that other processes were at, as these end; return what they are still at when patience ends.
+
+    A worker of a sweep that was killed leaves within moments, and its cell is ours; another sweep's stores its records.
+    """
+    if wait != 0:
+        display.waiting(elsewhere, wait)
+    deadline = monotonic() + (inf if wait is None else wait)
+    while elsewhere and monotonic() < deadline:
+        again = [outcome.cell for outcome in elsewhere if available(outcome.cell)]
+        if again:
+            attempt(again)
+            elsewhere = [now for was in elsewhere if (now := outcomes[was.cell.id]).status == "busy"]
+            deadline = monotonic() + (inf if wait is None else wait)
+        else:
+            sleep(POLL)
+    return elsewhere
 
 
 def _already(cell: Cell) -> Outcome | None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib
-import shutil
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -15,6 +13,7 @@ from typing import Any
 from clbench.cells import Cell
 from clbench.errors import ClbenchError, ConfigError, StoreError
 from clbench.records import Record, read, record_path, write
+from clbench.runner.claim import claim, clear
 
 Report = Callable[[dict[str, Any]], None]
 Trial = Callable[[Cell, Report], Record]
@@ -31,15 +30,18 @@ def execute(cell: Cell, trial: str, report: Report) -> dict[str, Any]:
         report: is told of progress.
 
     Returns:
-        The last message: `{"event": "done" | "present" | "busy"}`, or `{"event": "failed", "reason": one line}`, and
-        then the traceback is in `results_dir/.logs/<id>.txt`. Only an interrupt is raised.
+        The last message: `{"event": "done" | "present"}`, `{"event": "busy", "reason": who is at it}`, or `{"event":
+        "failed", "reason": one line}`, and then the traceback is in `results_dir/.logs/<id>.txt`. Only an interrupt is
+        raised.
     """
     try:
-        with _lock(_checkpoints(cell) / "lock") as held:
-            if not held:
-                return {"event": "busy"}
-            if record_path(Path(cell.results_dir), cell.id).exists():
-                read(record_path(Path(cell.results_dir), cell.id))
+        with claim(cell) as other:
+            if other is not None:
+                return {"event": "busy", "reason": other}
+            stored = record_path(Path(cell.results_dir), cell.id)
+            if stored.exists():
+                read(stored)
+                clear(cell)
                 return {"event": "present"}
             function = _locate(trial)
             with thread_limit(cell.threads):
@@ -50,7 +52,7 @@ def execute(cell: Cell, trial: str, report: Report) -> dict[str, Any]:
                     "leave Cell.identity unchanged",
                 )
             write(record, Path(cell.results_dir))
-            shutil.rmtree(_checkpoints(cell), ignore_errors=True)  # who opened the lock meanwhile finds the record
+            clear(cell)
             return {"event": "done"}
     except (Exception, SystemExit) as error:  # a plug-in that calls sys.exit ends its run, not the worker
         log_failure(cell, traceback.format_exc())
@@ -79,30 +81,6 @@ def log_failure(cell: Cell, text: str) -> None:
 def failure_log(cell: Cell) -> Path:
     """Return where the traceback of a failed cell is kept."""
     return Path(cell.results_dir) / ".logs" / f"{cell.id}.txt"
-
-
-def _checkpoints(cell: Cell) -> Path:
-    return Path(cell.results_dir) / ".checkpoints" / cell.id
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[bool]:
-    """Try to hold the lock; yields whether it is ours. The system frees it when the process ends, however it ends."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "w")  # noqa: SIM115 (closed below)
-    except OSError as error:
-        raise StoreError(
-            f"{path.parent} cannot be written: {error.strerror or error}",
-            "free space, check permissions, or choose another results_dir",
-        ) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
 
 
 @contextmanager

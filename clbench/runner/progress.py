@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,12 @@ class Display:
     def finished(self, outcome: Outcome) -> None:
         """Take note of the end of a run."""
 
+    def postponed(self, outcome: Outcome) -> None:
+        """Take note that another process is at a run, which is tried again later."""
+
+    def waiting(self, elsewhere: Sequence[Outcome], seconds: float | None) -> None:
+        """Take note that nothing is left to do but to wait for runs in progress elsewhere, at most so many seconds each."""
+
 
 class PlainDisplay(Display):
     """One line per finished run, without control codes.
@@ -68,6 +74,10 @@ class PlainDisplay(Display):
         """Write the line of a run."""
         self.ended += 1
         self._line(f"{self.ended}/{self.total} {summary(outcome)}")
+
+    def waiting(self, elsewhere: Sequence[Outcome], seconds: float | None) -> None:
+        """Say what is waited for."""
+        self._line(waiting_for(elsewhere, seconds))
 
     def _line(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -122,6 +132,14 @@ class LiveDisplay(Display):
         if outcome.status != "done":
             self.console.print(Text(summary(outcome), style="red" if outcome.status == "failed" else "yellow"))
 
+    def postponed(self, outcome: Outcome) -> None:
+        """Take a run off the list; it does not count as ended."""
+        self.active.pop(outcome.cell.id, None)
+
+    def waiting(self, elsewhere: Sequence[Outcome], seconds: float | None) -> None:
+        """Say what is waited for."""
+        self.console.print(Text(waiting_for(elsewhere, seconds), style="yellow"))
+
     def done(self) -> float:
         """Return how much is done, in runs, those in progress counted by their share."""
         return self.ended + sum(share(state) for _, state in list(self.active.values()))
@@ -167,6 +185,14 @@ def summary(outcome: Outcome) -> str:
     if outcome.seconds:
         parts.append(f"{outcome.seconds:.1f} s")
     return "  ".join(part for part in parts if part) + (f": {outcome.reason.split(REMEDY)[0]}" if outcome.reason else "")
+
+
+def waiting_for(elsewhere: Sequence[Outcome], seconds: float | None) -> str:
+    """Return one line about runs that other processes are at."""
+    runs = "1 run" if len(elsewhere) == 1 else f"{len(elsewhere)} runs"
+    others = ", ".join(dict.fromkeys(outcome.reason for outcome in elsewhere))
+    limit = "" if seconds is None else f", at most {duration(seconds)} for the next to end"
+    return f"waiting for {runs} in progress elsewhere ({others}){limit}"
 
 
 def share(state: Mapping[str, Any]) -> float:

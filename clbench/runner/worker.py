@@ -6,15 +6,21 @@ Answers leave through a private copy of standard output; whatever the trial itse
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
 import queue
+import signal
 import threading
+from contextlib import suppress
 from typing import Any, TextIO
 
 from clbench.cells import Cell
 from clbench.runner import memory
 from clbench.runner.execute import TRIAL, execute
+
+PR_SET_PDEATHSIG = 1
+"""Of Linux's prctl: the signal that a process gets when the thread that started it ends."""
 
 
 def main() -> None:
@@ -22,6 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trial", default=TRIAL, help="dotted name of the function that trains")
     trial = parser.parse_args().trial
+    _die_with_runner()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     orders = os.fdopen(os.dup(0), encoding="utf-8")
     os.dup2(2, 1)
@@ -39,6 +46,15 @@ def main() -> None:
         memory.clear()
         ended = execute(cell, trial, send)
         send({**ended, "memory": memory.peak()} if ended["event"] == "done" else ended)
+
+
+def _die_with_runner() -> None:
+    """Have Linux end this process when the runner dies, even inside a long call that lets no other thread of Python run.
+
+    Elsewhere, or if the runner is dead already, `_listen` finds out.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _listen(orders: TextIO, cells: queue.SimpleQueue[Cell]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
@@ -117,3 +118,10 @@ def end_of_memory(how: str) -> NoReturn:
 
 class OutOfMemoryError(RuntimeError):
     """Has the name of torch's."""
+
+
+def deaf(cell: Cell, report: Report) -> Record:
+    """Say which process this is, and never end, in a call that lets no other thread of Python run."""
+    report({"event": "print", "text": str(os.getpid())})
+    ctypes.PyDLL(None).pause()
+    return Record(cell.identity)
