@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rich.console import Console
 
+from clbench.cells import Cell
 from clbench.errors import ClbenchError, StoreError
 from clbench.job import Job
 from clbench.leaderboard.rows import rows, usable
 from clbench.leaderboard.tables import print_table, render
 from clbench.records import Record, load_all, read, record_path
 from clbench.runner import Outcome, run_cells
-from clbench.runner.execute import TRIAL, failure_log, one_line
-from clbench.runner.progress import display
+from clbench.runner.execute import LOGS, TRIAL, failure_log, one_line
+from clbench.runner.progress import Display, display
 
 WIDTH = 160
 """Columns of a table that is not shown on a terminal."""
@@ -76,6 +79,8 @@ def run_jobs(
     progress: bool = True,
     report: bool = True,
     trial: str = TRIAL,
+    logs: str = LOGS,
+    elsewhere: Callable[[Sequence[Sequence[Cell]], Display], list[Outcome]] | None = None,
 ) -> Summary:
     """Run all cells of `jobs`, write the leaderboard of each results folder, and say what became of it all.
 
@@ -86,16 +91,22 @@ def run_jobs(
         progress: whether to show progress.
         report: whether to print the leaderboard and the summary.
         trial: dotted name of the function that trains.
+        logs: folder within the results folder for what workers print.
+        elsewhere: runs the cells of each job instead of this process and its workers.
 
     Raises:
         ClbenchError: nothing could be run at all (folder, device).
         KeyboardInterrupt: passed on.
     """
     console = output()
-    cells = [cell for job in jobs for cell in job.cells()]
-    cells = [replace(cell, n_cells=len(cells), color=console.is_terminal) for cell in cells]
-    wanted = workers if workers is not None else jobs[0].workers if jobs else 0
-    outcomes = run_cells(cells, display(console, progress), wanted, trial)
+    shown = display(console, progress)
+    if elsewhere is not None:
+        outcomes = elsewhere([job.cells() for job in jobs], shown)
+    else:
+        cells = [cell for job in jobs for cell in job.cells()]
+        cells = [replace(cell, n_cells=len(cells), color=console.is_terminal) for cell in cells]
+        wanted = workers if workers is not None else jobs[0].workers if jobs else 0
+        outcomes = run_cells(cells, shown, wanted, trial, logs)
     summary = Summary(outcomes, list(broken))
     for folder in dict.fromkeys(job.results_dir for job in jobs):
         mine = [outcome for outcome in outcomes if outcome.cell.results_dir == folder]
@@ -111,10 +122,11 @@ def conclude(folder: Path, outcomes: Iterable[Outcome], console: Console | None)
     """Write `leaderboard.md` for the whole folder, and print the rows that `outcomes` belong to."""
     if not folder.is_dir():
         return
-    records, unreadable = load_all(folder)
-    good, unusable = usable(records)
-    if good:
-        write_text(folder / "leaderboard.md", render(rows(good), "markdown") + "\n")
+    with _alone(folder):  # else who reads first may write last
+        records, unreadable = load_all(folder)
+        good, unusable = usable(records)
+        if good:
+            write_text(folder / "leaderboard.md", render(rows(good), "markdown") + "\n")
     if console is None:
         return
     touched = {outcome.cell.config_id for outcome in outcomes}
@@ -125,6 +137,18 @@ def conclude(folder: Path, outcomes: Iterable[Outcome], console: Console | None)
     for error in [*unreadable, *unusable]:
         if not any(path in str(error) for path in own):  # it is told as the failure of its run
             errors().print(f"left out: {one_line(error)}", markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from rewriting what belongs to the whole folder meanwhile, where its file system has locks."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def verdict(summary: Summary) -> str:

@@ -13,7 +13,7 @@ from clbench.errors import StoreError
 from clbench.records import read, record_path
 from clbench.runner import pool
 from clbench.runner.devices import slots
-from clbench.runner.execute import TRIAL, execute, one_line
+from clbench.runner.execute import LOGS, TRIAL, execute, one_line
 
 if TYPE_CHECKING:
     from clbench.runner.progress import Display
@@ -38,7 +38,9 @@ class Outcome:
     accuracy: float | None = None
 
 
-def run_cells(cells: Sequence[Cell], display: Display, workers: int | str = "auto", trial: str = TRIAL) -> list[Outcome]:
+def run_cells(
+    cells: Sequence[Cell], display: Display, workers: int | str = "auto", trial: str = TRIAL, logs: str = LOGS
+) -> list[Outcome]:
     """Run what is not done yet, and return what became of every cell, in order; cells of the same id count once.
 
     Args:
@@ -46,6 +48,7 @@ def run_cells(cells: Sequence[Cell], display: Display, workers: int | str = "aut
         display: shows progress.
         workers: processes, or `auto`; 0: in this process.
         trial: dotted name of the function that trains.
+        logs: folder within the results folder for what workers print.
 
     Raises:
         StoreError: a results folder cannot be written to.
@@ -56,12 +59,12 @@ def run_cells(cells: Sequence[Cell], display: Display, workers: int | str = "aut
     for cell in cells:
         first_of.setdefault(cell.id, cell)
     unique = list(first_of.values())
-    outcomes = {cell.id: found for cell in unique if (found := _already(cell)) is not None}
+    outcomes = {cell.id: found for cell in unique if (found := already(cell)) is not None}
     todo = [cell for cell in unique if cell.id not in outcomes]
     if not todo:
         return [outcomes[cell.id] for cell in unique]
     for folder in {cell.results_dir for cell in todo}:
-        _writable(Path(folder))
+        writable(Path(folder))
     started: dict[str, float] = {}
     accuracy: dict[str, float] = {}
 
@@ -84,11 +87,11 @@ def run_cells(cells: Sequence[Cell], display: Display, workers: int | str = "aut
                 notify(cell, {"event": "begin"})
                 notify(cell, execute(cell, trial, lambda message, cell=cell: notify(cell, message)))  # type: ignore[misc]
         else:
-            pool.run(todo, places, Path(first.results_dir) / ".logs", trial, notify)
+            pool.run(todo, places, Path(first.results_dir) / logs, trial, notify)
     return [outcomes[cell.id] for cell in unique]
 
 
-def _already(cell: Cell) -> Outcome | None:
+def already(cell: Cell) -> Outcome | None:
     """Return the outcome of a cell whose record is there; a damaged one is a failure, and is left as it is."""
     path = record_path(Path(cell.results_dir), cell.id)
     if not path.exists():
@@ -100,7 +103,12 @@ def _already(cell: Cell) -> Outcome | None:
     return Outcome(cell, "present")
 
 
-def _writable(folder: Path) -> None:
+def writable(folder: Path) -> None:
+    """Make the results folder, if need be.
+
+    Raises:
+        StoreError: it cannot be written to.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not folder.is_dir():
