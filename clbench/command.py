@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -106,7 +106,7 @@ def run_jobs(
         cells = [cell for job in jobs for cell in job.cells()]
         cells = [replace(cell, n_cells=len(cells), color=console.is_terminal) for cell in cells]
         wanted = workers if workers is not None else jobs[0].workers if jobs else 0
-        outcomes = run_cells(cells, shown, wanted, trial, logs)
+        outcomes = run_cells(cells, shown, wanted, trial, logs=logs)
     summary = Summary(outcomes, list(broken))
     for folder in dict.fromkeys(job.results_dir for job in jobs):
         mine = [outcome for outcome in outcomes if outcome.cell.results_dir == folder]
@@ -122,7 +122,7 @@ def conclude(folder: Path, outcomes: Iterable[Outcome], console: Console | None)
     """Write `leaderboard.md` for the whole folder, and print the rows that `outcomes` belong to."""
     if not folder.is_dir():
         return
-    with _alone(folder):  # else who reads first may write last
+    with alone(folder):  # from reading on, so that no older table replaces a newer one
         records, unreadable = load_all(folder)
         good, unusable = usable(records)
         if good:
@@ -137,18 +137,6 @@ def conclude(folder: Path, outcomes: Iterable[Outcome], console: Console | None)
     for error in [*unreadable, *unusable]:
         if not any(path in str(error) for path in own):  # it is told as the failure of its run
             errors().print(f"left out: {one_line(error)}", markup=False, highlight=False, soft_wrap=True)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep other processes from rewriting what belongs to the whole folder meanwhile, where its file system has locks."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def verdict(summary: Summary) -> str:
@@ -207,6 +195,17 @@ def _umask() -> int:
     mask = os.umask(0o022)
     os.umask(mask)
     return mask
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Let one process at a time write tables into `folder`, where its file system can tell; a killed one is out of the way."""
+    with ExitStack() as stack:
+        with suppress(OSError):
+            handle = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, handle)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 def output() -> Console:

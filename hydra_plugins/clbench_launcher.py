@@ -109,12 +109,15 @@ class HostLauncher(ClbenchLauncher):
         self.inner, self.name = inner, name
 
     def _run(self, jobs: Sequence[tuple[Sequence[str], Any]], broken: Sequence[Any], first: int) -> Any:
-        from clbench.command import run_jobs
+        from clbench.command import errors, run_jobs
         from clbench.runner.elsewhere import run_elsewhere
-        from clbench.runner.guest import COMMAND
+        from clbench.runner.guest import COMMAND, hint
 
         def launch(numbers: list[int]) -> list[Exception | None]:
             overrides = [_with_whole_path(*jobs[number]) for number in numbers]
+            said = hint(self.config.hydra.launcher, {jobs[number][1].device for number in numbers})
+            if said:
+                errors().print(said, markup=False, highlight=False, soft_wrap=True)
             os.environ[COMMAND] = str(os.getpid())
             return [_raised(returned) for returned in self.inner.launch(overrides, initial_job_idx=first)]
 

@@ -6,12 +6,12 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from time import sleep
 from typing import Any
 
 from clbench.errors import ConfigError
-from clbench.runner.devices import visible_gpus
+from clbench.runner.devices import driver_present, visible_gpus
 
 COMMAND = "CLBENCH_COMMAND"
 """Environment variable: process id of the command that started a sweep."""
@@ -20,6 +20,15 @@ PAUSE = 1.0
 """Seconds between two looks at whether the command is still there."""
 ON_THIS_MACHINE = ("JoblibLauncher", "LocalLauncher")
 """Launchers whose jobs must end with the command; Ray sees to that itself, and a queue is meant to outlive it."""
+
+
+NO_GPU = "{name} gives its jobs no GPU"
+REMEDY = "{key}=1 gives each of them one"
+GPUS = {
+    "RayLauncher": ("hydra/launcher=ray", "hydra.launcher.ray.remote.num_gpus"),
+    "LocalLauncher": ("hydra/launcher=submitit_local", "hydra.launcher.gpus_per_node"),
+}
+"""Launchers that hide all GPUs from a job unless the given key asks for some: their name, the key."""
 
 
 def settle_in(folder: str, plugins: Sequence[str]) -> None:
@@ -50,8 +59,14 @@ def share(launcher: Mapping[str, Any], device: str, workers: int | str, number: 
         device: `auto`, `cpu` or `cuda`.
         workers: what the configuration says; anything but `auto` stands.
         number: of the job in its sweep.
+
+    Raises:
+        ConfigError: a GPU is asked for, and the launcher gives none.
     """
-    kind = str(launcher.get("_target_", "")).rpartition(".")[2]
+    kind = _kind(launcher)
+    if device == "cuda" and kind in GPUS and not _gpus(launcher):
+        name, key = GPUS[kind]
+        raise ConfigError(f"device=cuda, but {NO_GPU.format(name=name)}", REMEDY.format(key=key))
     own: int | str = workers
     if kind == "JoblibLauncher":  # it knows nothing of GPUs: the jobs take them by turns
         own = 1
@@ -59,13 +74,29 @@ def share(launcher: Mapping[str, Any], device: str, workers: int | str, number: 
         if gpus:
             os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
     elif kind == "LocalLauncher":
-        own = workers if launcher.get("gpus_per_node") else launcher.get("cpus_per_task") or 1
-    elif kind == "RayLauncher":
-        given = launcher["ray"]["remote"]
-        if not given.get("num_gpus"):
-            own = max(1, int(given.get("num_cpus") or 1))
-            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # else, by its version, Ray shows all
+        own = workers if _gpus(launcher) else launcher.get("cpus_per_task") or 1
+    elif kind == "RayLauncher" and not _gpus(launcher):
+        own = max(1, int(launcher["ray"]["remote"].get("num_cpus") or 1))
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # else, by its version, Ray shows all
     return own if workers == "auto" else workers
+
+
+def hint(launcher: Mapping[str, Any], devices: Collection[str]) -> str:
+    """Return what someone with a GPU should know before jobs for these devices go to a launcher that gives them none."""
+    kind = _kind(launcher)
+    if kind not in GPUS or _gpus(launcher) or set(devices) <= {"cpu"} or not driver_present():
+        return ""
+    name, key = GPUS[kind]
+    return f"{NO_GPU.format(name=name)}; {REMEDY.format(key=key)}"
+
+
+def _kind(launcher: Mapping[str, Any]) -> str:
+    return str(launcher.get("_target_", "")).rpartition(".")[2]
+
+
+def _gpus(launcher: Mapping[str, Any]) -> float:
+    given = launcher["ray"]["remote"].get("num_gpus") if _kind(launcher) == "RayLauncher" else launcher.get("gpus_per_node")
+    return float(given or 0)
 
 
 def end_with_command(launcher: Mapping[str, Any]) -> None:
@@ -73,10 +104,9 @@ def end_with_command(launcher: Mapping[str, Any]) -> None:
 
     Leaving at once is safe: records and checkpoints are written whole or not at all.
     """
-    kind = str(launcher.get("_target_", "")).rpartition(".")[2]
     command = int(os.environ.get(COMMAND, 0))
     watched = any(thread.name == WATCHER for thread in threading.enumerate())
-    if kind not in ON_THIS_MACHINE or command in (0, os.getpid()) or watched:
+    if _kind(launcher) not in ON_THIS_MACHINE or command in (0, os.getpid()) or watched:
         return
 
     def watch() -> None:
