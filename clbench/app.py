@@ -10,7 +10,9 @@ from typing import Any
 
 import hydra
 from hydra._internal.utils import get_args_parser
+from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
@@ -57,6 +59,7 @@ def main() -> None:
         elif args.cfg == "job":
             print_config(args.overrides, folders, args.package)
         else:
+            _own_presets()
             with _hydra_raises():
                 hydra.main(version_base=VERSION_BASE, config_path=str(conf_dir()), config_name=CONFIG_NAME)(single)()
         sys.stdout.flush()
@@ -78,25 +81,36 @@ def main() -> None:
 def task(cfg: DictConfig, full: bool = False) -> float:
     """Run one configuration, for all its seeds, and return its mean final accuracy in percent, for sweepers.
 
+    In a sweep this is the whole of a job, in whichever process another launcher than clbench's runs it.
+
     Args:
         cfg: without Hydra's own node.
         full: whether errors are to be seen with their traceback.
 
     Raises:
-        ClbenchError: in a sweep by another launcher than clbench's, the reason of the first failure.
+        ClbenchError: in a sweep by another launcher than clbench's, what went wrong.
         SystemExit: else, if a run failed; what went wrong is already printed.
     """
     from clbench.command import failures, run_jobs
     from clbench.job import make_job
+    from clbench.runner.elsewhere import JobError
+    from clbench.runner.execute import LOGS
+    from clbench.runner.guest import end_with_command, settle_in, share
 
     running = HydraConfig.get()
     single = running.mode == RunMode.RUN
-    composed = Composed(plain(cfg), dict(running.runtime.choices), tuple(running.overrides.task))
     own = str(conf_dir())
-    folders = [source.path for source in running.runtime.config_sources if source.schema == "file" and source.path != own]
+    sources = [source for source in running.runtime.config_sources if source.schema == "file" and source.path != own]
     try:
-        job = make_job(composed, new_composer(folders))
-        summary = run_jobs([job])
+        if not single:
+            end_with_command(running.launcher)
+            settle_in(running.runtime.cwd, [source.path for source in sources if source.provider == "command-line"])
+        composed = Composed(plain(cfg), dict(running.runtime.choices), tuple(running.overrides.task))
+        job = make_job(composed, new_composer([source.path for source in sources]))
+        workers = job.workers if single else share(running.launcher, job.device, job.workers, running.job.num)
+        told = not single and running.runtime.choices["hydra/sweeper"] == "clbench"  # by who launched us
+        logs = LOGS if single else f"{LOGS}/job-{running.job.num}"  # jobs run side by side
+        summary = run_jobs([job], workers=workers, progress=not told, report=not told, logs=logs)
         if not summary.failed:
             return summary.accuracy(job)
     except ClbenchError as error:
@@ -106,7 +120,8 @@ def task(cfg: DictConfig, full: bool = False) -> float:
         raise SystemExit(1) from error
     if single:
         raise SystemExit(1)
-    raise ClbenchError(failures(summary)[0])
+    reasons = {outcome.cell.id: outcome.reason for outcome in summary.outcomes if outcome.status == "failed"}
+    raise JobError(failures(summary)[0], reasons)
 
 
 def print_config(overrides: list[str], folders: list[str], package: str | None) -> None:
@@ -130,6 +145,17 @@ def print_config(overrides: list[str], folders: list[str], package: str | None) 
         if isinstance(settled, dict) or OmegaConf.is_config(settled)
         else f"{settled}\n"
     )
+
+
+def _own_presets() -> None:
+    """Let `conf/hydra/launcher` take the place of what the launchers' packages register under the same names.
+
+    Hydra would check the one against the other, and warn that it will cease to.
+    """
+    Plugins.instance()  # has them registered
+    registered = ConfigStore.instance().repo["hydra"]["launcher"]
+    for preset in (conf_dir() / "hydra" / "launcher").glob("*.yaml"):
+        registered.pop(preset.name, None)
 
 
 @contextmanager

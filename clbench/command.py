@@ -5,22 +5,23 @@ from __future__ import annotations
 import fcntl
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rich.console import Console
 
+from clbench.cells import Cell
 from clbench.errors import ClbenchError, StoreError
 from clbench.job import Job
 from clbench.leaderboard.rows import rows, usable
 from clbench.leaderboard.tables import print_table, render
 from clbench.records import Record, load_all, read, record_path
 from clbench.runner import Outcome, run_cells
-from clbench.runner.execute import TRIAL, failure_log, one_line
+from clbench.runner.execute import LOGS, TRIAL, failure_log, one_line
 from clbench.runner.memory import Limits
-from clbench.runner.progress import display
+from clbench.runner.progress import Display, display
 
 WIDTH = 160
 """Columns of a table that is not shown on a terminal."""
@@ -78,6 +79,8 @@ def run_jobs(
     progress: bool = True,
     report: bool = True,
     trial: str = TRIAL,
+    logs: str = LOGS,
+    elsewhere: Callable[[Sequence[Sequence[Cell]], Display], list[Outcome]] | None = None,
 ) -> Summary:
     """Run all cells of `jobs`, write the leaderboard of each results folder, and say what became of it all.
 
@@ -88,18 +91,24 @@ def run_jobs(
         progress: whether to show progress.
         report: whether to print the leaderboard and the summary.
         trial: dotted name of the function that trains.
+        logs: folder within the results folder for what workers print.
+        elsewhere: runs the cells of each job instead of this process and its workers.
 
     Raises:
         ClbenchError: nothing could be run at all (folder, device).
         KeyboardInterrupt: passed on.
     """
     console = output()
-    cells = [cell for job in jobs for cell in job.cells()]
-    cells = [replace(cell, n_cells=len(cells), color=console.is_terminal) for cell in cells]
-    wanted = workers if workers is not None else jobs[0].workers if jobs else 0
-    limits = Limits(**jobs[0].memory) if jobs else None
-    wait = jobs[0].wait if jobs else 0
-    outcomes = run_cells(cells, display(console, progress), wanted, trial, limits, wait)
+    shown = display(console, progress)
+    if elsewhere is not None:
+        outcomes = elsewhere([job.cells() for job in jobs], shown)
+    else:
+        cells = [cell for job in jobs for cell in job.cells()]
+        cells = [replace(cell, n_cells=len(cells), color=console.is_terminal) for cell in cells]
+        wanted = workers if workers is not None else jobs[0].workers if jobs else 0
+        limits = Limits(**jobs[0].memory) if jobs else None
+        wait = jobs[0].wait if jobs else 0
+        outcomes = run_cells(cells, shown, wanted, trial, limits, wait, logs)
     summary = Summary(outcomes, list(broken))
     for folder in dict.fromkeys(job.results_dir for job in jobs):
         mine = [outcome for outcome in outcomes if outcome.cell.results_dir == folder]

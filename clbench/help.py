@@ -17,6 +17,7 @@ GROUPS = {
     "trainer/schedule": "the learning rate over time",
     "runner": "where runs take place",
     "logger": "who is told of a run",
+    "hydra/launcher": "who runs the jobs of a sweep (none given: clbench itself; pip install 'clbench[launchers]')",
     "sweep": "several runs by one name (+sweep=...)",
     "experiment": "published tables (+experiment=...)",
 }
@@ -82,6 +83,6 @@ def choices(folders: Sequence[Path | str]) -> dict[str, list[str]]:
     for folder in folders:
         for path in Path(folder).rglob("*.yaml"):
             group = path.parent.relative_to(folder).as_posix()
-            if group != "." and group.split("/")[0] not in NOT_CHOSEN:
+            if group != "." and (group in GROUPS or group.split("/")[0] not in NOT_CHOSEN):
                 found.setdefault(group, set()).add(path.stem)
     return {group: sorted(names) for group, names in found.items()}

@@ -8,6 +8,7 @@ which is imported when they are used, not when Hydra looks for them. (Hydra runs
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -56,7 +57,7 @@ class ClbenchLauncher(Launcher):  # type: ignore[misc]
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs; each returns its mean final accuracy in percent."""
-        from clbench.command import Broken, output, run_jobs
+        from clbench.command import Broken, output
         from clbench.compose import Composer
         from clbench.errors import ClbenchError
         from clbench.job import Job, make_job
@@ -72,9 +73,16 @@ class ClbenchLauncher(Launcher):  # type: ignore[misc]
                     made.append(make_job(composer(overrides, hydra_overrides), composer))
                 except ClbenchError as error:
                     made.append(Broken(" ".join(overrides), error))
-        summary = run_jobs([job for job in made if isinstance(job, Job)], [job for job in made if isinstance(job, Broken)])
+        described = [(words, job) for words, job in zip(job_overrides, made, strict=True) if isinstance(job, Job)]
+        summary = self._run(described, [job for job in made if isinstance(job, Broken)], initial_job_idx)
         self.failed += summary.failed
         return [self._return(overrides, job, summary) for overrides, job in zip(job_overrides, made, strict=True)]
+
+    def _run(self, jobs: Sequence[tuple[Sequence[str], Any]], broken: Sequence[Any], first: int) -> Any:
+        """Run jobs, each given with its overrides; the first of the batch has the number `first`."""
+        from clbench.command import run_jobs
+
+        return run_jobs([job for _, job in jobs], broken)
 
     def _return(self, overrides: Sequence[str], job: Any, summary: Any) -> JobReturn:
         from clbench.command import Broken
@@ -89,22 +97,75 @@ class ClbenchLauncher(Launcher):  # type: ignore[misc]
         return result
 
 
+class HostLauncher(ClbenchLauncher):
+    """Has another launcher run what is left to do, and treats what comes back as clbench's own launcher does.
+
+    Args:
+        inner: the other launcher.
+        name: of it.
+    """
+
+    def __init__(self, inner: Launcher, name: str) -> None:
+        super().__init__()
+        self.inner, self.name = inner, name
+
+    def _run(self, jobs: Sequence[tuple[Sequence[str], Any]], broken: Sequence[Any], first: int) -> Any:
+        from clbench.command import errors, run_jobs
+        from clbench.runner.elsewhere import run_elsewhere
+        from clbench.runner.guest import COMMAND, hint
+
+        def launch(numbers: list[int]) -> list[Exception | None]:
+            overrides = [_with_whole_path(*jobs[number]) for number in numbers]
+            said = hint(self.config.hydra.launcher, {jobs[number][1].device for number in numbers})
+            if said:
+                errors().print(said, markup=False, highlight=False, soft_wrap=True)
+            os.environ[COMMAND] = str(os.getpid())
+            return [_raised(returned) for returned in self.inner.launch(overrides, initial_job_idx=first)]
+
+        return run_jobs(
+            [job for _, job in jobs],
+            broken,
+            elsewhere=lambda cells, display: run_elsewhere(cells, display, launch, f"hydra/launcher={self.name}"),
+        )
+
+
+def _with_whole_path(overrides: Sequence[str], job: Any) -> list[str]:
+    """Return the overrides with the results folder's whole path: Hydra makes it before a job can change its folder."""
+    where = os.path.abspath(job.results_dir).replace("'", "\\'")
+    return [*(word for word in overrides if not word.startswith("results_dir=")), f"results_dir='{where}'"]
+
+
+def _raised(returned: JobReturn) -> Exception | None:
+    """Return what a job raised; asking Hydra for its return value would print it, too."""
+    if returned.status == JobStatus.COMPLETED:
+        return None
+    error = returned._return_value
+    return error if isinstance(error, Exception) else RuntimeError("the job ended without a result")
+
+
 class ClbenchSweeper(BasicSweeper):  # type: ignore[misc]
     """Hydra's basic sweeper, except that a job which fails, even at composing, does not keep others from running.
 
     The command's exit status tells of failures when all batches are through.
     """
 
+    launcher: Any
+
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Set up, and have the launcher count failures."""
+        """Set up, and have the launcher count failures.
+
+        Raises:
+            ConfigError: the launcher's package is not installed.
+        """
+        _require(config.hydra.launcher)
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
-        if isinstance(self.launcher, ClbenchLauncher):
-            self.launcher.keeps_failures = True
+        if not isinstance(self.launcher, ClbenchLauncher):
+            self.launcher = HostLauncher(self.launcher, config.hydra.runtime.choices["hydra/launcher"])
+            self.launcher.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        self.launcher.keeps_failures = True
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Leave it to our launcher, which composes every job anyway (0.15 s each) and counts those it cannot."""
-        if not isinstance(self.launcher, ClbenchLauncher):
-            super().validate_batch_is_legal(batch)
+        """Leave it to the launcher, which composes every job anyway (0.15 s each) and counts those it cannot."""
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run all batches.
@@ -113,9 +174,18 @@ class ClbenchSweeper(BasicSweeper):  # type: ignore[misc]
             SystemExit: with status 1, if anything failed.
         """
         returned = super().sweep(arguments)
-        if isinstance(self.launcher, ClbenchLauncher) and self.launcher.failed:
+        if self.launcher.failed:
             raise SystemExit(1)
         return returned
+
+
+def _require(launcher: DictConfig) -> None:
+    """Raise a ConfigError if the launcher belongs to a package that is not there."""
+    package = ".".join(str(launcher._target_).split(".")[:2])
+    if package.startswith("hydra_plugins.") and find_spec(package) is None:
+        from clbench.errors import ConfigError
+
+        raise ConfigError(f"this launcher needs {package.split('.')[1].replace('_', '-')}", "pip install 'clbench[launchers]'")
 
 
 class PluginConfigs(SearchPathPlugin):  # type: ignore[misc]

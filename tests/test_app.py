@@ -57,6 +57,7 @@ def test_help_lists_what_there_is_and_needs_no_torch(tmp_path: Path) -> None:
         "quick",
         "npz",
         "mine_alone",
+        "submitit_slurm",
         "seeds=",
         "results_dir=",
         "clbench -m",

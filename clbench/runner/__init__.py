@@ -15,7 +15,7 @@ from clbench.records import read, record_path
 from clbench.runner import devices, pool
 from clbench.runner.claim import available, tidy
 from clbench.runner.devices import slots
-from clbench.runner.execute import TRIAL, execute, one_line
+from clbench.runner.execute import LOGS, TRIAL, execute, one_line
 from clbench.runner.memory import Limits, Needs, budgets, told
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def run_cells(
     trial: str = TRIAL,
     limits: Limits | None = None,
     wait: float | None = 0.0,
+    logs: str = LOGS,
 ) -> list[Outcome]:
     """Run what is not done yet, and return what became of every cell, in order; cells of the same id count once.
 
@@ -64,6 +65,7 @@ def run_cells(
         limits: numbers behind how many run side by side; None: as many as there are workers.
         wait: seconds to wait, when the rest is done, for cells that another process is at, counted anew whenever one of
             them ends; None: until all have ended.
+        logs: folder within the results folder for what workers print.
 
     Raises:
         StoreError: a results folder cannot be written to.
@@ -74,13 +76,13 @@ def run_cells(
     for cell in cells:
         first_of.setdefault(cell.id, cell)
     unique = list(first_of.values())
-    outcomes = {cell.id: found for cell in unique if (found := _already(cell)) is not None}
+    outcomes = {cell.id: found for cell in unique if (found := already(cell)) is not None}
     tidy([outcome.cell for outcome in outcomes.values() if outcome.status == "present"])
     todo = [cell for cell in unique if cell.id not in outcomes]
     if not todo:
         return [outcomes[cell.id] for cell in unique]
     for folder in {cell.results_dir for cell in todo}:
-        _writable(Path(folder))
+        writable(Path(folder))
     started: dict[str, float] = {}
     accuracy: dict[str, float] = {}
 
@@ -115,7 +117,7 @@ def run_cells(
                 notify(cell, {"event": "begin"})
                 notify(cell, execute(cell, trial, lambda message, cell=cell: notify(cell, message)))  # type: ignore[misc]
         else:
-            pool.run(cells, places, Path(first.results_dir) / ".logs", trial, notify, needs, budget)
+            pool.run(cells, places, Path(first.results_dir) / logs, trial, notify, needs, budget)
 
     with display.shown(len(todo), len(places) or 1):
         attempt(todo)
@@ -151,7 +153,7 @@ def _await(
     return elsewhere
 
 
-def _already(cell: Cell) -> Outcome | None:
+def already(cell: Cell) -> Outcome | None:
     """Return the outcome of a cell whose record is there; a damaged one is a failure, and is left as it is."""
     path = record_path(Path(cell.results_dir), cell.id)
     if not path.exists():
@@ -163,7 +165,12 @@ def _already(cell: Cell) -> Outcome | None:
     return Outcome(cell, "present", memory=told(record))
 
 
-def _writable(folder: Path) -> None:
+def writable(folder: Path) -> None:
+    """Make the results folder, if need be.
+
+    Raises:
+        StoreError: it cannot be written to.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not folder.is_dir():

@@ -52,7 +52,7 @@ def slots(workers: int | str, device: str, threads: int, cells: int, gpus: Itera
 
 def visible_gpus(device: str) -> dict[str, int]:
     """Return the free bytes of the GPUs that torch can use, by their names in CUDA_VISIBLE_DEVICES; none for `cpu`."""
-    if device == "cpu" or (device == "auto" and not _driver_present()):
+    if device == "cpu" or (device == "auto" and not driver_present()):
         return {}
     asked = subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True, check=False)
     try:
@@ -63,14 +63,15 @@ def visible_gpus(device: str) -> dict[str, int]:
     return dict(zip(named or [str(number) for number in range(len(free))], free))
 
 
-def _driver_present() -> bool:
+def driver_present() -> bool:
     """Return whether asking torch, which takes seconds, is worth it."""
     return shutil.which("nvidia-smi") is not None or Path("/dev/nvidiactl").exists()
 
 
 def cores() -> int:
-    """Return how many CPU cores this process may use, by its affinity and by its control group's quota."""
+    """Return how many CPU cores this process may use, by its affinity, its control group's quota, and what Slurm gave it."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = min(count, int(os.environ.get("SLURM_CPUS_PER_TASK", count)))  # not every cluster binds tasks to their cores
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         return count if quota == "max" else max(1, min(count, int(quota) // int(period)))

@@ -19,6 +19,8 @@ Report = Callable[[dict[str, Any]], None]
 Trial = Callable[[Cell, Report], Record]
 TRIAL = "clbench.trial.run_trial"
 """Dotted name of the function that trains; the runner's own tests name others."""
+LOGS = ".logs"
+"""Folder within the results folder for what went wrong and what workers print."""
 
 
 def execute(cell: Cell, trial: str, report: Report) -> dict[str, Any]:
@@ -80,7 +82,7 @@ def log_failure(cell: Cell, text: str) -> None:
 
 def failure_log(cell: Cell) -> Path:
     """Return where the traceback of a failed cell is kept."""
-    return Path(cell.results_dir) / ".logs" / f"{cell.id}.txt"
+    return Path(cell.results_dir) / LOGS / f"{cell.id}.txt"
 
 
 @contextmanager

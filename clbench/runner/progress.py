@@ -30,7 +30,7 @@ class Display:
 
     @contextmanager
     def shown(self, total: int, workers: int) -> Iterator[None]:
-        """Be on show while `total` runs go through `workers` processes."""
+        """Be on show while `total` runs go through `workers` processes; 0: it is not known how many."""
         yield
 
     def event(self, cell: Cell, message: Mapping[str, Any]) -> None:
@@ -60,7 +60,7 @@ class PlainDisplay(Display):
     def shown(self, total: int, workers: int) -> Iterator[None]:
         """Write lines from here on."""
         self.total, self.ended = total, 0
-        self._line(f"{total} {'run' if total == 1 else 'runs'} to train, {workers} at a time")
+        self._line(f"{total} {'run' if total == 1 else 'runs'} to train" + (f", {workers} at a time" if workers else ""))
         yield
 
     def event(self, cell: Cell, message: Mapping[str, Any]) -> None:

@@ -132,7 +132,7 @@ def test_a_cell_in_progress_elsewhere_is_not_trained_twice(tmp_path: Path, worke
 def test_a_record_written_meanwhile_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cell = make_cell(tmp_path)
     run([cell], workers=0)
-    monkeypatch.setattr("clbench.runner._already", lambda cell: None)  # as if it had not been there a moment ago
+    monkeypatch.setattr("clbench.runner.already", lambda cell: None)  # as if it had not been there a moment ago
     assert [outcome.status for outcome in run([cell], "must_not_run", workers=0)] == ["present"]
     assert not (tmp_path / "called").exists()
 
