@@ -43,6 +43,7 @@ class Cell:
     logger: dict[str, Any] = field(default_factory=dict)
     n_cells: int = 1
     color: bool = False
+    beside: list[Cell] = field(default_factory=list)
     residence: str = "auto"
     residence_share: float = 0.5
 
@@ -89,4 +90,4 @@ class Cell:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Cell:
         """Return the cell that `to_dict` described."""
-        return cls(**values)
+        return cls(**{**values, "beside": [cls.from_dict(each) for each in values.get("beside", [])]})

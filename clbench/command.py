@@ -108,7 +108,8 @@ def run_jobs(
         wanted = workers if workers is not None else jobs[0].workers if jobs else 0
         limits = Limits(**jobs[0].memory) if jobs else None
         wait = jobs[0].wait if jobs else 0
-        outcomes = run_cells(cells, shown, wanted, trial, limits, wait, logs)
+        stack = jobs[0].stack if jobs else 1
+        outcomes = run_cells(cells, shown, wanted, trial, limits, wait, logs, stack)
     summary = Summary(outcomes, list(broken))
     for folder in dict.fromkeys(job.results_dir for job in jobs):
         mine = [outcome for outcome in outcomes if outcome.cell.results_dir == folder]

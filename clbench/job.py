@@ -44,6 +44,7 @@ class Job:
         logger: the logger's node.
         workers: processes side by side, or `auto`.
         memory: arguments of `clbench.runner.memory.Limits`.
+        stack: seeds of a configuration side by side in one process, or `auto`.
         wait: seconds to wait at the end for runs that other processes are at; None: until they end.
     """
 
@@ -64,6 +65,7 @@ class Job:
     residence: str
     residence_share: float
     memory: dict[str, Any]
+    stack: int | str
     wait: float | None
 
     def cells(self) -> list[Cell]:
@@ -129,6 +131,7 @@ def make_job(composed: Composed, composer: Composer, method: Mapping[str, Any] |
         residence=residence(data["residence"]),
         residence_share=share(data["share"], "data.share"),
         memory=_memory(runner),
+        stack=runner["stack"] if runner["stack"] == "auto" else count(runner["stack"], "runner.stack", least=1),
         wait=None if runner["wait"] is None else seconds(runner["wait"], "runner.wait"),
     )
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from typing import Any
+
+import torch
 
 from clbench.cells import Cell
 from clbench.engine import checkpoint
@@ -27,17 +31,33 @@ def run_stacked(cells: Sequence[Cell], report: Told) -> list[Record | Exception]
         report: is told (cell, message) of progress.
     """
     outcomes: dict[str, Record | Exception] = {}
+    clusters = _level(cells)
+    if len(clusters) > 1:
+        for some in clusters:
+            outcomes.update(zip((cell.id for cell in some), run_stacked(some, report), strict=True))
+        return [outcomes[cell.id] for cell in cells]
+    fewer = 0
     try:
         if len(cells) > 1:
             _together(cells, report, outcomes)
     except StackingError as error:
         report(cells[0], {"event": "print", "text": f"{cells[0].row_label}: seeds run one by one: {error.what}"})
-    for cell in cells:
-        if cell.id not in outcomes:
-            try:
-                outcomes[cell.id] = run_trial(cell, partial(report, cell))
-            except Exception as error:
-                outcomes[cell.id] = error
+    except torch.OutOfMemoryError:
+        fewer = len(cells) // 2
+    left = [cell for cell in cells if cell.id not in outcomes]
+    if fewer and left:  # out of the handler, whose traceback holds what used the memory up
+        gc.collect()
+        torch.cuda.empty_cache()
+        text = f"{cells[0].row_label}: out of memory with {len(cells)} seeds side by side, now {fewer}"
+        report(cells[0], {"event": "print", "text": text})
+        for some in (left[:fewer], left[fewer:]):
+            outcomes.update(zip((cell.id for cell in some), run_stacked(some, report), strict=True))
+        left = []
+    for cell in left:
+        try:
+            outcomes[cell.id] = run_trial(cell, partial(report, cell))
+        except Exception as error:
+            outcomes[cell.id] = error
     return [outcomes[cell.id] for cell in cells]
 
 
@@ -51,10 +71,20 @@ def _together(cells: Sequence[Cell], report: Told, outcomes: dict[str, Record | 
     if any(config != configs[0] for config in configs):
         raise ValueError("only trials of one configuration can go side by side")
     trials = [prepare(cell, partial(report, cell)) for cell in cells]
+    try:
+        _run(trials, outcomes)
+    except Exception as error:
+        for trial in trials:
+            if trial.cell.id not in outcomes:
+                trial.loggers.fail(str(error))
+        raise
+
+
+def _run(trials: list[Trial], outcomes: dict[str, Record | Exception]) -> None:
     if not trials[0].sequential:
         raise StackingError("the method learns all tasks in one event")
     training = StackedTraining([trial.training for trial in trials])
-    at = _common([checkpoint.stored(checkpoint_folder(cell)) for cell in cells])
+    at = max(set.intersection(*(_points(trial.folder) for trial in trials)))
     for trial in trials:
         done = trial.begin(at)
     if at < 0:
@@ -81,18 +111,29 @@ def _together(cells: Sequence[Cell], report: Told, outcomes: dict[str, Record | 
         outcomes[trial.cell.id] = trial.finish(stacked=len(trials))
 
 
-def _common(stored: Sequence[Sequence[int]]) -> int:
-    """Return the newest task after which all have a checkpoint; -1: they start anew.
+def _level(cells: Sequence[Cell]) -> list[list[Cell]]:
+    """Return the cells that have a checkpoint in common together; those that are further than others lose no work for them."""
+    clusters: list[tuple[set[int], list[Cell]]] = []
+    for cell in cells:
+        points = _points(checkpoint_folder(cell))
+        for shared, some in clusters:
+            if shared & points:
+                shared &= points
+                some.append(cell)
+                break
+        else:
+            clusters.append((points, [cell]))
+    return [some for _, some in clusters]
 
-    Trials that went side by side are at most a task apart: the checkpoints of a round are written one after the other.
 
-    Raises:
-        StackingError: some are further ahead, so that work would be lost.
+def _points(folder: Path) -> set[int]:
+    """Return after which tasks a trial can go on; -1: from its beginning, if it has got no further than a task.
+
+    Checkpoints of a round are written one after the other: killed in between, trials that go side by side are a task apart, and
+    those ahead learn it again.
     """
-    common = max(set.intersection(*(set(tasks) for tasks in stored)), default=-1)
-    if max(max(tasks, default=-1) for tasks in stored) > common + 1:
-        raise StackingError("some of them are further than the others, interrupted when they ran without them")
-    return common
+    tasks = checkpoint.stored(folder)
+    return {*tasks, -1} if max(tasks, default=-1) < 1 else set(tasks)
 
 
 def _learn(trials: Sequence[Trial], training: StackedTraining, index: int) -> None:

@@ -123,6 +123,7 @@ def test_seeds_that_were_interrupted_elsewhere_lose_nothing(tmp_path, monkeypatc
     assert checkpoint.stored(checkpoint_folder(first)) == [1]
     made = run_stacked([first, *rest], lambda cell, message: None)
     assert [record.provenance["resumed"] for record in made] == [1, 0, 0]
+    assert [record.provenance["stacked"] for record in made] == [1, 2, 2]
     assert made[0].result == run(make_cell("ewc", results_dir=tmp_path / "apart")).result
 
 

@@ -15,8 +15,9 @@ from clbench.records import read, record_path
 from clbench.runner import devices, pool
 from clbench.runner.claim import available, tidy
 from clbench.runner.devices import slots
-from clbench.runner.execute import LOGS, TRIAL, execute, one_line
+from clbench.runner.execute import LOGS, TRIAL, one_line
 from clbench.runner.memory import Limits, Needs, budgets, told
+from clbench.runner.stacks import execute_stack, stack_up, together
 
 if TYPE_CHECKING:
     from clbench.runner.progress import Display
@@ -54,6 +55,7 @@ def run_cells(
     limits: Limits | None = None,
     wait: float | None = 0.0,
     logs: str = LOGS,
+    stack: int | str = 1,
 ) -> list[Outcome]:
     """Run what is not done yet, and return what became of every cell, in order; cells of the same id count once.
 
@@ -66,6 +68,7 @@ def run_cells(
         wait: seconds to wait, when the rest is done, for cells that another process is at, counted anew whenever one of
             them ends; None: until all have ended.
         logs: folder within the results folder for what workers print.
+        stack: how many seeds of a configuration go side by side in one process at most; `auto`: on GPUs all, else 1.
 
     Raises:
         StoreError: a results folder cannot be written to.
@@ -87,6 +90,11 @@ def run_cells(
     accuracy: dict[str, float] = {}
 
     def notify(cell: Cell, message: dict[str, Any]) -> None:
+        if message["event"] == "beside":
+            notify(first_of[message["cell"]], message["message"])
+            return
+        if cell.id in outcomes and outcomes[cell.id].status != "busy":
+            return  # of a stack that was tried again: this one had ended before
         started.setdefault(cell.id, monotonic())
         if message.get("acc") is not None:
             accuracy[cell.id] = message["acc"]
@@ -101,9 +109,12 @@ def run_cells(
             display.postponed(outcome)
         else:
             display.finished(outcome)
+        for other in cell.beside:
+            if other.id not in outcomes:  # their process is no more
+                notify(other, message)
 
     first = todo[0]
-    gpus = {} if workers == 0 else devices.visible_gpus(first.device)
+    gpus = {} if workers == 0 and stack != "auto" else devices.visible_gpus(first.device)
     places = [] if workers == 0 else slots(workers, first.device, first.threads, len(todo), gpus)
     needs = None if limits is None else Needs(limits, "cuda" if gpus else "cpu")
     budget = {} if limits is None else budgets(limits, places, gpus)
@@ -111,11 +122,15 @@ def run_cells(
         if needs is not None and outcome.memory is not None and outcome.memory[0] == needs.kind:
             needs.learn(outcome.cell, outcome.memory[1])
 
+    most = stack if isinstance(stack, int) else len(unique) if gpus else 1
+    stacks = stack_up(unique, most)
+
     def attempt(cells: Sequence[Cell]) -> None:
+        cells = together(cells, stacks)
         if workers == 0:
             for cell in cells:
                 notify(cell, {"event": "begin"})
-                notify(cell, execute(cell, trial, lambda message, cell=cell: notify(cell, message)))  # type: ignore[misc]
+                notify(cell, execute_stack(cell, trial, lambda message, cell=cell: notify(cell, message)))  # type: ignore[misc]
         else:
             pool.run(cells, places, Path(first.results_dir) / logs, trial, notify, needs, budget)
 

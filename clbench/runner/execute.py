@@ -38,27 +38,53 @@ def execute(cell: Cell, trial: str, report: Report) -> dict[str, Any]:
     """
     try:
         with claim(cell) as other:
-            if other is not None:
-                return {"event": "busy", "reason": other}
-            stored = record_path(Path(cell.results_dir), cell.id)
-            if stored.exists():
-                read(stored)
-                clear(cell)
-                return {"event": "present"}
-            function = _locate(trial)
+            ended = before(cell, other)
+            if ended is not None:
+                return ended
+            function = locate(trial)
             with thread_limit(cell.threads):
                 record = function(cell, report)
-            if record.id != cell.id:
-                raise StoreError(
-                    f"the trial returned a record of another identity ({record.id}, expected {cell.id})",
-                    "leave Cell.identity unchanged",
-                )
-            write(record, Path(cell.results_dir))
-            clear(cell)
-            return {"event": "done"}
+            return store(cell, record)
     except (Exception, SystemExit) as error:  # a plug-in that calls sys.exit ends its run, not the worker
-        log_failure(cell, traceback.format_exc())
-        return {"event": "failed", "reason": one_line(error)}
+        return failed(cell, error)
+
+
+def before(cell: Cell, other: str | None) -> dict[str, Any] | None:
+    """Return the last message about a cell that is not to be trained: someone else is at it, or it is done. None: train it.
+
+    Args:
+        cell: claimed, if `other` is None.
+        other: who is at it.
+    """
+    if other is not None:
+        return {"event": "busy", "reason": other}
+    stored = record_path(Path(cell.results_dir), cell.id)
+    if not stored.exists():
+        return None
+    read(stored)
+    clear(cell)
+    return {"event": "present"}
+
+
+def store(cell: Cell, record: Record) -> dict[str, Any]:
+    """Store the record of a claimed cell and return the last message about it, of a failure to store it too."""
+    try:
+        if record.id != cell.id:
+            raise StoreError(
+                f"the trial returned a record of another identity ({record.id}, expected {cell.id})",
+                "leave Cell.identity unchanged",
+            )
+        write(record, Path(cell.results_dir))
+        clear(cell)
+    except Exception as error:
+        return failed(cell, error)
+    return {"event": "done"}
+
+
+def failed(cell: Cell, error: BaseException) -> dict[str, Any]:
+    """Keep the story of a failure, and return the last message about the cell."""
+    log_failure(cell, "".join(traceback.format_exception(error)))
+    return {"event": "failed", "reason": one_line(error)}
 
 
 def one_line(error: BaseException) -> str:
@@ -100,7 +126,12 @@ def thread_limit(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _locate(name: str) -> Trial:
+def locate(name: str) -> Trial:
+    """Return the function of a dotted name.
+
+    Raises:
+        ConfigError: it cannot be imported.
+    """
     module, _, member = name.rpartition(".")
     try:
         return getattr(importlib.import_module(module), member)  # type: ignore[no-any-return]

@@ -58,7 +58,7 @@ class Needs:
     _raised: dict[str, int] = field(default_factory=dict)
 
     def of(self, cell: Cell) -> int:
-        """Return the bytes to reserve for `cell`.
+        """Return the bytes to reserve for `cell` and those beside it.
 
         What its own configuration was measured to need, with any seed; else the most that any with its model and scenario
         did; else `unknown`. A configuration that was out of memory reserves at least twice what it had.
@@ -66,10 +66,11 @@ class Needs:
         known = self._measured.get(cell.config_id, self._alike.get(_like(cell), 0))
         context = self.limits.context * GIB if self.kind == "cuda" else 0
         need = known * self.limits.margin if known else self.limits.unknown[self.kind] * GIB
-        return max(int(need + context), self._raised.get(cell.config_id, 0))
+        return max(int(need * (1 + len(cell.beside)) + context), self._raised.get(cell.config_id, 0))
 
     def learn(self, cell: Cell, peak: int) -> None:
-        """Take note that a run of `cell` needed `peak` bytes."""
+        """Take note that a run of `cell` and those beside it needed `peak` bytes."""
+        peak = peak // (1 + len(cell.beside))
         self._measured[cell.config_id] = max(peak, self._measured.get(cell.config_id, 0))
         self._alike[_like(cell)] = max(peak, self._alike.get(_like(cell), 0))
         self._raised.pop(cell.config_id, None)
@@ -82,7 +83,8 @@ class Needs:
 def told(record: Record) -> tuple[str, int] | None:
     """Return (kind of device, bytes at the peak) that a record tells of its run, None if it does not."""
     peak = record.cost.get("peak_memory_bytes")
-    return (str(record.provenance.get("device")).partition(":")[0], peak) if isinstance(peak, int) else None
+    side_by_side = record.provenance.get("stacked", 1)
+    return (str(record.provenance.get("device")).partition(":")[0], peak // side_by_side) if isinstance(peak, int) else None
 
 
 def budgets(limits: Limits, slots: Sequence[Mapping[str, str]], gpus: Mapping[str, int]) -> dict[str, int]:

@@ -17,7 +17,8 @@ from typing import Any, TextIO
 
 from clbench.cells import Cell
 from clbench.runner import memory
-from clbench.runner.execute import TRIAL, execute
+from clbench.runner.execute import TRIAL
+from clbench.runner.stacks import execute_stack
 
 PR_SET_PDEATHSIG = 1
 """Of Linux's prctl: the signal that a process gets when the thread that started it ends."""
@@ -44,7 +45,7 @@ def main() -> None:
     while True:
         cell = cells.get()
         memory.clear()
-        ended = execute(cell, trial, send)
+        ended = execute_stack(cell, trial, send)
         send({**ended, "memory": memory.peak()} if ended["event"] == "done" else ended)
 
 

@@ -125,3 +125,26 @@ def deaf(cell: Cell, report: Report) -> Record:
     report({"event": "print", "text": str(os.getpid())})
     ctypes.PyDLL(None).pause()
     return Record(cell.identity)
+
+
+def several(cells: Any, report: Callable[..., None]) -> Any:
+    """Run cells side by side, or one, as `by_seed` would; who is asked for is written down."""
+    together = [cells] if isinstance(cells, Cell) else list(cells)
+    with open(Path(together[0].results_dir, "asked"), "a") as file:
+        file.write(" ".join(str(cell.seed) for cell in together) + "\n")
+    if isinstance(cells, Cell):
+        return by_seed(cells, report)
+    made: list[Record | Exception] = []
+    for cell in together:
+        try:
+            made.append(by_seed(cell, lambda message, cell=cell: report(cell, message)))  # type: ignore[misc]
+        except Exception as error:
+            made.append(error)
+    return made
+
+
+def short_of_memory(cells: Any, report: Callable[..., None]) -> Any:
+    """There is never enough memory for more than two."""
+    if len(cells) > 2:
+        raise OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+    return several(cells, report)

@@ -18,6 +18,9 @@ def note(task: int, process: int = 1, stored: bool = False, checkpoint: int = -1
 
 def test_a_run_that_goes_on_in_another_process_is_no_contradiction() -> None:
     assert contradictions([note(-1), note(0), note(0, 2), note(1, 2, checkpoint=0), note(2, 3, checkpoint=1)]) == []
+    assert len(contradictions([note(1, checkpoint=1)])) == 1
+    assert contradictions([note(1, checkpoint=1)], stacked=True) == []
+    assert len(contradictions([note(1, checkpoint=2)], stacked=True)) == 1
 
 
 @pytest.mark.parametrize(
