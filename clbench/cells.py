@@ -43,6 +43,8 @@ class Cell:
     logger: dict[str, Any] = field(default_factory=dict)
     n_cells: int = 1
     color: bool = False
+    compile: str | None = None
+    graph: bool = False
     beside: list[Cell] = field(default_factory=list)
     residence: str = "auto"
     residence_share: float = 0.5

@@ -285,6 +285,14 @@ def share(value: Any, key: str) -> float:
     return float(value)
 
 
+def compile_mode(value: Any) -> str | None:
+    """Return `value` if it is a mode of `torch.compile` or null, else raise a ConfigError."""
+    modes = ("default", "reduce-overhead", "max-autotune")
+    if value is not None and value not in modes:
+        raise ConfigError(f"runner.compile={value!r} is no mode of torch.compile", f"give {', '.join(modes)}, or null for none")
+    return None if value is None else str(value)
+
+
 def seconds(value: Any, key: str) -> float:
     """Return `value` if it is a time that can pass, else raise a ConfigError that names `key`."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):

@@ -11,6 +11,7 @@ from clbench.compose import Composed, Composer
 from clbench.config import (
     LATER_NODES,
     NODES,
+    compile_mode,
     count,
     data_digest,
     device,
@@ -44,6 +45,8 @@ class Job:
         logger: the logger's node.
         workers: processes side by side, or `auto`.
         memory: arguments of `clbench.runner.memory.Limits`.
+        compile: mode of `torch.compile`, or None.
+        graph: whether steps are replayed as CUDA graphs.
         stack: seeds of a configuration side by side in one process, or `auto`.
         wait: seconds to wait at the end for runs that other processes are at; None: until they end.
     """
@@ -65,6 +68,8 @@ class Job:
     residence: str
     residence_share: float
     memory: dict[str, Any]
+    compile: str | None
+    graph: bool
     stack: int | str
     wait: float | None
 
@@ -84,6 +89,8 @@ class Job:
                 self.logger,
                 residence=self.residence,
                 residence_share=self.residence_share,
+                compile=self.compile,
+                graph=self.graph,
             )
             for seed in self.seeds
         ]
@@ -131,6 +138,8 @@ def make_job(composed: Composed, composer: Composer, method: Mapping[str, Any] |
         residence=residence(data["residence"]),
         residence_share=share(data["share"], "data.share"),
         memory=_memory(runner),
+        compile=compile_mode(runner["compile"]),
+        graph=typed(runner["graph"], (bool,), "runner.graph", "true or false"),
         stack=runner["stack"] if runner["stack"] == "auto" else count(runner["stack"], "runner.stack", least=1),
         wait=None if runner["wait"] is None else seconds(runner["wait"], "runner.wait"),
     )

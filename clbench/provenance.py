@@ -30,6 +30,8 @@ def provenance(cell: Cell, device: torch.device, resumed: int, stacked: int = 1)
         "device": f"{device.type}: {name}",
         "threads": torch.get_num_threads(),
         "stacked": stacked,
+        "compile": cell.compile,
+        "graph": cell.graph,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "resumed": resumed,
     }

@@ -84,6 +84,7 @@ def _run(trials: list[Trial], outcomes: dict[str, Record | Exception]) -> None:
     if not trials[0].sequential:
         raise StackingError("the method learns all tasks in one event")
     training = StackedTraining([trial.training for trial in trials])
+    training.accelerate(trials[0].cell.compile, trials[0].cell.graph, trials[0].say)
     at = max(set.intersection(*(_points(trial.folder) for trial in trials)))
     for trial in trials:
         done = trial.begin(at)

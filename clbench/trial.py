@@ -40,6 +40,7 @@ def run_trial(cell: Cell, report: Report) -> Record:
         ClbenchError: the cell cannot be run as configured, or it diverged; the message says why and what to do.
     """
     trial = prepare(cell, report)
+    trial.training.accelerate(cell.compile, cell.graph, trial.say)
     try:
         return trial.run()
     except Exception as error:
@@ -134,6 +135,10 @@ class Trial:
             self._measure("task", task.index, None)
             self.save(task)
         return self.finish()
+
+    def say(self, text: str) -> None:
+        """Tell people something about this trial."""
+        self.report({"event": "print", "text": f"{self.cell.label}: {text}"})
 
     @property
     def tasks(self) -> list[Task]:

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from clbench import randomness
 from clbench.data.pool import Split
 from clbench.engine.batch import Batch as Batch
+from clbench.engine.compiled import Compiled
 from clbench.engine.memory import Memory, Policy
 from clbench.engine.optimizers import Optimizer
+from clbench.engine.parameters import movable, padded
 from clbench.engine.precision import full
 from clbench.engine.snapshot import Snapshot
 from clbench.models.classifier import Classifier
@@ -50,6 +52,8 @@ class Learner:
         """Whether a step is the gradient of the loss times the rate, and at most one method changes or watches it."""
         self.arithmetic: AbstractContextManager[Any] = nullcontext()
         """In what precision the engine's forward passes are made: a context for each (see `engine.precision`)."""
+        self.compiled: Compiled | None = None
+        """The model's forward pass as steps use it, where it is compiled; hooks and evaluation use the model itself."""
         self.stepping = False
         """Whether the forward pass of a step is under way."""
         self._frozen: list[nn.Module] = []
@@ -58,7 +62,7 @@ class Learner:
         self._trainable: dict[bool, tuple[list[str], list[nn.Parameter]]] = {}
         self.parameters: dict[str, nn.Parameter] = dict(self.model.named_parameters())
 
-    # ---- randomness -------------------------------------------------------------------------------------------------
+    # ---- randomness
     def generator(self, *purpose: str | int, device: torch.device | str = "cpu") -> torch.Generator:
         """Return a generator of the trial's own for one purpose; a method names itself first."""
         return randomness.generator(self.seed, *purpose, device=device)
@@ -71,7 +75,7 @@ class Learner:
         """Return an empty keeper of an earlier model (see `engine.snapshot`)."""
         return Snapshot(self)
 
-    # ---- parameters -------------------------------------------------------------------------------------------------
+    # ---- parameters
     def start(self, task: int) -> None:
         """Make `task` the current one; parameters and optimiser are looked up anew."""
         self.task = task
@@ -121,13 +125,7 @@ class Learner:
 
     def restore(self, weights: dict[str, Tensor]) -> None:
         """Return the model to `weights`, a state dict of this task; what was added or enlarged since is filled up with zeros."""
-        padded = dict(weights)
-        for name, parameter in self.parameters.items():
-            if name.startswith("added.") and (name not in weights or weights[name].shape != parameter.shape):
-                padded[name] = torch.zeros_like(parameter)
-                if name in weights:
-                    padded[name][tuple(slice(n) for n in weights[name].shape)] = weights[name]
-        self.model.load_state_dict(padded)
+        self.model.load_state_dict(padded(weights, self.parameters))
 
     def freeze(self, module: nn.Module) -> None:
         """Keep `module` in evaluation mode while the model trains: running statistics stand still."""
@@ -147,13 +145,7 @@ class Learner:
             wide: whether the batch uses the heads of several tasks.
         """
         if wide not in self._trainable:
-            active = {str(head) for head in self._heads(wide)}
-            pairs = [
-                (name, parameter)
-                for name, parameter in self.model.named_parameters()
-                if parameter.requires_grad and (not name.startswith("heads.") or name.split(".", 2)[1] in active)
-            ]
-            self._trainable[wide] = ([name for name, _ in pairs], [parameter for _, parameter in pairs])
+            self._trainable[wide] = movable(self.model, self._heads(wide))
         return self._trainable[wide]
 
     def _heads(self, wide: bool) -> range:
@@ -163,7 +155,7 @@ class Learner:
             return range(len(self.stream.head_sizes))
         return range(self.task + 1) if wide else range(self.task, self.task + 1)
 
-    # ---- batches and logits -----------------------------------------------------------------------------------------
+    # ---- batches and logits
     def batch(
         self,
         split: Split,
@@ -296,7 +288,8 @@ class Learner:
     def _run(self, inputs: Tensor, head: int, task_id: int | None) -> Tensor:
         substitutes = self._substitutes(task_id)
         if not substitutes:
-            return full(self.model(inputs, head))
+            model = self.compiled if self.compiled is not None and self.stepping else self.model
+            return full(model(inputs, head))
         features = _call(self.model.backbone, inputs, "backbone.", substitutes)
         return full(_call(self.model.heads[head], features, f"heads.{head}.", substitutes))
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from clbench.engine.batch import Batch
+from clbench.engine.compiled import Compiled
 from clbench.engine.learner import Learner
 from clbench.engine.precision import full
 from clbench.errors import ClbenchError
@@ -37,6 +38,8 @@ class Stack:
         self.model = copy.deepcopy(learners[0].model)
         self.parameters: dict[str, Tensor] = {}
         self.buffers: dict[str, Tensor] = {}
+        self.compiled: Compiled | None = None
+        """`call`, where it is compiled; for steps."""
 
     def __len__(self) -> int:
         return len(self.learners)
@@ -85,11 +88,17 @@ class Stack:
 
     def logits(self, inputs: Tensor, head: int | None) -> Tensor:
         """Return `[R, B, outputs of the head]`, or of all heads side by side, for preprocessed inputs `[R, B, ...]`."""
+        call = self.compiled if self.compiled is not None and self.model.training else self.call
+        return full(call(self.parameters, self.buffers, inputs, head))
+
+    def call(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor, head: int | None) -> Tensor:
+        """Return the model's logits with stacked parameters, buffers and inputs."""
 
         def single(parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> Tensor:
-            return full(torch.func.functional_call(self.model, (parameters, buffers), (x, head)))
+            result: Tensor = torch.func.functional_call(self.model, (parameters, buffers), (x, head))
+            return result
 
-        result: Tensor = torch.func.vmap(single)(self.parameters, self.buffers, inputs)
+        result: Tensor = torch.func.vmap(single)(parameters, buffers, inputs)
         return result
 
     def forward(self, inputs: Tensor, batches: Sequence[Batch]) -> Tensor:

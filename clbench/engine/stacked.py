@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,7 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clbench.engine.batch import Batch
+from clbench.engine.compiled import Compiled
 from clbench.engine.evaluation import Row, counted, evaluate, parts
+from clbench.engine.graph import GraphedStep, Recorder, recorded
 from clbench.engine.stack import Stack, StackingError, stack_trees, unstack_tree
 from clbench.engine.training import Training
 from clbench.errors import DivergedError
@@ -43,6 +46,7 @@ class StackedTraining:
         self.after_step: Callable[[int], None] | None = None
         self.after_epoch: Callable[[int, int], None] | None = None
         self._verified = False
+        self._recorder: Recorder | None = None
         first = self.trainings[0]
         own = [hook for hook in ("edit_gradients", "edit_update") if first.method.overrides(hook) and not first.method.stackable]
         own += [hook for hook in ("extend_batch", "criterion", "penalty") if first.method.overrides(hook)]
@@ -50,6 +54,13 @@ class StackedTraining:
         self._one_by_one = bool(own) or whole
         for learner in self.stack.learners:
             learner.bare = False  # nothing may change a replica's own forward pass: it is not what trains
+
+    def accelerate(self, mode: str | None, graph: bool, tell: Callable[[str], None], recorder: Recorder | None = None) -> None:
+        """Compile the stacked forward pass, and replay stacked steps; arguments as of `Training.accelerate`."""
+        if mode is not None:
+            self.stack.compiled = Compiled(self.stack.call, mode, tell)
+        if graph:
+            self._recorder = recorded(self.trainings[0], tell, recorder)
 
     def keep(self, positions: Sequence[int]) -> None:
         """Go on with these replicas only; between tasks."""
@@ -72,6 +83,9 @@ class StackedTraining:
         self.optimizer.reset()
         if self.optimizer.carry:
             self.optimizer.load_state(stack_trees([learner.optimizer.state() for learner in learners]))
+        self._graphed = None
+        if self._recorder is not None:
+            self._graphed = GraphedStep(self.step, lambda: self._together.lr, self._recorder)
         self.stack.gather()
         try:
             self._together.parameters = self.stack.parameters  # type: ignore[assignment]
@@ -108,6 +122,7 @@ class StackedTraining:
             rate = following
 
     def _epoch(self, epoch: int, sizes: list[int]) -> None:
+        step = partial(self.step, epoch=epoch) if self._graphed is None else self._graphed
         self.stack.train()
         losses: list[Tensor] = []
         for gathered in zip(*(each.gathered(each.task.train, epoch, sizes) for each in self.trainings), strict=True):
@@ -115,7 +130,7 @@ class StackedTraining:
             columns = [[large.inputs for large in larges], [large.labels for large in larges], [large.rows for large in larges]]
             pieces = (torch.split(torch.stack(column), group, dim=1) for column in columns)
             for inputs, labels, rows in zip(*pieces, strict=True):
-                losses.append(self.step(inputs, labels, rows, epoch))
+                losses.append(step(inputs, labels, rows))
                 for training in self.trainings:
                     training.step_count += 1
                 if self.after_step is not None:
@@ -129,7 +144,7 @@ class StackedTraining:
             except DivergedError as error:
                 self.failed.setdefault(position, error)
 
-    def step(self, inputs: Tensor, labels: Tensor, rows: Tensor, epoch: int) -> Tensor:
+    def step(self, inputs: Tensor, labels: Tensor, rows: Tensor, epoch: int = 0) -> Tensor:
         """Move the parameters of all replicas once; return their losses `[R]` (detached, on the device).
 
         Args:

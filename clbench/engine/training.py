@@ -15,6 +15,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from clbench import randomness
 from clbench.data.loader import ahead
 from clbench.data.pool import Split
+from clbench.engine.compiled import Compiled
+from clbench.engine.graph import GraphedStep, Recorder, recorded
 from clbench.engine.learner import Batch, Learner
 from clbench.engine.optimizers import clip_by_norm
 from clbench.engine.precision import Precision, arithmetic
@@ -76,6 +78,23 @@ class Training:
         edited = self._edits_gradients or method.owners("edit_update") > 1
         learner.bare = learner.optimizer.bare and not clipped and not edited and trainer.precision != "bf16"
         learner.arithmetic = arithmetic(trainer.precision, learner.device)
+        self._recorder: Recorder | None = None
+        self._graphed: GraphedStep | None = None
+
+    def accelerate(self, mode: str | None, graph: bool, tell: Callable[[str], None], recorder: Recorder | None = None) -> None:
+        """Compile the forward pass of steps, and replay steps as CUDA graphs, where that can be done.
+
+        Args:
+            mode: of `torch.compile`, or None.
+            graph: whether steps are replayed.
+            tell: is told why something is not done.
+            recorder: of the graphs; None: torch's.
+        """
+        if mode is not None:
+            self.learner.compiled = Compiled(self.learner.model, mode, tell)
+            self.learner.bare = False  # a projection at the inputs of layers is attached to them, which is left out
+        if graph:
+            self._recorder = recorded(self, tell, recorder)
 
     def learn(self, task: Task) -> None:
         """Let the method learn one task, from `begin_task` to `end_task`; it becomes the learner's current one."""
@@ -106,6 +125,11 @@ class Training:
     def start(self, task: Task) -> None:
         """Begin a task: curves and step count start anew."""
         self.task, self.step_count, self.losses, self._passes = task, 0, [], 0
+        self._graphed = None
+        if self._recorder is not None:
+            self._graphed = GraphedStep(self._bare_step, lambda: self.learner.lr, self._recorder)
+        if self.learner.compiled is not None:
+            self.learner.compiled.leave_if_hooked(self.learner.model)
         schedule: Schedule = self.trainer.schedule
         if schedule.needs_validation and task.valid is None:
             raise ConfigError(
@@ -155,7 +179,10 @@ class Training:
             columns = (torch.split(column, group) for column in (large.inputs, large.labels, large.rows))
             parts = zip(*columns, tasks, strict=True)
             for inputs, labels, rows, own in parts:
-                losses.append(self.step(Batch(inputs, labels, rows, self.task.index, epoch, own, labels.shape[0])))
+                if self._graphed is not None and own is None:
+                    losses.append(self._graphed(inputs, labels, rows))
+                else:
+                    losses.append(self.step(Batch(inputs, labels, rows, self.task.index, epoch, own, labels.shape[0])))
                 self.step_count += 1
                 if self.after_step is not None:
                     self.after_step(self.step_count)
@@ -217,6 +244,10 @@ class Training:
         if len(sizes) > 1 and sizes[-1] == 1 and any(isinstance(m, _BatchNorm) for m in self.learner.model.modules()):
             sizes[-2:] = [sizes[-2] + 1]
         return sizes
+
+    def _bare_step(self, inputs: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
+        """Take a step of which nothing but tensors is known, as one that is replayed must be."""
+        return self.step(Batch(inputs, labels, rows, self.task.index, 0, None, labels.shape[0]))
 
     def step(self, batch: Batch) -> Tensor:
         """Move the parameters once; return the loss (detached, on the device)."""

@@ -1,0 +1,30 @@
+"""Which parameters of a model a step may move, and how weights of earlier shapes are put back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+
+def movable(model: nn.Module, heads: Iterable[int]) -> tuple[list[str], list[nn.Parameter]]:
+    """Return names and parameters that are not frozen, those of other heads than the given ones left out."""
+    active = {str(head) for head in heads}
+    pairs = [
+        (name, parameter)
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and (not name.startswith("heads.") or name.split(".", 2)[1] in active)
+    ]
+    return [name for name, _ in pairs], [parameter for _, parameter in pairs]
+
+
+def padded(weights: Mapping[str, Tensor], parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
+    """Return the state dict `weights` with what was added or enlarged since filled up with zeros, shaped as `parameters`."""
+    filled = dict(weights)
+    for name, parameter in parameters.items():
+        if name.startswith("added.") and (name not in weights or weights[name].shape != parameter.shape):
+            filled[name] = torch.zeros_like(parameter)
+            if name in weights:
+                filled[name][tuple(slice(n) for n in weights[name].shape)] = weights[name]
+    return filled
