@@ -78,6 +78,8 @@ class Training:
         edited = self._edits_gradients or method.owners("edit_update") > 1
         learner.bare = learner.optimizer.bare and not clipped and not edited and trainer.precision != "bf16"
         learner.arithmetic = arithmetic(trainer.precision, learner.device)
+        # Nobody else will look at the gradients, and each is a tensor of its own: they can be edited where they are.
+        self._spare = learner.bare and not self._penalises and not method.overrides("criterion")
         self._recorder: Recorder | None = None
         self._graphed: GraphedStep | None = None
 
@@ -279,7 +281,8 @@ class Training:
                 clip_by_norm(gradients, self.trainer.clip_norm)
             directions = learner.optimizer.directions(names, list(parameters), gradients)
             if self._edits_update:
-                updates = {name: step.clone() for name, step in zip(names, directions, strict=True)}
+                copies = directions if self._spare else [direction.clone() for direction in directions]
+                updates = dict(zip(names, copies, strict=True))
                 method.edit_update(learner, updates)
                 directions = [updates[name] for name in names]
             torch._foreach_add_(list(parameters), directions, alpha=-learner.lr)
