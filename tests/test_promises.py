@@ -224,8 +224,8 @@ def test_a_kill_after_a_checkpoint_loses_no_model(monkeypatch):
 
     save = checkpoint.save
 
-    def dies(folder, task, tree):
-        save(folder, task, tree)
+    def dies(folder, task, *rest):
+        save(folder, task, *rest)
         if task == 2:
             raise KeyboardInterrupt
 

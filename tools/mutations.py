@@ -67,9 +67,16 @@ MUTATIONS = (
     Mutation(
         "end-task-skipped",
         "clbench/engine/training.py",
-        "        method.end_task(learner, task, history)\n",
+        "        self.method.end_task(self.learner, self.task, self.history(self.task))\n",
         "",
         ("tests/methods/test_ewc.py::test_a_strong_penalty_holds_the_first_task",),
+    ),
+    Mutation(
+        "stacked-clipping",  # one norm for all seeds
+        "clbench/engine/stacked.py",
+        "joint = torch.stack([gradient.flatten(1).square().sum(1) for gradient in gradients]).sum(0).sqrt()",
+        "joint = torch.stack([gradient.square().sum() for gradient in gradients]).sum(0).sqrt()",
+        ("tests/engine/test_stacked.py::test_clipping_is_by_replica_and_schedules_are_followed",),
     ),
     Mutation(
         "agem-condition",  # projects where the gradients agree
