@@ -40,7 +40,7 @@ def script(name: str, clock: str, **options: Any) -> list[str]:
     return [sys.executable, *(str(Path(__file__).with_name(file)) for file in files), *words]
 
 
-def take_turns(contenders: Mapping[str, list[str]], rounds: int, root: str) -> Runs:
+def take_turns(contenders: Mapping[str, list[str]], rounds: int, root: str | None = None) -> Runs:
     """Run the commands one after the other, A B C A B C ..., each in a process of its own with one thread.
 
     What else the machine does changes from minute to minute; it meets neighbours in a round alike, so ratios within a
@@ -50,7 +50,7 @@ def take_turns(contenders: Mapping[str, list[str]], rounds: int, root: str) -> R
         RuntimeError: a run fails; the message is what it said.
     """
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    environment = {**os.environ, **threads, "CLBENCH_DATA": root}
+    environment = {**os.environ, **threads, **({} if root is None else {"CLBENCH_DATA": root})}
     runs: Runs = {name: [] for name in contenders}
     for seed in range(rounds):
         for name, command in contenders.items():

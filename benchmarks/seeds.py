@@ -11,7 +11,7 @@ Throughput is runs per second. By the clocks of the runs: lanes over the mean of
 By wall time: runs over the seconds from start to exit. Ratios: clbench's throughput over the plain lanes' (1: as fast).
 Prints markdown; exit status 1 if the two do not learn the same.
 
-On a GPU this script is to compare stacked seeds with one seed; that waits for the runner to stack them.
+Seeds that share every step, on a GPU: `stacked.py`.
 """
 
 from __future__ import annotations

@@ -106,3 +106,14 @@ def test_the_difference_of_final_accuracies_has_its_standard_error(scripts):
         "Avalanche": [{"accuracy": [[90.0, 90.0]]}] * 2,
     }
     assert vs_avalanche.apart(runs) == "+3.00 ± 1.00 (standard error)"
+
+
+def test_stacked_seeds_are_measured_as_one_and_learn_as_alone(scripts):
+    import stacked
+
+    one, two = (stacked.trial("digits", "naive", "cpu", count, 0) for count in (1, 2))
+    assert (one["stacked"], two["stacked"]) == (1, 2)
+    assert two["samples_per_s"] > 0
+    assert one["busy"] is None or 0 <= one["busy"] <= 100
+    gaps = [abs(a - b) for first, second in zip(one["accuracy"], two["accuracy"]) for a, b in zip(first, second)]
+    assert max(gaps) < 1
