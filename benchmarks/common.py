@@ -67,6 +67,25 @@ def take_turns(contenders: Mapping[str, list[str]], rounds: int, root: str | Non
     return runs
 
 
+def timed(command: list[str], folder: str | Path | None = None, **variables: str) -> tuple[float, str]:
+    """Return (seconds from start to exit, what it printed) of a command.
+
+    Args:
+        command: its words.
+        folder: where it runs; None: here.
+        variables: of the environment, beside those of this process.
+
+    Raises:
+        RuntimeError: it fails; the message is what it said.
+    """
+    start = time.perf_counter()
+    done = subprocess.run(command, cwd=folder, env={**os.environ, **variables}, capture_output=True, text=True)
+    seconds = time.perf_counter() - start
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}\n{done.stderr}")
+    return seconds, done.stdout
+
+
 def median(runs: Sequence[Mapping[str, Any]], value: Callable[[Mapping[str, Any]], float]) -> float:
     """Return the median of `value` over rounds."""
     return statistics.median(value(run) for run in runs)

@@ -12,17 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import yaml
-from common import spread, table
+from common import spread, table, timed
 
 from clbench.compose import conf_dir
 
@@ -36,6 +33,7 @@ def main(cfg):
 
 main()
 """
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 OURS = "from clbench.app import main; main()"
 FIRST_STEP = """
 import time
@@ -70,17 +68,6 @@ def bare_application(folder: Path) -> Path:
     return script
 
 
-def run(command: list[str], folder: Path) -> tuple[float, str]:
-    """Return (seconds from start to exit, what it printed)."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    start = time.perf_counter()
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-    seconds = time.perf_counter() - start
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
-    return seconds, done.stdout
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=7)
@@ -93,9 +80,9 @@ def main() -> None:
         script = bare_application(folder)
         trial = ["method=naive", "scenario=split_digits", "runner.workers=0", "device=cpu"]
         for repeat in range(args.repeats + 1):
-            one, _ = run([sys.executable, str(script), "--help"], folder)
-            two, _ = run([sys.executable, "-c", OURS, "--help"], folder)
-            _, said = run([sys.executable, "-c", FIRST_STEP, *trial], folder)
+            one, _ = timed([sys.executable, str(script), "--help"], folder, **ONE_THREAD)
+            two, _ = timed([sys.executable, "-c", OURS, "--help"], folder, **ONE_THREAD)
+            _, said = timed([sys.executable, "-c", FIRST_STEP, *trial], folder, **ONE_THREAD)
             if repeat:  # the first round fills the caches of files
                 bare.append(one)
                 ours.append(two)

@@ -17,15 +17,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-from common import spread, table
+from common import spread, table, timed
 
 from clbench.records import load_all
 from clbench.runner.devices import cores
@@ -54,16 +51,6 @@ print(json.dumps({"jobs": len(jobs), "seconds": time.perf_counter() - start}))
 """
 
 
-def run(command: list[str], folder: Path) -> tuple[float, str]:
-    """Return (seconds from start to exit, what it printed)."""
-    start = time.perf_counter()
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=os.environ)
-    seconds = time.perf_counter() - start
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}\n{done.stderr}")
-    return seconds, done.stdout
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
@@ -83,16 +70,18 @@ def main() -> None:
     jobs = 0
     for repeat in range(args.repeats):
         with tempfile.TemporaryDirectory() as name:
-            found = json.loads(run([sys.executable, "-c", HYDRA, str(conf_dir()), *words, *more], Path(name))[1].splitlines()[-1])
+            found = json.loads(
+                timed([sys.executable, "-c", HYDRA, str(conf_dir()), *words, *more], Path(name))[1].splitlines()[-1]
+            )
             jobs = found["jobs"]
             hydra.append(found["seconds"])
-            seconds, _ = run(ours, Path(name))
+            seconds, _ = timed(ours, Path(name))
             records, _ = load_all(Path(name, "runs"))
             if len(records) != jobs:
                 raise RuntimeError(f"{len(records)} records of {jobs} jobs")
             whole.append(seconds)
             cost.append(seconds - sum(record.cost["seconds"] for record in records) / args.workers)
-            again.append(run(ours, Path(name))[0])
+            again.append(timed(ours, Path(name))[0])
         print(f"round {repeat + 1}/{args.repeats}: Hydra {hydra[-1]:.1f} s, cost {cost[-1]:.1f} s", file=sys.stderr)
 
     def over(values: list[float]) -> str:

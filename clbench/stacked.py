@@ -1,4 +1,4 @@
-"""Trials of one configuration that differ in their seed, run side by side on one device: many for little more than one."""
+"""Trials of one configuration that differ in their seed, run side by side on one device, sharing every step."""
 
 from __future__ import annotations
 

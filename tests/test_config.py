@@ -331,3 +331,24 @@ def test_a_class_named_on_the_command_line_sheds_the_chosen_files_values_and_goe
     job = job_of("model._target_=my_nets.Wide", "+model.width=3")
     assert job.config["model"] == {"_target_": "my_nets.Wide", "width": 3, "head": {"bias": True}}
     assert job.names["model"] == "Wide"
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "runner.compile=fast",
+        "runner.stack=0",
+        "runner.stack=many",
+        "runner.graph=perhaps",
+        "runner.wait=-1",
+        "data.residence=cloud",
+        "data.share=2",
+    ],
+)
+def test_how_a_run_is_run_is_checked_before_it_runs(word):
+    from clbench.compose import new_composer
+    from clbench.job import make_job
+
+    composer = new_composer()
+    with pytest.raises(ConfigError, match=word.split("=")[0].replace(".", r"\.")):
+        make_job(composer([word]), composer)

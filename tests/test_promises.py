@@ -255,8 +255,9 @@ def test_one_process_at_a_time_writes_the_leaderboard_from_records_read_meanwhil
     Path("runs").mkdir()
     Path("runs/.leaderboard.md.tmp").write_text("half of it, left by a killed process")
     monkeypatch.setattr(command, "load_all", read)
-    assert clbench(monkeypatch, *HERE) == 0
-    assert tried
+    for times in (1, 2):  # the lock is given back
+        assert clbench(monkeypatch, *HERE) == 0
+        assert len(tried) == times
     assert "naive" in Path("runs/leaderboard.md").read_text()
     assert not Path("runs/.leaderboard.md.tmp").exists()
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 @dataclass
@@ -34,3 +35,14 @@ class Batch:
 
     def __len__(self) -> int:
         return int(self.labels.shape[0])
+
+
+def batch_sizes(n: int, size: int, model: nn.Module) -> list[int]:
+    """Return the sizes of an epoch's batches over `n` samples, `size` each but for the last.
+
+    Under BatchNorm a last batch of one sample joins the one before it: a single sample has no variance.
+    """
+    sizes = [size] * (n // size) + ([n % size] if n % size else [])
+    if len(sizes) > 1 and sizes[-1] == 1 and any(isinstance(part, _BatchNorm) for part in model.modules()):
+        sizes[-2:] = [sizes[-2] + 1]
+    return sizes

@@ -16,7 +16,7 @@ from clbench.engine.batch import Batch as Batch
 from clbench.engine.compiled import Compiled
 from clbench.engine.memory import Memory, Policy
 from clbench.engine.optimizers import Optimizer
-from clbench.engine.parameters import movable, padded
+from clbench.engine.parameters import call_with, movable, padded
 from clbench.engine.precision import full
 from clbench.engine.snapshot import Snapshot
 from clbench.models.classifier import Classifier
@@ -224,8 +224,8 @@ class Learner:
         if not self.wide(batch):
             return self._head(batch.inputs, batch.task)
         substitutes = self._substitutes(batch.task)
-        features = _call(self.model.backbone, batch.inputs, "backbone.", substitutes)
-        heads = [_call(self.model.heads[head], features, f"heads.{head}.", substitutes) for head in self._heads(wide=True)]
+        features = call_with(self.model.backbone, batch.inputs, "backbone.", substitutes)
+        heads = [call_with(self.model.heads[head], features, f"heads.{head}.", substitutes) for head in self._heads(wide=True)]
         return self.in_play(batch, full(torch.cat(heads, dim=1)))
 
     def in_play(self, batch: Batch, raw: Tensor) -> Tensor:
@@ -283,22 +283,15 @@ class Learner:
 
     def features(self, inputs: Tensor, task_id: int | None = None) -> Tensor:
         """Return `[B, d]`, what the heads get, for preprocessed inputs; `task_id` as for `logits`."""
-        return _call(self.model.backbone, inputs, "backbone.", self._substitutes(task_id))
+        return call_with(self.model.backbone, inputs, "backbone.", self._substitutes(task_id))
 
     def _run(self, inputs: Tensor, head: int, task_id: int | None) -> Tensor:
         substitutes = self._substitutes(task_id)
         if not substitutes:
             model = self.compiled if self.compiled is not None and self.stepping else self.model
             return full(model(inputs, head))
-        features = _call(self.model.backbone, inputs, "backbone.", substitutes)
-        return full(_call(self.model.heads[head], features, f"heads.{head}.", substitutes))
+        features = call_with(self.model.backbone, inputs, "backbone.", substitutes)
+        return full(call_with(self.model.heads[head], features, f"heads.{head}.", substitutes))
 
     def _substitutes(self, task_id: int | None) -> dict[str, Tensor]:
         return {} if self.substitutes is None else self.substitutes(task_id)
-
-
-def _call(part: nn.Module, inputs: Tensor, prefix: str, substitutes: dict[str, Tensor]) -> Tensor:
-    """Return `part(inputs)` with the parameters of `substitutes` under `prefix` in the place of its own."""
-    own = {name.removeprefix(prefix): tensor for name, tensor in substitutes.items() if name.startswith(prefix)}
-    result: Tensor = torch.func.functional_call(part, own, (inputs,)) if own else part(inputs)
-    return result

@@ -28,3 +28,10 @@ def padded(weights: Mapping[str, Tensor], parameters: Mapping[str, nn.Parameter]
             if name in weights:
                 filled[name][tuple(slice(n) for n in weights[name].shape)] = weights[name]
     return filled
+
+
+def call_with(part: nn.Module, inputs: Tensor, prefix: str, substitutes: Mapping[str, Tensor]) -> Tensor:
+    """Return `part(inputs)` with the parameters of `substitutes` under `prefix` in the place of its own; inputs `[B, ...]`."""
+    own = {name.removeprefix(prefix): tensor for name, tensor in substitutes.items() if name.startswith(prefix)}
+    result: Tensor = torch.func.functional_call(part, own, (inputs,)) if own else part(inputs)
+    return result

@@ -166,7 +166,7 @@ class StackedTraining:
             inputs, labels = torch.stack([each.inputs for each in batches]), torch.stack([each.labels for each in batches])
         with learners[0].arithmetic:
             if not self._verified:
-                stack.verify(inputs, batches)
+                stack.verify(inputs, batches, first.trainer.precision)
             logits = stack.forward(inputs, batches)
             if asks("criterion"):
                 losses = torch.stack(self._apart("criterion", batches, logits))

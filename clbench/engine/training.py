@@ -10,11 +10,11 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from clbench import randomness
 from clbench.data.loader import ahead
 from clbench.data.pool import Split
+from clbench.engine.batch import batch_sizes
 from clbench.engine.compiled import Compiled
 from clbench.engine.graph import GraphedStep, Recorder, recorded
 from clbench.engine.learner import Batch, Learner
@@ -225,7 +225,7 @@ class Training:
         Raises:
             ConfigError: the method acts between epochs, and there is only one.
         """
-        sizes = self._batch_sizes(n)
+        sizes = batch_sizes(n, self.trainer.batch_size, self.learner.model)
         steps = self.trainer.iterations or self.trainer.epochs * len(sizes)
         epochs = -(-steps // len(sizes))
         if self._acts_between and epochs < 2:
@@ -235,17 +235,6 @@ class Training:
                 "give trainer.epochs=2 or more, and no single-pass stream",
             )
         return sizes, steps, epochs
-
-    def _batch_sizes(self, n: int) -> list[int]:
-        """Return the sizes of an epoch's batches.
-
-        Under BatchNorm a last batch of one sample joins the one before it: a single sample has no variance.
-        """
-        size = self.trainer.batch_size
-        sizes = [size] * (n // size) + ([n % size] if n % size else [])
-        if len(sizes) > 1 and sizes[-1] == 1 and any(isinstance(m, _BatchNorm) for m in self.learner.model.modules()):
-            sizes[-2:] = [sizes[-2] + 1]
-        return sizes
 
     def _bare_step(self, inputs: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
         """Take a step of which nothing but tensors is known, as one that is replayed must be."""

@@ -224,6 +224,26 @@ def test_a_model_that_means_something_else_side_by_side_is_found_out(kind, reaso
         assert torch.equal(value, before[name])
 
 
+def test_no_memory_for_the_check_is_no_fault_of_the_model(monkeypatch):
+    def exhausted(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    stacked = StackedTraining(replicas(Naive))
+    monkeypatch.setattr(stacked.stack, "logits", exhausted)
+    with pytest.raises(torch.OutOfMemoryError):
+        stacked.learn(0)
+
+
+def test_when_all_diverge_all_fail():
+    trainings = replicas(Naive)
+    for training in trainings:
+        with torch.no_grad():
+            training.learner.model.heads[0].weight.fill_(float("nan"))
+    stacked = StackedTraining(trainings)
+    stacked.learn(0)
+    assert sorted(stacked.failed) == [0, 1, 2]
+
+
 @dataclass
 class Direct(Method):
     """A penalty on the model itself, past the learner: autograd would not find the stacked weights."""
