@@ -100,7 +100,7 @@ def join(pools: Sequence[tuple[Pool, int]], pad: int) -> Pool:
     answers = None
     if tables and len(tables) == len(pools):
         answers = torch.cat([widened(table, max(each.shape[1] for each in tables), -1) for table in tables])
-    return Pool(inputs, targets, vocabulary=pools[0][0].vocabulary, answers=answers)
+    return Pool(inputs, targets, pad=pad, vocabulary=pools[0][0].vocabulary, answers=answers)
 
 
 def widened(rows: Tensor, width: int, pad: int) -> Tensor:
