@@ -27,6 +27,11 @@ class Layers:
         """The name of each layer: of its first module."""
         return [next(iter(layer)) for layer in self.layers]
 
+    def holds_others(self, name: str) -> bool:
+        """Return whether a module that is listed here has others within it that are listed by themselves."""
+        listed = [*self.inputs, *(each for layer in self.layers for each in layer)]
+        return any(other != name and (not name or other.startswith(f"{name}.")) for other in listed)
+
 
 def find_layers(backbone: nn.Module, run: Callable[[], Tensor]) -> Layers:
     """Return the layers of a backbone, by one forward pass in evaluation mode; nothing is changed.

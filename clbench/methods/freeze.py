@@ -58,9 +58,9 @@ class Freeze(Method):
             )
         frozen = task.index >= self.from_task
         if frozen:
-            parts = [module for layer in found.layers[: self.layers] for module in layer.values()]
-            for module in [*parts, *(found.inputs.values() if self.embeddings else ())]:
-                _freeze(learner, module)
+            bottom = {name: module for layer in found.layers[: self.layers] for name, module in layer.items()}
+            for name, module in {**bottom, **(found.inputs if self.embeddings else {})}.items():
+                _freeze(learner, module, whole=not found.holds_others(name))
         learner.rebuild()
         training = [
             name
@@ -89,10 +89,12 @@ def _layers(learner: Learner, task: Task) -> Layers:
     return find_layers(learner.model.backbone, lambda: learner.features(learner.batch(task.train, few).inputs))
 
 
-def _freeze(learner: Learner, module: nn.Module) -> None:
-    """Keep a module, of the inputs or of a layer, as it is."""
-    module.requires_grad_(False)
-    learner.freeze(module)
+def _freeze(learner: Learner, module: nn.Module, whole: bool) -> None:
+    """Keep a module as it is: wholly, or the parameters of its own alone."""
+    for parameter in module.parameters(recurse=whole):
+        parameter.requires_grad_(False)
+    if whole:
+        learner.freeze(module)
 
 
 def _range(names: list[str]) -> str:
