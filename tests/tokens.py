@@ -85,4 +85,4 @@ def token_learner(
         torch.manual_seed(seed)
         return Classifier(Encoder(build(kind, layers, dropout)), stream.head_sizes, (LENGTH,))
 
-    return Learner(stream, initial, optimizer or SGD(0.05), torch.device("cpu"), seed)
+    return Learner(stream, initial, optimizer or SGD(0.05), torch.device("cpu"), 0)
