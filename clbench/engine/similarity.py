@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from clbench.data.loader import ahead
 from clbench.data.pool import Split
 from clbench.engine.learner import Learner
+from clbench.models.language import trimmed
 
 CHUNK = 32
 """Samples per forward pass (memory)."""
@@ -20,8 +21,8 @@ CHUNK = 32
 def cosines(learner: Learner, split: Split, positions: Tensor, modules: Mapping[str, nn.Module]) -> dict[str, float]:
     """Return the mean cosine of input and output of each module over the samples at `positions`, in evaluation mode.
 
-    Over all positions of a sequence, those of padding included: a layer does not say which they are. Modules whose input and
-    output differ in width, or that are not called, are left out.
+    Of texts, over all tokens but padding; in an encoder-decoder, which cuts a row in two, over all positions. Modules whose
+    input and output differ in width, or that are not called, are left out.
 
     Args:
         learner: holds the model.
@@ -30,7 +31,9 @@ def cosines(learner: Learner, split: Split, positions: Tensor, modules: Mapping[
         modules: by name; the first argument counts as the input, the output or its first element as the output.
     """
     sums: dict[str, Tensor] = {}
-    counts: dict[str, int] = {}
+    counts: dict[str, Tensor] = {}
+    pad = getattr(learner.model.backbone, "pad", None)
+    text: list[Tensor] = []  # which positions of the rows under way hold a token
 
     def hook(name: str) -> Any:
         def record(module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
@@ -39,8 +42,9 @@ def cosines(learner: Learner, split: Split, positions: Tensor, modules: Mapping[
             if not isinstance(x, Tensor) or not isinstance(y, Tensor) or x.shape != y.shape or not x.is_floating_point():
                 return
             found = F.cosine_similarity(x.float(), y.float(), dim=-1)
-            sums[name] = sums.get(name, torch.zeros((), device=x.device)) + found.sum()
-            counts[name] = counts.get(name, 0) + found.numel()
+            counted = text[-1] if text and text[-1].shape == found.shape else torch.ones_like(found)
+            sums[name] = sums.get(name, torch.zeros((), device=x.device)) + (found * counted).sum()
+            counts[name] = counts.get(name, torch.zeros((), device=x.device)) + counted.sum()
 
         return modules[name].register_forward_hook(record, with_kwargs=True)
 
@@ -49,12 +53,15 @@ def cosines(learner: Learner, split: Split, positions: Tensor, modules: Mapping[
     try:
         parts = torch.split(positions, CHUNK)
         for part, raw in zip(parts, ahead(split, parts), strict=True):
+            inputs = learner.batch(split, part, raw=raw).inputs
+            if pad is not None:
+                text.append((trimmed(inputs, pad) != pad).float())
             with torch.no_grad(), learner.arithmetic:
-                learner.features(learner.batch(split, part, raw=raw).inputs)
+                learner.features(inputs)
     finally:
         for handle in handles:
             handle.remove()
-    return {name: float(total) / counts[name] for name, total in sums.items()}
+    return {name: float(total / counts[name]) for name, total in sums.items()}
 
 
 def relative(values: Mapping[str, float]) -> dict[str, float]:
