@@ -72,6 +72,8 @@ class SeqLoRA(Method):
     def _settle(self, learner: Learner) -> None:
         """Let the newest adapter and the heads train, and nothing else."""
         self._adapters.train(self.names[-1])
+        if learner.stream.vocabulary is not None:  # the head is the network's own
+            learner.model.heads.requires_grad_(False)
         layers.freeze_statistics(learner)
         learner.rebuild()
 
