@@ -200,8 +200,8 @@ def fitted(texts: Sequence[str], template: str, rooms: Sequence[int], words: Tok
                     f"data set {name}: a prompt takes {bare} tokens without its text, and the row has room for {rooms[row]}",
                     "raise the data set's length, or shorten its template",
                 )
-            share = max(0, rooms[row] - bare) / max(1, len(prompts[row]) - bare)
-            left[row] = left[row][: min(len(left[row]) - 1, int(len(left[row]) * share))]
+            letters = len(left[row]) * max(0, rooms[row] - bare) // max(1, len(prompts[row]) - bare)
+            left[row] = left[row][: min(len(left[row]) - 1, letters)]
         again = words.encode([template.replace("{text}", left[row]) for row in long])
         for row, prompt in zip(long, again, strict=True):
             prompts[row] = prompt
