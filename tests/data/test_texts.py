@@ -46,6 +46,7 @@ def test_classes_are_tokens_on_the_left_and_padding_on_the_right():
     assert data.train.answers is None
     for pool, part in ((data.train, TRAIN), (data.test, TEST)):
         assert pool.targets.tolist() == part.classes
+        assert pool.pad == WORDS.pad
         for row, text in zip(pool.inputs.tolist(), part.texts, strict=True):
             tokens = [WORDS.bos, *text.encode()]
             assert row[: len(tokens)] == tokens
@@ -67,9 +68,10 @@ def test_a_long_text_loses_its_end():
 
 
 def test_a_prompt_with_its_answer_comes_back():
-    made = source(form="answers", length=100, template="Say {options} of: {text}\nIt is", pad=256)
+    made = source(form="answers", length=100, template="Say {options} of: {text}\nIt is")
     data = made.load([])
     assert data.train.vocabulary == data.test.vocabulary == WORDS.size
+    assert data.train.pad == data.test.pad == WORDS.pad
     for pool, part in ((data.train, TRAIN), (data.test, TEST)):
         for row, (text, label) in enumerate(zip(part.texts, part.classes, strict=True)):
             assert read(pool, row) == (f"Say bad, good of: {text}\nIt is", [" bad", " good"][label])
@@ -147,7 +149,6 @@ def test_braces_in_a_text_are_a_text():
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ({"pad": 0}, "model.pad=0"),
         ({"template": "no place"}, "lacks {text}"),
         ({"label_words": ("one",), "n_classes": 2}, "1 label_words for n_classes=2"),
     ],
