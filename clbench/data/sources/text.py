@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -142,8 +142,9 @@ class Text(Source):
         width = max(
             len(prompt) + len(answer) for prompts, tokens in pools for prompt, answer in zip(prompts, tokens, strict=True)
         )
+        about: dict[str, Any] = {"pad": words.pad, "vocabulary": words.size, "answers": table}
         return [
-            Pool(answers.encode(*pool, width, words.pad), torch.tensor(part.classes), False, words.pad, words.size, table)
+            Pool(answers.encode(*pool, width, words.pad), torch.tensor(part.classes), **about)
             for pool, part in zip(pools, (train, test), strict=True)
         ]
 
@@ -193,8 +194,8 @@ def fitted(texts: Sequence[str], template: str, rooms: Sequence[int], words: Tok
                     f"data set {name}: a prompt takes {bare} tokens without its text, and the row has room for {rooms[row]}",
                     "raise the data set's length, or shorten its template",
                 )
-            share = max(0, rooms[row] - bare) / max(1, len(prompts[row]) - bare)
-            left[row] = left[row][: min(len(left[row]) - 1, int(len(left[row]) * share))]
+            letters = len(left[row]) * max(0, rooms[row] - bare) // max(1, len(prompts[row]) - bare)
+            left[row] = left[row][: min(len(left[row]) - 1, letters)]
         again = words.encode([template.replace("{text}", left[row]) for row in long])
         for row, prompt in zip(long, again, strict=True):
             prompts[row] = prompt
