@@ -30,6 +30,7 @@ class Task:
         train: what may be learned from.
         valid: held out from train for schedules and tuning, or None.
         kind: `learn`, or `forget` for an unlearning request.
+        iterations: steps of this task, where they are not what the trainer says.
     """
 
     index: int
@@ -38,6 +39,7 @@ class Task:
     train: Split
     valid: Split | None = None
     kind: Literal["learn", "forget"] = "learn"
+    iterations: int | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Stream:
         input_shape: of one sample as the model gets it.
         preprocess: from stored inputs to what the model gets.
         fingerprint: sha256 over data and order.
+        claim_at: accuracy on column 0 after task 0 without which nothing is concluded (`engine.conclusion`); None: no matter.
     """
 
     setting: Setting
@@ -76,6 +79,7 @@ class Stream:
     input_shape: tuple[int, ...]
     preprocess: Preprocess
     fingerprint: str = field(default="")
+    claim_at: float | None = None
 
     def __len__(self) -> int:
         return len(self.tasks)

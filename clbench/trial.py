@@ -12,7 +12,9 @@ import torch
 from clbench.build import build
 from clbench.cells import Cell
 from clbench.engine import checkpoint
+from clbench.engine.conclusion import conclusion
 from clbench.engine.cost import Cost
+from clbench.engine.drift import Drift
 from clbench.engine.evaluation import Row, evaluate
 from clbench.engine.learner import Learner
 from clbench.engine.training import Trainer, Training
@@ -114,6 +116,7 @@ class Trial:
         self.loggers, self.report = loggers, report
         self.eval_every: int | None = cell.config["eval"]["every"]
         self.eval_batch: int = cell.config["eval"]["batch_size"]
+        self.drift = Drift(learner) if cell.config["eval"].get("drift") else None
         self.folder = checkpoint_folder(cell)
         self.cost = Cost(learner.device)
         self.events: list[dict[str, Any]] = []
@@ -173,9 +176,13 @@ class Trial:
     def _learn(self, task: Task) -> None:
         self.training.after_step = self._within(task) if self.eval_every else None
         self.training.after_epoch = lambda epoch, epochs: self.passed(task, epoch, epochs)
+        if self.drift is not None:
+            self.drift.start()
         with self.cost.training():
             self.training.learn(task)
         self.learned()
+        if self.drift is not None:
+            self.diagnostics[-1] |= {"drift": self.drift.report()}
 
     def passed(self, task: Task, epoch: int, epochs: int) -> None:
         """Tell that an epoch is over."""
@@ -215,8 +222,17 @@ class Trial:
         self.rows.append(torch.tensor(row))
         if kind == "task":
             seen = row[: task + 1]
+            self._conclude(task)
             self.report({"event": "task", "task": task, "acc": 100 * sum(hit / n for hit, n in seen) / len(seen)})
         self.loggers.event(self._result())
+
+    def _conclude(self, task: int) -> None:
+        """Put what the stream's condition allows to conclude into the diagnostics; say it once if that is nothing."""
+        found = conclusion(self.stream, self.events, self.matrix)
+        if found:
+            self.diagnostics[-1] |= {"conclusion": found}
+            if task == 0 and "no_claim" in found:
+                self.say(found["no_claim"])
 
     def _columns(self) -> list[dict[str, str]]:
         return [{"name": c.name, "role": c.role, "metric": c.metric} for c in self.stream.evaluation]

@@ -226,7 +226,7 @@ class Training:
             ConfigError: the method acts between epochs, and there is only one.
         """
         sizes = batch_sizes(n, self.trainer.batch_size, self.learner.model)
-        steps = self.trainer.iterations or self.trainer.epochs * len(sizes)
+        steps = self.task.iterations or self.trainer.iterations or self.trainer.epochs * len(sizes)
         epochs = -(-steps // len(sizes))
         if self._acts_between and epochs < 2:
             raise ConfigError(
