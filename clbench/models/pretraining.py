@@ -81,10 +81,15 @@ class Pretraining:
 
 
 def digest(biography: Biography, architecture: Mapping[str, Any], pretraining: Pretraining) -> str:
-    """Return the sha256 over everything that shapes the weights; versions of torch and the machine are not part of it."""
+    """Return the sha256 over everything that shapes the weights; versions of torch and the machine are not part of it.
+
+    Of the people only the familiar ones are: they are the same whoever comes after them.
+    """
+    content = biography.content()
+    content |= {"people": sum(content.pop("people")[: content.pop("familiar")])}
     recipe = {
         "version": VERSION,
-        "biography": biography.content(),
+        "biography": content,
         "architecture": dict(architecture),
         "pretraining": asdict(pretraining),
     }
@@ -161,8 +166,7 @@ def _steps(model: nn.Module, texts: Tensor, how: Pretraining, steps: int, tell: 
     step, epoch, tenth = 0, 0, 1
     while step < steps:
         order = torch.randperm(len(texts), generator=generator(how.seed, "pre-training", epoch))
-        for rows in packed(texts[order], how.length).split(how.batch_size):
-            rows = rows.to(device)
+        for rows in packed(texts[order], how.length).to(device).split(how.batch_size):  # type: ignore[no-untyped-call]
             for group in optimizer.param_groups:
                 group["lr"] = how.rate(step, steps)
             logits = model(input_ids=rows).logits
