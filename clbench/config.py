@@ -33,7 +33,7 @@ OTHER_KEYS = (
 """Keys and nodes that do not."""
 DEVICES = ("auto", "cpu", "cuda")
 RESIDENCES = ("auto", "device", "host", "disk")
-OWN_DATA = ("npz", "folder")
+OWN_DATA = ("npz", "folder", "text_folder")
 """Data sets of the user's own; unless they say otherwise they go by the name of the file or folder."""
 RETARGETABLE = ("method", "model", "optimizer")
 """Nodes whose `_target_` the user may change on the command line, to use a class without a file of its own."""

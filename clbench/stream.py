@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
@@ -50,6 +51,7 @@ class EvaluationSet:
     split: Split
     role: Role = "task"
     metric: str = "accuracy"
+    """`accuracy`; where answers are written one of `clbench.engine.answers.METRICS`."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,9 @@ class Stream:
     stream, so that the classes met so far are a prefix of the outputs.
 
     Args:
-        setting: `task` (a head per task, task known at test), `domain` (shared outputs), `class` (one head for all).
+        setting: `task` (a head per task, task known at test), `domain` (shared outputs), `class` (one head for all). Where
+            answers are written there is one head, over the vocabulary, and the setting says among which label words a
+            sample's is chosen: those of its task (`task`, `domain`), or of all classes (`class`).
         outputs: which outputs take part in loss and prediction. `seen`: in the class setting the classes met so far, in
             the task setting the task's own head. `all`: all outputs from the start (in the task setting only the loss:
             the prediction knows the task and stays within its head).
@@ -70,6 +74,7 @@ class Stream:
         preprocess: from stored inputs to what the model gets.
         fingerprint: sha256 over data and order.
         claim_at: accuracy on column 0 after task 0 without which nothing is concluded (`engine.conclusion`); None: no matter.
+        decode: from tokens to text, where inputs are tokens and can be read.
     """
 
     setting: Setting
@@ -80,13 +85,41 @@ class Stream:
     preprocess: Preprocess
     fingerprint: str = field(default="")
     claim_at: float | None = None
+    decode: Callable[[list[int]], str] | None = field(default=None, compare=False)
 
     def __len__(self) -> int:
         return len(self.tasks)
 
+    @property
+    def pad(self) -> int | None:
+        """The token that rows of tokens are filled up with; None where inputs are no tokens."""
+        return self.tasks[0].train.pool.pad
+
+    @cached_property
+    def vocabulary(self) -> int | None:
+        """How many tokens there are, where answers are written; None where samples have labels."""
+        return self.tasks[0].train.pool.vocabulary
+
+    @cached_property
+    def own_heads(self) -> bool:
+        """Whether each task has a head of its own: in the task setting, unless answers are written, by one head for all."""
+        return self.setting == "task" and self.vocabulary is None
+
+    @cached_property
+    def vocabulary(self) -> int | None:
+        """How many tokens there are, where answers are written; None where samples have labels."""
+        return self.tasks[0].train.pool.vocabulary
+
+    @cached_property
+    def own_heads(self) -> bool:
+        """Whether each task has a head of its own: in the task setting, unless answers are written, by one head for all."""
+        return self.setting == "task" and self.vocabulary is None
+
     @cached_property
     def head_sizes(self) -> tuple[int, ...]:
-        """Outputs of each head: one entry per task in the task setting, else a single entry."""
+        """Outputs of each head: one entry per task where tasks have heads of their own, else a single entry."""
+        if self.vocabulary is not None:
+            return (self.vocabulary,)
         sizes = tuple(len(task.classes) for task in self.tasks if task.kind == "learn")
         if self.setting == "task":
             return sizes
@@ -95,7 +128,7 @@ class Stream:
     @cached_property
     def offsets(self) -> tuple[int, ...]:
         """First output of each task when all heads lie side by side (task setting), else all 0."""
-        if self.setting != "task":
+        if not self.own_heads:
             return (0,) * len(self.tasks)
         starts = [0]
         for size in self.head_sizes[:-1]:
@@ -104,7 +137,7 @@ class Stream:
 
     def active_outputs(self, task: int) -> int:
         """Outputs of the shared head in play while `task` is learned or after it (-1: none learned yet, all count)."""
-        if self.setting == "class" and self.outputs == "seen" and task >= 0:
+        if self.setting == "class" and self.outputs == "seen" and task >= 0 and self.vocabulary is None:
             return self.classes_met[min(task, len(self.tasks) - 1)]
         return self.head_sizes[0]
 

@@ -12,6 +12,7 @@ import torch
 from clbench.build import build
 from clbench.cells import Cell
 from clbench.engine import checkpoint
+from clbench.engine.answers import row_of
 from clbench.engine.conclusion import conclusion
 from clbench.engine.cost import Cost
 from clbench.engine.drift import Drift
@@ -77,12 +78,13 @@ def pick_device(name: str) -> torch.device:
 def assemble(cell: Cell, device: torch.device) -> tuple[Stream, Method, Learner, Trainer]:
     """Make the four things a trial consists of, and check that they go together."""
     config, seed = cell.config, cell.seed
+    search = [Path(folder) for folder in cell.search]
     made = build(
         declare(config["scenario"], cell.residence),
         "scenario",
         seed=seed,
         data_sha256=cell.identity["data_sha256"],
-        search=[Path(folder) for folder in cell.search],
+        search=search,
         download=cell.download,
         device=torch.device("cpu"),
     )
@@ -97,9 +99,14 @@ def assemble(cell: Cell, device: torch.device) -> tuple[Stream, Method, Learner,
             f"method={cell.names['method']} does not support scenario.setting={stream.setting}",
             f"it declares {', '.join(sorted(method.settings))}: give scenario.setting=... or another method",
         )
+    if stream.vocabulary is not None and not method.answers:
+        raise RefusedError(
+            f"method={cell.names['method']} works on samples with a label; in this stream answers are written, token by token",
+            "choose an encoder (model=minilm, say), so that scenario.form=classes; or another method",
+        )
     trainer = build(config["trainer"], "trainer")
     optimizer = build(config["optimizer"], "optimizer")
-    learner = Learner(stream, lambda: build_model(config["model"], stream, seed), optimizer, device, seed)
+    learner = Learner(stream, lambda: build_model(config["model"], stream, seed, search, cell.download), optimizer, device, seed)
     method.setup(learner, stream)
     return stream, method, learner, trainer
 
@@ -120,7 +127,7 @@ class Trial:
         self.folder = checkpoint_folder(cell)
         self.cost = Cost(learner.device)
         self.events: list[dict[str, Any]] = []
-        self.matrix: list[list[list[int]]] = []
+        self.matrix: list[list[list[Any]]] = []
         self.rows: list[torch.Tensor] = []
         """Those of the matrix once more, for checkpoints: many small lists take longer to save than a task to learn."""
         self.losses: list[list[float]] = []
@@ -209,7 +216,7 @@ class Trial:
         self.measured(row, kind, task, step)
 
     def measured(self, row: Row, kind: str, task: int, step: int | None) -> None:
-        """Add a row to the matrix: (correct, n) of every evaluation set.
+        """Add a row to the matrix: (correct or sum, n) of every evaluation set.
 
         Args:
             row: it.
@@ -219,7 +226,7 @@ class Trial:
         """
         self.events.append({"kind": kind, "task": task, "step": step})
         self.matrix.append([list(entry) for entry in row])
-        self.rows.append(torch.tensor(row))
+        self.rows.append(torch.tensor(row, dtype=torch.float64))
         if kind == "task":
             seen = row[: task + 1]
             self._conclude(task)
@@ -297,7 +304,7 @@ class Trial:
             self.learner.optimizer.load_state(tree["optimizer"])
         self.events, self.losses = tree["events"], tree["losses"]
         rows = torch.as_tensor(tree["matrix"])  # lists in checkpoints of version 0.1
-        self.matrix, self.rows = rows.tolist(), list(rows.cpu())
+        self.matrix, self.rows = [row_of(self.stream, row) for row in rows.tolist()], list(rows.to("cpu", torch.float64))
         self.diagnostics, self.training.samples = tree["diagnostics"], tree["samples"]
         self.cost.load_state(tree["cost"])
         return task + 1 if self.sequential else 1

@@ -21,6 +21,8 @@ CACHE = "~/.cache/clbench"
 """The user's own folder for data: last on the search path, and where downloads go."""
 MAKING_OF_FEATURES = ("network", "files", "size", "input_mean", "input_std")
 """Keys of `clbench.data.sources.Features` that its content depends on, beside the data set it is made of."""
+NOT_MAKING_OF_TEXTS = ("path", "name", "_target_", "layout", "mean", "std", "crop", "flip", "image")
+"""Keys of a `clbench.data.sources.Text` that its content does not depend on."""
 
 
 def search_path(root: str | None) -> list[Path]:
@@ -149,7 +151,7 @@ def data_sha256(dataset: Mapping[str, Any], search: Sequence[Path]) -> str:
     whose version `generated` names; for features of another data set (`of`) a digest over that one's, the
     network, its weights and the preprocessing; a digest over the declared sums of all files (`files`: sha256, `md5`);
     for one's own data the digest of the file or folder at `path`, read now. Declared sums are not checked here, but
-    when the data is loaded.
+    when the data is loaded. For texts (`tokenizer`) a digest over that and everything that makes tokens of them.
 
     Args:
         dataset: the data set's configuration node, or the fields of the source made from it.
@@ -157,8 +159,19 @@ def data_sha256(dataset: Mapping[str, Any], search: Sequence[Path]) -> str:
 
     Raises:
         ConfigError: nothing is declared and no `path` is given.
-        DataError: what `path` names is missing or cannot be read.
+        DataError: what `path` names, or a tokenizer's folder, is missing or cannot be read.
     """
+    if dataset.get("tokenizer") is None:
+        return _content(dataset, search)
+    from clbench.data.tokenizers import tokenizer_sha256
+
+    making: dict[str, Any] = {key: value for key, value in dataset.items() if key not in NOT_MAKING_OF_TEXTS}
+    making |= {"content": _content(dataset, search), "tokenizer": tokenizer_sha256(str(dataset["tokenizer"]), search)}
+    return hashlib.sha256(json.dumps(making, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _content(dataset: Mapping[str, Any], search: Sequence[Path]) -> str:
+    """Return the digest of what a data set's files hold, as `data_sha256` describes."""
     if dataset.get("content_sha256"):
         return str(dataset["content_sha256"])
     if dataset.get("generated"):
@@ -176,12 +189,18 @@ def data_sha256(dataset: Mapping[str, Any], search: Sequence[Path]) -> str:
             f"data set {dataset.get('name')}: nothing says what its content is",
             "declare content_sha256, or files (sha256 by relative path), or md5, or give it a path",
         )
-    path = find_own(dataset.get("path"), search, str(dataset.get("name", "the data set")))
+    path = find_own(dataset.get("path"), search, str(dataset.get("name", "the data set")), str(dataset.get("layout") or ""))
     return folder_digest(path) if path.is_dir() else digest(path)
 
 
-def find_own(path: Any, search: Sequence[Path], name: str) -> Path:
+def find_own(path: Any, search: Sequence[Path], name: str, layout: str = "") -> Path:
     """Return where the file or folder of one's own data is: relative to the working folder, then to the search path.
+
+    Args:
+        path: as configured.
+        search: folders to look in.
+        name: of the data set, for the message.
+        layout: what has to be there, for the message.
 
     Raises:
         ConfigError: no path was given.
@@ -196,7 +215,9 @@ def find_own(path: Any, search: Sequence[Path], name: str) -> Path:
         [Path.cwd(), *search],
         os.path.expanduser(path),
         name,
-        "correct scenario.dataset.path, or put it there (docs/data.md describes each layout)",
+        f"put it there: {layout} (docs/data.md)"
+        if layout
+        else "correct scenario.dataset.path, or put it there (docs/data.md describes each layout)",
     )
 
 

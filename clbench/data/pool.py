@@ -17,11 +17,18 @@ class Pool:
         inputs: uint8 images `[N, C, H, W]`, int64 tokens `[N, L]`, or float features `[N, d]`.
         targets: int64 `[N]`, the data set's own class numbers, 0-based.
         mapped: whether `inputs` are a file mapped into memory, of which only what is used is read.
+        pad: token that rows of tokens are filled up with; None: inputs are no tokens.
+        vocabulary: None where a sample has a label; else the number of tokens there are, and a sample is a prompt with its
+            answer (`clbench.data.answers`).
+        answers: int64 `[K, A]`, the answer's tokens for each class, filled up with -1; None: answers are free text.
     """
 
     inputs: Tensor
     targets: Tensor
     mapped: bool = False
+    pad: int | None = None
+    vocabulary: int | None = None
+    answers: Tensor | None = None
 
     def __len__(self) -> int:
         return int(self.targets.shape[0])
@@ -29,7 +36,9 @@ class Pool:
     def to(self, device: torch.device) -> Pool:
         """Return this pool on `device` (its tensors themselves if they are there already)."""
         inputs = self.inputs.to(device)
-        return replace(self, inputs=inputs, targets=self.targets.to(device), mapped=self.mapped and inputs is self.inputs)
+        answers = None if self.answers is None else self.answers.to(device)
+        mapped = self.mapped and inputs is self.inputs
+        return replace(self, inputs=inputs, targets=self.targets.to(device), mapped=mapped, answers=answers)
 
     @property
     def streams(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -14,7 +15,8 @@ class Batch:
 
     Args:
         inputs: `[B, ...]`, preprocessed.
-        labels: int64 `[B]`: columns of the logits that the learner returns for this batch.
+        labels: int64 `[B]`: columns of the logits that the learner returns for this batch. Where answers are written
+            (`clbench.data.answers`), int64 `[M]`: a row of logits and a label for every token of every answer.
         rows: int64 `[B]`: rows of the pool; with the task they name a sample stream-wide.
         task: the task being learned.
         epoch: pass over the data, 0-based.
@@ -34,7 +36,25 @@ class Batch:
     joint: Tensor | None = None
 
     def __len__(self) -> int:
-        return int(self.labels.shape[0])
+        return int(self.rows.shape[0])
+
+    @property
+    def own_outputs(self) -> int:
+        """Rows of the logits, the first ones, that belong to the `own` samples; where answers are written the host waits."""
+        if len(self.labels) == len(self.rows):
+            return self.own
+        return int((self.inputs[: self.own] < 0).sum())
+
+    def parts(self, size: int) -> list[Batch]:
+        """Return the batch cut into batches of at most `size` samples, in order."""
+        cuts = list(range(0, len(self), size))
+        inputs, rows = torch.split(self.inputs, size), torch.split(self.rows, size)
+        tasks = [None] * len(cuts) if self.tasks is None else torch.split(self.tasks, size)
+        per_sample = len(self.labels) == len(self.rows)
+        labels = torch.split(self.labels, size if per_sample else [int((x < 0).sum()) for x in inputs])
+        own = [min(max(self.own - first, 0), len(part)) for first, part in zip(cuts, rows, strict=True)]
+        columns = zip(inputs, labels, rows, tasks, own, strict=True)
+        return [Batch(x, y, r, self.task, self.epoch, t, n) for x, y, r, t, n in columns]
 
 
 def batch_sizes(n: int, size: int, model: nn.Module) -> list[int]:

@@ -15,8 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
+from clbench.data.answers import owners
 from clbench.data.pool import Split
 from clbench.engine.learner import Batch, Learner
+from clbench.errors import RefusedError
 
 Estimator = Literal["exact", "empirical", "sampled", "weighted"]
 
@@ -97,8 +99,15 @@ def _mean(
     n = len(split) if samples is None else min(samples, len(split))
     order = torch.randperm(len(split), generator=generator)[:n].to(split.rows.device)
     powers = _of_linear_layers if _only_linear(learner, names) else _of_any_module
+    if learner.model.sequential:
+        powers = _one_by_one
+        if estimator == "exact" and learner.stream.vocabulary is not None:
+            raise RefusedError(
+                f"the exact Fisher information sums over all {learner.stream.vocabulary} tokens, at every place of every answer",
+                "give method.fisher=empirical or sampled (in a composition method.parts.NAME.fisher)",
+            )
     total: dict[str, Tensor] = {}
-    for positions in torch.split(order, _chunk(learner, names) if powers is _of_any_module else LINEAR_CHUNK):
+    for positions in torch.split(order, LINEAR_CHUNK if powers is _of_linear_layers else _chunk(learner, names)):
         batch = learner.batch(split, positions)
         for name, value in powers(learner, batch, quantity, estimator, generator).items():
             total[name] = total[name] + value if name in total else value
@@ -174,6 +183,29 @@ def _of_any_module(
     return total
 
 
+def _one_by_one(
+    learner: Learner, batch: Batch, quantity: Quantity, estimator: Estimator, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Return sums of powers of per-sample gradients, a backward pass each: models of transformers know no other way.
+
+    Where answers are written, a sample's quantity is the sum over its answer's tokens, and a weight the product of theirs.
+    """
+    model, (head, outputs) = learner.model, _outputs(learner)
+    names, parameters = learner.trainable()
+    total = {name: torch.zeros_like(parameter) for name, parameter in zip(names, parameters, strict=True)}
+    owner = owners(batch.inputs) if learner.stream.vocabulary is not None else torch.arange(len(batch), device=batch.rows.device)
+    for index in range(len(batch)):
+        logits = model(batch.inputs[index : index + 1], head, outputs)
+        probabilities = F.softmax(logits.detach(), dim=1)
+        for labels, weights in _labels(estimator, batch.labels[owner == index], probabilities, generator):
+            value = quantity.value(logits, labels).sum()
+            found = torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True)
+            for name, gradient in zip(names, found, strict=True):
+                if gradient is not None:
+                    total[name] += quantity.power(gradient) * weights.prod()
+    return total
+
+
 def _chunk(learner: Learner, names: list[str]) -> int:
     """Return how many per-sample gradients are held at a time."""
     return max(1, GRADIENT_BYTES // (4 * sum(learner.parameters[name].numel() for name in names)))
@@ -181,7 +213,7 @@ def _chunk(learner: Learner, names: list[str]) -> int:
 
 def _outputs(learner: Learner) -> tuple[int | None, int | None]:
     """Return (head, outputs in play) of the current task: those that its loss runs over; None: all."""
-    if learner.stream.setting == "task":
+    if learner.stream.own_heads:
         return (None if learner.stream.outputs == "all" else learner.task), None
     return 0, learner.stream.active_outputs(learner.task)
 

@@ -9,15 +9,18 @@ import torch
 from torch import Tensor
 
 from clbench.data.loader import ahead
+from clbench.engine import answers
 from clbench.engine.learner import Learner
 from clbench.methods.base import Method
 from clbench.stream import EvaluationSet
 
-Row = list[tuple[int, int]]
+Row = list[answers.Entry]
 
 
 def evaluate(learner: Learner, method: Method, columns: tuple[EvaluationSet, ...], batch_size: int) -> Row:
     """Return (correct, n) for each evaluation set; the host waits for the device once, at the end.
+
+    Where answers are written, each set has its own metric (`clbench.engine.answers`).
 
     Batches hold one evaluation set in the task setting (a head each) and where inputs are seen through views; otherwise
     consecutive sets share batches. The method's `predict` gives the scores.
@@ -29,6 +32,9 @@ def evaluate(learner: Learner, method: Method, columns: tuple[EvaluationSet, ...
         batch_size: samples per forward pass.
     """
     learner.model.eval()
+    if learner.stream.vocabulary is not None:
+        with torch.inference_mode(), learner.arithmetic:
+            return answers.evaluate(learner, method, columns, batch_size)
     hits = torch.zeros(len(columns), dtype=torch.int64, device=learner.device)
     with torch.inference_mode(), learner.arithmetic:
         for raw, labels, owner, task_id in parts(learner, columns, batch_size):

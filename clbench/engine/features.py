@@ -59,7 +59,7 @@ def in_play(learner: Learner, scores: Tensor, met: Tensor, task_id: int | None) 
         task_id: whose head is asked, in the task setting.
     """
     stream, scores = learner.stream, scores.masked_fill(~met, float("-inf"))
-    if stream.setting != "task":
+    if not stream.own_heads:
         return scores[:, : stream.active_outputs(learner.task)]
     if task_id is None:
         raise ValueError("in the task setting scores need a task_id")

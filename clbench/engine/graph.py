@@ -92,6 +92,10 @@ def obstacle(training: Training) -> str | None:
     name = type(method).__name__
     if learner.device.type != "cuda":
         return f"CUDA graphs need a CUDA device, and this is {learner.device.type}"
+    if learner.stream.vocabulary is not None:
+        return "answers differ in length, so that no two steps are of the same shape"
+    if training.trainer.micro_batch_size is not None:
+        return "trainer.micro_batch_size takes a batch in parts"
     if not isinstance(learner.optimizer, SGD):
         return f"{type(learner.optimizer).__name__} counts its steps on the host"
     for hook in ("extend_batch", "criterion", "penalty", "substitutes"):

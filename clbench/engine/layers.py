@@ -69,7 +69,7 @@ def matrices(learner: Learner, head: bool = True) -> dict[str, Matrix]:
     Raises:
         RefusedError: a layer with weights of a kind that is not known, or weights that two layers share.
     """
-    shared = learner.stream.setting != "task"
+    shared = not learner.stream.own_heads
     found: dict[str, Matrix] = {}
     owners: dict[int, str] = {}
     known: set[str] = set()

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clbench import randomness
+from clbench.data.answers import written
 from clbench.data.pool import Split
 from clbench.engine.batch import Batch as Batch
 from clbench.engine.compiled import Compiled
@@ -44,7 +45,8 @@ class Learner:
         if any(isinstance(part, nn.Conv2d) for part in self.model.modules()):
             self.model.to(memory_format=torch.channels_last)  # a quarter faster, on a CPU too
         self.task = -1
-        self.lr = optimizer.lr
+        self.lr = self.base_lr = optimizer.lr
+        """The rate of the next step, and that which the schedule of the current task starts from."""
         self.gradients: dict[str, Tensor] = {}
         self.substitutes: Callable[[int | None], dict[str, Tensor]] | None = None
         """What a method puts in the place of parameters, by task; None: nothing, ever."""
@@ -149,7 +151,7 @@ class Learner:
         return self._trainable[wide]
 
     def _heads(self, wide: bool) -> range:
-        if self.stream.setting != "task":
+        if not self.stream.own_heads:
             return range(1)
         if self.stream.outputs == "all":
             return range(len(self.stream.head_sizes))
@@ -171,15 +173,15 @@ class Learner:
         raw = split.inputs(positions) if raw is None else raw
         if augment is not None and self.stream.preprocess.augments:
             raw = self.stream.preprocess.augment(raw, augment)
-        labels = split.labels.index_select(0, positions)
+        labels = written(raw) if self.stream.vocabulary is not None else split.labels.index_select(0, positions)
         tasks = split.tasks.index_select(0, positions) if isinstance(split.tasks, Tensor) else None
-        if self.stream.setting == "task":
+        if self.stream.own_heads:
             if tasks is not None:
                 labels = labels + self._offsets.index_select(0, tasks)
             elif self.stream.outputs == "all":
                 labels = labels + self.stream.offsets[self.task]
         rows = split.rows.index_select(0, positions)
-        return Batch(self.stream.preprocess(raw), labels, rows, self.task, epoch, tasks, len(labels))
+        return Batch(self.stream.preprocess(raw), labels, rows, self.task, epoch, tasks, len(rows))
 
     def join(self, batch: Batch, replayed: Batch) -> Batch:
         """Return `batch` followed by `replayed` samples of any tasks; the labels become columns of the joint logits."""
@@ -188,7 +190,7 @@ class Learner:
         own, labels = batch.tasks, batch.labels
         if own is None:
             own = torch.full_like(batch.rows, batch.task)
-            if self.stream.setting == "task" and self.stream.outputs == "seen":
+            if self.stream.own_heads and self.stream.outputs == "seen":
                 labels = labels + self.stream.offsets[batch.task]
         assert replayed.tasks is not None
         return Batch(
@@ -207,7 +209,7 @@ class Learner:
         Every head met then gets a gradient, where a loss uses its outputs (`batch.joint`); outside the task setting, and
         where all heads take part anyway, nothing changes.
         """
-        if self.stream.setting != "task" or batch.tasks is not None:
+        if not self.stream.own_heads or batch.tasks is not None:
             return batch
         labels = batch.labels if self.stream.outputs == "all" else batch.labels + self.stream.offsets[batch.task]
         tasks = torch.full_like(batch.rows, batch.task)
@@ -215,11 +217,11 @@ class Learner:
 
     def wide(self, batch: Batch) -> bool:
         """Return whether the batch needs the heads of several tasks side by side."""
-        return self.stream.setting == "task" and (batch.tasks is not None or self.stream.outputs == "all")
+        return self.stream.own_heads and (batch.tasks is not None or self.stream.outputs == "all")
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the logits `[B, outputs in play]` of a batch; foreign heads' columns are -inf."""
-        if self.stream.setting != "task":
+        if not self.stream.own_heads:
             return self.in_play(batch, self._run(batch.inputs, 0, None))
         if not self.wide(batch):
             return self._head(batch.inputs, batch.task)
@@ -230,7 +232,7 @@ class Learner:
 
     def in_play(self, batch: Batch, raw: Tensor) -> Tensor:
         """Return what of the `raw` logits `[B, outputs of a shared head or of all heads]` is in play; sets `batch.joint`."""
-        if self.stream.setting != "task":
+        if not self.stream.own_heads:
             batch.joint = raw
             return raw[:, : self.stream.active_outputs(self.task)]
         heads = self._heads(wide=True)
@@ -246,7 +248,7 @@ class Learner:
         Of a shared head these are all its outputs, in play or not; in the task setting NaN stands where a head was
         not asked, or masked.
         """
-        if self.stream.setting != "task":
+        if not self.stream.own_heads:
             assert batch.joint is not None
             return batch.joint
         total = logits.new_full((len(logits), sum(self.stream.head_sizes)), float("nan"))
@@ -270,14 +272,14 @@ class Learner:
 
     def logits(self, inputs: Tensor, task_id: int | None = None) -> Tensor:
         """Return `[B, outputs in play]` for preprocessed inputs; `task_id` picks the head in the task setting."""
-        if self.stream.setting == "task":
+        if self.stream.own_heads:
             if task_id is None:
-                raise ValueError("in the task setting logits need a task_id")
+                raise ValueError("where tasks have their own heads, logits need a task_id")
             return self._head(inputs, task_id)
         return self._head(inputs, 0)
 
     def _head(self, inputs: Tensor, head: int) -> Tensor:
-        if self.stream.setting == "task":
+        if self.stream.own_heads:
             return self._run(inputs, head, head)
         return self._run(inputs, head, None)[:, : self.stream.active_outputs(self.task)]
 

@@ -37,7 +37,7 @@ class Snapshot:
         """
         model, stream = self._taken(), self.learner.stream
         with torch.no_grad():
-            if stream.setting != "task":
+            if not stream.own_heads:
                 logits: Tensor = model(inputs, 0, stream.active_outputs(self.task))
                 return logits
             features = model.features(inputs)

@@ -109,7 +109,7 @@ class Stack:
             batches: one per learner, whose `joint` is set as by `Learner.forward`; none, if nobody asks for it.
         """
         first = self.learners[0]
-        if first.stream.setting != "task":
+        if not first.stream.own_heads:
             raw = self.logits(inputs, 0)
             for batch, joint in zip(batches, raw.unbind(0), strict=False):
                 batch.joint = joint

@@ -50,7 +50,7 @@ class StackedTraining:
         first = self.trainings[0]
         own = [hook for hook in ("edit_gradients", "edit_update") if first.method.overrides(hook) and not first.method.stackable]
         own += [hook for hook in ("extend_batch", "criterion", "penalty") if first.method.overrides(hook)]
-        whole = first.learner.stream.setting == "task" and first.learner.stream.outputs == "all"
+        whole = first.learner.stream.own_heads and first.learner.stream.outputs == "all"
         self._one_by_one = bool(own) or whole
         for learner in self.stack.learners:
             learner.bare = False  # nothing may change a replica's own forward pass: it is not what trains
@@ -110,7 +110,7 @@ class StackedTraining:
         first = self.trainings[0]
         sizes, steps, epochs = first.plan(len(first.task.train))
         schedule = first.trainer.schedule
-        rate: float = schedule.start(first.learner.optimizer.lr, epochs)
+        rate: float = schedule.start(first.learner.base_lr, epochs)
         for epoch in range(epochs):
             for learner in (*self.stack.learners, self._together):
                 learner.lr = rate
@@ -268,6 +268,10 @@ def hindrance(trainings: Sequence[Training]) -> str | None:
             return f"{type(first.method).__name__} has its own {hook}"
     if first.trainer.schedule.needs_validation:
         return "trainer.schedule goes by the validation loss, which differs between seeds"
+    if first.learner.stream.vocabulary is not None or first.learner.model.sequential:
+        return "models from transformers are not stacked"
+    if first.trainer.micro_batch_size is not None:
+        return "trainer.micro_batch_size takes a batch in parts"
     if first.method.syncs:
         return f"{type(first.method).__name__} waits for the host in every step"
     streams = [training.learner.stream for training in trainings]

@@ -12,10 +12,12 @@ from pydantic import Field
 from torch import Tensor
 
 from clbench import randomness
+from clbench.data.answers import written
 from clbench.data.loader import ahead
 from clbench.data.pool import Split
 from clbench.engine.batch import batch_sizes
 from clbench.engine.compiled import Compiled
+from clbench.engine.differentiation import differentiated
 from clbench.engine.graph import GraphedStep, Recorder, recorded
 from clbench.engine.learner import Batch, Learner
 from clbench.engine.optimizers import clip_by_norm
@@ -37,7 +39,7 @@ class Trainer:
     """How a task is passed over.
 
     Args:
-        epochs: passes over the data of a task.
+        epochs: passes over the data of a task; a list: of each task, the last entry that of all later ones.
         batch_size: samples per step.
         online_batch_size: samples per step in a single-pass stream (`scenario.online=true`); applied by the command line.
         schedule: of the learning rate within a task.
@@ -45,9 +47,12 @@ class Trainer:
         iterations: steps per task, in as many passes as that takes, the last one cut short; None: `epochs` passes.
         clip_value: bound on the absolute value of every entry of the gradients, or None.
         precision: of forward passes, in training and evaluation (`clbench.engine.precision`).
+        micro_batch_size: samples per forward and backward pass; the parts of a batch add up to one step (gradient accumulation).
+            It saves memory; batch normalisation sees the parts, and a method that draws in its loss draws for each. None: all.
+        later_lr: learning rate from the second task on, in the place of the optimiser's; None: that.
     """
 
-    epochs: Positive
+    epochs: Positive | Annotated[list[Positive], Field(min_length=1)]
     batch_size: Positive
     online_batch_size: Positive
     schedule: Any
@@ -55,6 +60,8 @@ class Trainer:
     iterations: Positive | None = None
     clip_value: Annotated[float, Field(gt=0)] | None = None
     precision: Precision = "float32"
+    micro_batch_size: Positive | None = None
+    later_lr: Annotated[float, Field(gt=0)] | None = None
 
 
 class Training:
@@ -127,6 +134,8 @@ class Training:
     def start(self, task: Task) -> None:
         """Begin a task: curves and step count start anew."""
         self.task, self.step_count, self.losses, self._passes = task, 0, [], 0
+        later = self.trainer.later_lr
+        self.learner.base_lr = self.learner.optimizer.lr if later is None or task.index == 0 else later
         self._graphed = None
         if self._recorder is not None:
             self._graphed = GraphedStep(self._bare_step, lambda: self.learner.lr, self._recorder)
@@ -148,7 +157,7 @@ class Training:
         """
         schedule: Schedule = self.trainer.schedule
         sizes, steps, epochs = self.plan(len(split))
-        learner, rate = self.learner, schedule.start(self.learner.optimizer.lr, epochs)
+        learner, rate = self.learner, schedule.start(self.learner.base_lr, epochs)
         best, kept = float("inf"), None
         for epoch in range(epochs):
             learner.lr = rate
@@ -178,13 +187,14 @@ class Training:
         losses: list[Tensor] = []
         for large, group in self.gathered(split, epoch, sizes):
             tasks = [None] * len(group) if large.tasks is None else torch.split(large.tasks, group)
-            columns = (torch.split(column, group) for column in (large.inputs, large.labels, large.rows))
-            parts = zip(*columns, tasks, strict=True)
-            for inputs, labels, rows, own in parts:
+            inputs_of, rows_of = torch.split(large.inputs, group), torch.split(large.rows, group)
+            answers = learner.stream.vocabulary is not None
+            labels_of = [written(each) for each in inputs_of] if answers else torch.split(large.labels, group)
+            for inputs, labels, rows, own in zip(inputs_of, labels_of, rows_of, tasks, strict=True):
                 if self._graphed is not None and own is None:
                     losses.append(self._graphed(inputs, labels, rows))
                 else:
-                    losses.append(self.step(Batch(inputs, labels, rows, self.task.index, epoch, own, labels.shape[0])))
+                    losses.append(self.step(Batch(inputs, labels, rows, self.task.index, epoch, own, rows.shape[0])))
                 self.step_count += 1
                 if self.after_step is not None:
                     self.after_step(self.step_count)
@@ -213,9 +223,10 @@ class Training:
             DivergedError: it is not finite.
         """
         if not mean < float("inf"):
-            where = f"task {self.task.index}, epoch {epoch} (optimizer.lr={self.learner.optimizer.lr})"
+            key = "optimizer.lr" if self.learner.base_lr == self.learner.optimizer.lr else "trainer.later_lr"
+            where = f"task {self.task.index}, epoch {epoch} ({key}={self.learner.base_lr})"
             raise DivergedError(
-                f"the loss became {mean} in {where}", "lower optimizer.lr or the method's strength, or set trainer.clip_norm"
+                f"the loss became {mean} in {where}", f"lower {key} or the method's strength, or set trainer.clip_norm"
             )
         self.losses.append(mean)
 
@@ -226,7 +237,9 @@ class Training:
             ConfigError: the method acts between epochs, and there is only one.
         """
         sizes = batch_sizes(n, self.trainer.batch_size, self.learner.model)
-        steps = self.task.iterations or self.trainer.iterations or self.trainer.epochs * len(sizes)
+        each = self.trainer.epochs
+        passes = each if isinstance(each, int) else each[min(self.task.index, len(each) - 1)]
+        steps = self.task.iterations or self.trainer.iterations or passes * len(sizes)
         epochs = -(-steps // len(sizes))
         if self._acts_between and epochs < 2:
             raise ConfigError(
@@ -238,22 +251,15 @@ class Training:
 
     def _bare_step(self, inputs: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
         """Take a step of which nothing but tensors is known, as one that is replayed must be."""
-        return self.step(Batch(inputs, labels, rows, self.task.index, 0, None, labels.shape[0]))
+        return self.step(Batch(inputs, labels, rows, self.task.index, 0, None, rows.shape[0]))
 
     def step(self, batch: Batch) -> Tensor:
         """Move the parameters once; return the loss (detached, on the device)."""
         learner, method = self.learner, self.method
         if self._extends:
             batch = method.extend_batch(learner, batch)
-        with learner.arithmetic:
-            learner.stepping = True
-            logits = learner.forward(batch)
-            learner.stepping = False
-            loss = method.criterion(learner, batch, logits)
-            if self._penalises:
-                loss = loss + method.penalty(learner, batch, logits)
         names, parameters = learner.trainable(learner.wide(batch))
-        found = torch.autograd.grad(loss, parameters, allow_unused=True)
+        found, loss = differentiated(learner, method, self._penalises, batch, parameters, self.trainer.micro_batch_size)
         if any(gradient is None for gradient in found):  # what took no part in the loss is not moved
             used = [i for i, gradient in enumerate(found) if gradient is not None]
             names, parameters = [names[i] for i in used], [parameters[i] for i in used]

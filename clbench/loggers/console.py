@@ -60,4 +60,4 @@ def table(record: Record, color: bool) -> str:
     kept = [(event, row) for event, row in zip(result["events"], accuracies(result)) if event["kind"] != "within"]
     names = ["untrained" if event["kind"] == "untrained" else result["task_names"][event["task"]] for event, _ in kept]
     draw = heatmap.ansi if color else heatmap.plain
-    return draw([row for _, row in kept], [name[:LONGEST_NAME] for name in names])
+    return draw([row[: result["n_tasks"]] for _, row in kept], [name[:LONGEST_NAME] for name in names])

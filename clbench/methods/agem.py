@@ -44,6 +44,7 @@ class AGEM(Method):
     reference_batch: Positive
     fill: Fill
     policy: Literal["ring", "reservoir"]
+    answers = True
 
     def setup(self, learner: Learner, stream: Stream) -> None:
         """Make the memory."""

@@ -41,6 +41,9 @@ class Method:
     """Whether a per-step hook waits for the host."""
     replays: ClassVar[bool] = False
     """Whether the loss of a step has a part on stored samples (not so, if they only bound the step)."""
+    answers: ClassVar[bool] = False
+    """Whether the method also makes sense where answers are written (`clbench.data.answers`): a row of logits and a label for
+    each token of an answer instead of one for each sample."""
     observes: ClassVar[bool] = False
     """Whether `edit_update` only looks at the step, so that it is no projection of it."""
 

@@ -57,6 +57,11 @@ class Compose(Method):
         return set.intersection(*(set(part.settings) for part in self.parts.values()))
 
     @property
+    def answers(self) -> bool:  # type: ignore[override]
+        """Whether every part makes sense where answers are written."""
+        return all(part.answers for part in self.parts.values())
+
+    @property
     def access(self) -> Access:  # type: ignore[override]
         """The widest access of any part."""
         return max((part.access for part in self.parts.values()), key=BREADTH.index)

@@ -32,6 +32,7 @@ class ER(Method):
     replay_batch: Positive | None
     policy: Policy
     replays: ClassVar[bool] = True
+    answers = True
 
     def setup(self, learner: Learner, stream: Stream) -> None:
         """Make the memory."""

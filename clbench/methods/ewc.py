@@ -41,6 +41,7 @@ class EWC(Method):
     fisher: Estimator
     fisher_samples: Annotated[int, Field(ge=1)] | None
     stackable = True
+    answers = True
 
     def setup(self, learner: Learner, stream: Stream) -> None:
         """Start without anchors."""

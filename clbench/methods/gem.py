@@ -47,6 +47,7 @@ class GEM(Method):
     damping: Annotated[float, Field(gt=0)]
     fill: Fill
     syncs: ClassVar[bool] = True
+    answers = True
 
     def setup(self, learner: Learner, stream: Stream) -> None:
         """Make the memory."""

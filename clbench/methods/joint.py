@@ -16,6 +16,7 @@ class Joint(Method):
     """Learn all tasks at once: the usual upper bound. There is one event, so nothing can be forgotten."""
 
     access: ClassVar[Access] = "all"
+    answers = True
 
     def fit(self, learner: Learner, task: Task, train: Train, history: Sequence[Task]) -> None:
         """Train on the union of all tasks."""
@@ -32,6 +33,7 @@ class Cumulative(Method):
 
     reset: bool
     access: ClassVar[Access] = "seen"
+    answers = True
 
     def fit(self, learner: Learner, task: Task, train: Train, history: Sequence[Task]) -> None:
         """Train on the union of the tasks seen."""

@@ -35,7 +35,8 @@ class LwF(Method):
         scaled: whether the term is multiplied by T^2, so that its gradient does not shrink with T (Hinton et al., 2015,
             section 2); the paper's and Buzzega's programs do not.
         warmup: train a task's new outputs alone at first, everything else frozen, for as long as the task itself
-            (section 3); their loss runs over the task's own classes. Nothing is new in the domain setting. Beside
+            (section 3); their loss runs over the task's own classes. Nothing is new in the domain setting, or where answers are
+            written. Beside
             replay, the warm-up offers each sample to the memory once more.
     """
 
@@ -43,6 +44,7 @@ class LwF(Method):
     temperature: Annotated[float, Field(gt=0)]
     scaled: bool
     warmup: bool
+    answers = True
 
     def setup(self, learner: Learner, stream: Stream) -> None:
         """Start without an earlier model."""
@@ -51,7 +53,7 @@ class LwF(Method):
 
     def fit(self, learner: Learner, task: Task, train: Train, history: Sequence[Task]) -> None:
         """Warm the new outputs up, if asked to, and learn the task."""
-        if self.warmup and self.teacher and learner.stream.setting != "domain":
+        if self.warmup and self.teacher and learner.stream.setting != "domain" and learner.stream.vocabulary is None:
             self._warm_up(learner, task, train)
         train(task.train)
 
@@ -66,7 +68,7 @@ class LwF(Method):
         assert batch.joint is not None
         sizes = self._old(learner)
         earlier = self.teacher.logits(batch.inputs[: batch.own])[:, : sum(sizes)] / self.temperature
-        newer = batch.joint[: batch.own, : sum(sizes)] / self.temperature
+        newer = batch.joint[: batch.own_outputs, : sum(sizes)] / self.temperature
         terms = [
             F.kl_div(F.log_softmax(new, dim=1), F.log_softmax(old, dim=1), reduction="batchmean", log_target=True)
             for new, old in zip(torch.split(newer, sizes, dim=1), torch.split(earlier, sizes, dim=1), strict=True)
@@ -116,14 +118,14 @@ class LwF(Method):
     def _old(self, learner: Learner) -> list[int]:
         """Return the sizes of the softmaxes to distil, in the order of their columns."""
         stream = learner.stream
-        if stream.setting == "class":
+        if stream.setting == "class" and stream.vocabulary is None:
             return [stream.classes_met[self.teacher.task]]
-        return list(stream.head_sizes[: self.teacher.task + 1 if stream.setting == "task" else 1])
+        return list(stream.head_sizes[: self.teacher.task + 1 if stream.own_heads else 1])
 
     def _new(self, learner: Learner) -> tuple[int, slice]:
         """Return the head, and its columns, that belong to the current task alone."""
         count = len(learner.stream.tasks[learner.task].classes)
-        if learner.stream.setting == "task":
+        if learner.stream.own_heads:
             return learner.task, slice(0, count)
         (old,) = self._old(learner)
         return 0, slice(old, old + count)

@@ -12,3 +12,4 @@ class Naive(Method):
     """Learn each task on its own data and do nothing about the others; also called fine-tuning or SGD."""
 
     stackable = True
+    answers = True

@@ -51,7 +51,7 @@ class OGD(Method):
 
     def setup(self, learner: Learner, stream: Stream) -> None:
         """Note theta and start with an empty basis, one direction a row."""
-        apart = ("added.", "heads.") if stream.setting == "task" else ("added.",)
+        apart = ("added.", "heads.") if stream.own_heads else ("added.",)
         self._sizes = {
             name: parameter.numel()
             for name, parameter in learner.parameters.items()
@@ -99,7 +99,7 @@ def logit_gradients(learner: Learner, split: Split, positions: Tensor, names: li
     Once for `truth` and `mean`, once for each output of the current task under `all`.
     """
     learner.model.eval()
-    task = learner.stream.setting == "task"
+    task = learner.stream.own_heads
     head, outputs = (learner.task, None) if task else (0, learner.stream.active_outputs(learner.task))
     width = learner.stream.head_sizes[learner.task] if outputs is None else outputs
     inputs = learner.batch(split, positions).inputs

@@ -79,7 +79,7 @@ class ROGO(GPM):
         self._found += self._open
         if not self._open:
             return 1.0
-        return learner.optimizer.lr / rate if self.rate == "reset" else self.rate
+        return learner.base_lr / rate if self.rate == "reset" else self.rate
 
     def _relax(self, learner: Learner, name: str, gradient: Tensor) -> bool:
         """Move directions of matrix `name` from the protected to the relaxed; return whether there were any."""

@@ -41,6 +41,7 @@ class SI(Method):
     path: Literal["loss", "total"]
     stackable = True
     observes: ClassVar[bool] = True
+    answers = True
 
     def setup(self, learner: Learner, stream: Stream) -> None:
         """Start without importance."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clbench.build import build, locate, parameters
@@ -13,16 +14,21 @@ if TYPE_CHECKING:
     from clbench.stream import Stream
 
 
-def build_model(config: Mapping[str, Any], stream: Stream, seed: int) -> Classifier:
+def build_model(
+    config: Mapping[str, Any], stream: Stream, seed: int, search: Sequence[Path] = (), download: bool = False
+) -> Classifier:
     """Make the model of one trial, on the CPU; the same arguments give bitwise the same weights.
 
     Weights are drawn from the stream (seed, "initialisation"); the global generators are left as they were.
 
     Args:
-        config: the node `model`: `_target_` (a module class or factory, called with `input_shape` if it takes that)
-            and its arguments; `head: {bias, init}` is about the heads (`init` as in `clbench.models.layers`).
+        config: the node `model`: `_target_` (a module class or factory, called with `input_shape`, `search`, `download` and
+            `pad` if it takes those) and its arguments; `head: {bias, init}` is about the heads (`init` as in
+            `clbench.models.layers`), but for a factory of a whole `Classifier`, which brings its own.
         stream: says the shape of inputs and the sizes of the heads.
         seed: of the trial.
+        search: folders to look for pre-trained weights in.
+        download: whether missing ones may be fetched.
 
     Raises:
         ConfigError: the node cannot be built, or what it builds does not map `[B, *input_shape]` to features `[B, d]`.
@@ -39,13 +45,20 @@ def build_model(config: Mapping[str, Any], stream: Stream, seed: int) -> Classif
     _check_keys(node)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive(seed, "initialisation"))  # the CPU's alone, unlike torch.manual_seed
-        backbone = build(node, "model", input_shape=stream.input_shape)
+        accepted, _ = parameters(locate(node.get("_target_"), "model"))
+        given = {"search": search, "download": download, "pad": stream.pad}
+        beside = {key: value for key, value in given.items() if key in accepted}
+        backbone = build(node, "model", input_shape=stream.input_shape, **beside)
         if not isinstance(backbone, torch.nn.Module):
             made = type(backbone).__name__
             raise ConfigError(
                 f"model._target_={node['_target_']} makes a {made}, not a torch.nn.Module",
                 "name a module class, or a function that returns a module",
             )
+        reads = bool(getattr(backbone, "sequential", False))
+        _check_form(isinstance(backbone, Classifier), reads, stream, node["_target_"])
+        if isinstance(backbone, Classifier):
+            return backbone
         classifier = Classifier(backbone, stream.head_sizes, stream.input_shape, bias)
         initialise(classifier.heads, init, "head.init")
     return classifier
@@ -59,6 +72,21 @@ def _head(head: Any) -> tuple[Any, Any]:
             f"model.head={head!r} is not understood", "it is a mapping with the keys bias (true|false) and init (default|kaiming)"
         )
     return values.get("bias", True), values.get("init", "default")
+
+
+def _check_form(writes: bool, reads: bool, stream: Stream, target: str) -> None:
+    """Refuse a model that reads no tokens where there are only those, or whose form is not the stream's."""
+    if stream.pad is not None and not reads:
+        raise ConfigError(
+            f"model: {target} does not read tokens, which this stream is made of",
+            "choose a model of texts such as model=tiny_bert; a network of your own says that it does by `sequential = True`",
+        )
+    if writes != (stream.vocabulary is not None):
+        forms = ("answers", "classes") if writes else ("classes", "answers")
+        raise ConfigError(
+            f"model: {target} is for scenarios of the form {forms[0]}, and this stream has the form {forms[1]}",
+            "choose another model, or another scenario.form where the scenario has that key",
+        )
 
 
 def _check_keys(node: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ class Classifier(nn.Module):
     Parameters are named `backbone.…` and `heads.I.weight`, `heads.I.bias`.
 
     Args:
-        backbone: maps `[B, *input_shape]` to features `[B, d]`.
+        backbone: maps `[B, *input_shape]` to features `[B, d]`; d is its `width`, if it has that, else found by a forward pass.
         head_sizes: outputs of each head: one per task in the task setting, else a single entry.
         input_shape: of one sample as the model gets it.
         head_bias: whether the heads have one.
@@ -34,8 +34,14 @@ class Classifier(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.input_shape = tuple(input_shape)
-        self.width = feature_width(backbone, self.input_shape)
+        declared = getattr(backbone, "width", None)
+        self.width = declared if isinstance(declared, int) else feature_width(backbone, self.input_shape)
         self.heads = nn.ModuleList(nn.Linear(self.width, size, bias=head_bias) for size in head_sizes)
+
+    @property
+    def sequential(self) -> bool:
+        """Whether inputs are tokens, read by a model of transformers."""
+        return bool(getattr(self.backbone, "sequential", False))
 
     @property
     def transductive(self) -> bool:

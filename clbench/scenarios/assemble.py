@@ -7,7 +7,7 @@ in the matrix are said once.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 OrderSeed = int | Literal["seed"] | None
 """Order of classes or tasks: canonical (None), drawn from an integer, or drawn from the trial's own seed."""
+Decode = Callable[[list[int]], str]
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,13 @@ class Part:
         name: for people.
         classes: class numbers of the pools, in the order of their outputs.
         view: int64 `[H*W]`, see `clbench.data.pool.Split`.
+        metric: how its test samples are scored; None: `accuracy`, or where answers are written `exact_match`.
     """
 
     name: str
     classes: tuple[int, ...]
     view: Tensor | None = None
+    metric: str | None = None
 
 
 @dataclass(frozen=True)
@@ -129,12 +132,26 @@ def load(source: Source, search: Sequence[Path], download: bool, *, images: bool
     return data.train, data.test, n_classes
 
 
+def metric_of(source: Source, metric: str | None) -> str | None:
+    """Return how a data set's test samples are scored: as the scenario says, else as it says itself, for answers alone."""
+    own = getattr(source, "metric", None) if getattr(source, "form", None) == "answers" else None
+    return own if metric is None else metric
+
+
+def decode_of(source: Source) -> Decode | None:
+    """Return what makes text of the tokens of a data set that is loaded; None for other inputs."""
+    words = getattr(source, "words", None)
+    return None if words is None else words.decode
+
+
 def preprocess_of(source: Source) -> Preprocess:
     """Return the normalisation and augmentation of a data set that is loaded."""
     return Preprocess(tuple(source.mean or ()), tuple(source.std or ()), source.crop, source.flip)
 
 
-def assemble(parts: Sequence[Part], train: Pool, test: Pool, preprocess: Preprocess, options: Options) -> Stream:
+def assemble(
+    parts: Sequence[Part], train: Pool, test: Pool, preprocess: Preprocess, options: Options, decode: Decode | None = None
+) -> Stream:
     """Make the stream in which each part is a task, in the given order.
 
     Args:
@@ -143,9 +160,10 @@ def assemble(parts: Sequence[Part], train: Pool, test: Pool, preprocess: Preproc
         test: pool to measure on, on the same device; never touched by validation.
         preprocess: from stored inputs to what the model gets.
         options: the setting says what a label is: its position within the task, or (`class`) within the stream.
+        decode: from tokens to text, where inputs are tokens.
 
     Raises:
-        ConfigError: validation leaves nothing, or normalisation does not fit the channels.
+        ConfigError: validation leaves nothing, normalisation does not fit the channels, or a metric the form of the samples.
         DataError: a task without samples.
     """
     _check_normalisation(preprocess, train.inputs)
@@ -167,10 +185,10 @@ def assemble(parts: Sequence[Part], train: Pool, test: Pool, preprocess: Preproc
                     "check the data set's n_classes and the labels in its files",
                 )
         tasks.append(Task(index, part.name, part.classes, own, valid))
-        columns.append(EvaluationSet(f"task {index}: {part.name}", measured))
+        columns.append(EvaluationSet(f"task {index}: {part.name}", measured, metric=_metric(part, test)))
     digest = fingerprint(options.data_sha256, setting, tuple(tasks), tuple(columns))
     shape = tuple(train.inputs.shape[1:])
-    return Stream(setting, options.outputs, tuple(tasks), tuple(columns), shape, preprocess, digest)
+    return Stream(setting, options.outputs, tuple(tasks), tuple(columns), shape, preprocess, digest, decode)
 
 
 def take(pool: Pool, part: Part, index: int, first: int) -> Split:
@@ -223,6 +241,17 @@ def carve(split: Split, fraction: float, seed: int, name: str) -> tuple[Split, S
         )
     train, valid = (split.select(torch.nonzero(mask).squeeze(1).to(split.rows.device)) for mask in (~held, held))
     return train, valid
+
+
+def _metric(part: Part, test: Pool) -> str:
+    if test.vocabulary is not None:
+        return part.metric or "exact_match"
+    if part.metric not in (None, "accuracy"):
+        raise ConfigError(
+            f"scenario.metric={part.metric!r} scores answers, and the samples of {part.name} have labels",
+            "leave scenario.metric out, or choose a model that writes (its model.form is answers)",
+        )
+    return "accuracy"
 
 
 def is_integer(value: object) -> bool:

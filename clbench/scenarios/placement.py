@@ -77,11 +77,11 @@ def choose(pools: list[Pool], device: torch.device, share: float) -> str:
 
 
 def _placed(pool: Pool, device: torch.device, residence: str) -> Pool:
-    targets = pool.targets.to(device)
+    beside = replace(pool, targets=pool.targets.to(device), answers=None if pool.answers is None else pool.answers.to(device))
     if residence == "disk":
-        return replace(pool, targets=targets)
+        return beside
     inputs = pool.inputs.clone(memory_format=torch.contiguous_format) if pool.mapped else pool.inputs
-    return Pool(inputs if residence == "host" else inputs.to(device), targets)
+    return replace(beside, inputs=inputs if residence == "host" else inputs.to(device), mapped=False)
 
 
 def _splits(stream: Stream) -> list[Split]:

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING
 import torch
 
 from clbench.errors import ConfigError, RefusedError
-from clbench.scenarios.assemble import Options, OrderSeed, Part, assemble, is_integer, load, preprocess_of, spelled
+from clbench.scenarios.assemble import (
+    Options,
+    OrderSeed,
+    Part,
+    assemble,
+    decode_of,
+    is_integer,
+    load,
+    metric_of,
+    preprocess_of,
+    spelled,
+)
 from clbench.stream import Outputs, Setting, Stream
 
 if TYPE_CHECKING:
@@ -31,6 +42,7 @@ def split(
     download: bool,
     device: torch.device,
     groups: Sequence[Sequence[int]] | None = None,
+    metric: str | None = None,
 ) -> Stream:
     """Return the stream whose task t holds the t-th share of the classes.
 
@@ -51,6 +63,7 @@ def split(
         download: whether it may be fetched.
         device: where the pools are to live.
         groups: classes of each task, in the order of its outputs, all of one length; None: shared out in their order.
+        metric: how answers are scored, where answers are written (`clbench.stream.EvaluationSet`); None: as the data set says.
 
     Raises:
         ConfigError: a value that cannot be used, among them a number of tasks that does not divide the classes.
@@ -61,8 +74,10 @@ def split(
     if dataset.n_classes is not None:  # declared: a mistake need not wait for the data
         shares(dataset.name, dataset.n_classes, groups, options)
     train, test, n_classes = load(dataset, search, download, images=False)
-    parts = [Part(f"{dataset.name} {spelled(share)}", share) for share in shares(dataset.name, n_classes, groups, options)]
-    return assemble(parts, train.to(device), test.to(device), preprocess_of(dataset), options)
+    scored = metric_of(dataset, metric)
+    given = shares(dataset.name, n_classes, groups, options)
+    parts = [Part(f"{dataset.name} {spelled(share)}", share, metric=scored) for share in given]
+    return assemble(parts, train.to(device), test.to(device), preprocess_of(dataset), options, decode_of(dataset))
 
 
 def shares(name: str, n_classes: int, groups: Sequence[Sequence[int]] | None, options: Options) -> list[tuple[int, ...]]:

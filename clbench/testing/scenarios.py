@@ -35,7 +35,7 @@ def check_scenario(scenario: str, overrides: Sequence[str] = (), config_dirs: Se
     columns = [column for column in one.evaluation if column.role == "task"]
     assert len(columns) == len(learned), "every learning task needs one evaluation set of role task"
     for task, column in zip(learned, columns, strict=True):
-        size = one.head_sizes[task.index] if one.setting == "task" else one.head_sizes[0]
+        size = one.head_sizes[task.index] if one.own_heads else one.head_sizes[0]
         for what, split in (("train", task.train), ("valid", task.valid), ("test", column.split)):
             if split is None:
                 continue

@@ -39,6 +39,14 @@ def test_all_are_there():
         "miniimagenet",
         "npz",
         "folder",
+        "sentiment",
+        "debian",
+        "agnews",
+        "amazon",
+        "dbpedia",
+        "yahoo",
+        "yelp",
+        "text_folder",
     } <= set(NAMES)
 
 
@@ -66,8 +74,8 @@ def test_sums_have_the_length_of_their_kind(name):
 
 def test_identities_differ_and_need_no_files():
     declared = [name for name in NAMES if any(node(name).get(key) for key in ("content_sha256", "files", "md5"))]
-    assert len(declared) == 10
-    assert len({data_sha256(node(name), []) for name in declared}) == 10
+    assert len(declared) == 12
+    assert len({data_sha256(node(name), []) for name in declared}) == 12
 
 
 def test_md5_are_those_of_torchvision():

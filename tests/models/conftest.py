@@ -32,4 +32,6 @@ def node():
 @pytest.fixture(scope="session")
 def stream():
     """Return something with the two attributes of a stream that a model depends on."""
-    return lambda input_shape, head_sizes=(10,): SimpleNamespace(input_shape=input_shape, head_sizes=head_sizes)
+    return lambda input_shape, head_sizes=(10,): SimpleNamespace(
+        vocabulary=None, pad=None, input_shape=input_shape, head_sizes=head_sizes
+    )

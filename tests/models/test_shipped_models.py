@@ -10,7 +10,8 @@ from clbench.build import locate, parameters
 from clbench.errors import ConfigError
 from clbench.models import build_model
 
-NAMES = sorted(path.stem for path in (Path(__file__).parents[2] / "conf" / "model").glob("*.yaml"))
+FILES = (Path(__file__).parents[2] / "conf" / "model").glob("*.yaml")
+NAMES = sorted(path.stem for path in FILES if "models.language" not in path.read_text())
 SHIPPED = [name for name in NAMES if name != "custom"]
 SHAPES = [(1, 28, 28), (3, 28, 28), (1, 32, 32), (3, 32, 32)]
 

@@ -16,7 +16,8 @@ from clbench.errors import ConfigError, DataError
 CONF = Path(__file__).parents[2] / "conf"
 NAMES = sorted(path.stem for path in (CONF / "scenario").glob("*.yaml"))
 GIVEN = {"seed", "data_sha256", "search", "download", "device"}
-SETTINGS = {"split": "class", "permuted": "domain", "rotated": "domain", "sequence": "class"}
+SETTINGS = {"split": "class", "permuted": "domain", "rotated": "domain", "sequence": "class", "texts": "class"}
+TEXTS = {"debian_sections", "sentiment_domains", "standard_cl", "long_sequence", "trace"}
 
 
 def node(*overrides):
@@ -34,7 +35,7 @@ def test_everything_promised_is_there():
     sets = ["digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "svhn", "kmnist", "animals"]
     promised = {f"{kind}_{name}" for kind in ("split", "permuted", "rotated") for name in sets}
     others = {"split", "permuted", "rotated", "sequence", "split_miniimagenet", "split_cifar10_mobilenet", "four_datasets"}
-    assert promised | others | {"five_datasets", "split_cifar100_superclass"} == set(NAMES)
+    assert promised | others | {"five_datasets", "split_cifar100_superclass", "texts"} | TEXTS == set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -43,11 +44,11 @@ def test_keys_are_the_arguments(name):
     kind = config["_target_"].rpartition(".")[2]
     accepted, _ = parameters(locate(config["_target_"], "scenario"))
     assert set(config) - {"_target_"} == set(accepted) - GIVEN
-    assert config["setting"] == SETTINGS[kind]
-    assert name.startswith(kind) or name.endswith("_datasets")
+    assert config["setting"] == ("domain" if name in ("sentiment_domains", "trace") else SETTINGS[kind])
+    assert name.startswith(kind) or name.endswith("_datasets") or name in TEXTS
     for key, dataset in config.get("datasets", {}).items():
         assert dataset["name"] == key
-    if "dataset" in config:
+    if "dataset" in config and name not in TEXTS:
         assert name.removesuffix("_superclass") in (kind, f"{kind}_{config['dataset']['name']}")
 
 

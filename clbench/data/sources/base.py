@@ -62,7 +62,9 @@ class Source(ABC):
         """Return both parts as the files have them; arguments and errors as for `load`."""
 
     def load(self, search: Sequence[Path], download: bool = False) -> Data:
-        """Return the data: images uint8 `[N, C, H, W]` of 0..255, or float32 features `[N, d]`; targets int64, 0-based.
+        """Return the data: images uint8 `[N, C, H, W]` of 0..255, float32 features `[N, d]`, or int64 tokens `[N, L]`.
+
+        Targets are int64 and count from 0.
 
         Args:
             search: folders to look in, first to last (`clbench.data.integrity.search_path`).
@@ -85,7 +87,9 @@ class Source(ABC):
                 "replace its files by the original ones (docs/data.md says how to get them)",
             )
         self.image = data.train.inputs.dim() == 4
-        if self.mean is None:
+        if self.mean is None and data.train.inputs.dtype == torch.int64:  # tokens are names, not amounts
+            self.mean, self.std = (), ()
+        elif self.mean is None:
             self.mean, self.std = statistics(data.train.inputs.numpy(), mapped=data.train.mapped)
         return data
 

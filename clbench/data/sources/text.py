@@ -1,0 +1,216 @@
+"""Data sets of texts: from what the files say to rows of tokens, as samples with labels or as prompts with answers."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from clbench.data import answers
+from clbench.data.grouping import few
+from clbench.data.pool import Pool
+from clbench.data.sources.base import Data, Source
+from clbench.data.tokenizers import Tokenizer, tokenizer
+from clbench.errors import ConfigError, DataError
+
+Form = Literal["classes", "answers"]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+@dataclass
+class Texts:
+    """One part of a data set: texts, the class of each, and their answers where these are free text."""
+
+    texts: list[str]
+    classes: list[int]
+    written: list[str] | None = None
+
+    def take(self, rows: Sequence[int]) -> Texts:
+        """Return only `rows`, in that order."""
+        written = None if self.written is None else [self.written[row] for row in rows]
+        return Texts([self.texts[row] for row in rows], [self.classes[row] for row in rows], written)
+
+
+@dataclass
+class Read:
+    """What the files of a data set hold: both parts, and the name of each class."""
+
+    train: Texts
+    test: Texts
+    names: tuple[str, ...]
+
+
+@dataclass(kw_only=True)
+class Text(Source):
+    """Texts in one of two forms, which the model asks for; subclasses say where they come from.
+
+    `classes`: tokens of the text and its class. `answers`: a prompt with the text in it and, as its answer, the class's
+    label word or a free text (`clbench.data.answers`). What is too long loses the end of its text, never of its answer.
+
+    Args:
+        tokenizer: `bytes`, or the folder of a model (`clbench.data.tokenizers`).
+        form: `classes` or `answers`.
+        length: the most tokens of a row, special tokens and answer included. Rows are as long as the longest one needs.
+        pad: the model's padding, which has to be the tokenizer's; None: it says nothing.
+        template: the prompt; `{text}` stands for the text, `{options}` for the label words, separated by commas.
+        label_words: the answer for each class; None: the classes' names.
+        answer_prefix: stands before every answer, and is learned with it.
+        answer_length: longer free answers are cut to so many tokens, the end included; None: they are an error.
+        train_per_class: the most training samples of a class; None: all. Which ones: those of the least sha256.
+        test_per_class: the same of test samples.
+        train_total: the most training samples of all classes together, after `train_per_class`.
+        test_total: the same of test samples.
+        metric: how answers are scored (`clbench.stream.EvaluationSet`); None: by exact match. Classes are scored by accuracy.
+    """
+
+    tokenizer: str
+    form: Form
+    length: Annotated[int, Field(ge=2)]
+    pad: int | None = None
+    template: str = "{text}"
+    label_words: tuple[str, ...] | None = None
+    answer_prefix: str = " "
+    answer_length: Positive | None = None
+    train_per_class: Positive | None = None
+    test_per_class: Positive | None = None
+    train_total: Positive | None = None
+    test_total: Positive | None = None
+    metric: str | None = None
+    names: tuple[str, ...] = field(init=False, default=())
+    """Names of the classes, known once the data is loaded."""
+    words: Tokenizer | None = field(init=False, default=None)
+    """The tokenizer, known once the data is loaded."""
+
+    @abstractmethod
+    def texts(self, search: Sequence[Path]) -> Read:
+        """Return what the files hold; errors as of `load`."""
+
+    def read(self, search: Sequence[Path], download: bool) -> Data:
+        """Return both parts as tokens; there is nothing to download."""
+        words = self.words = tokenizer(self.tokenizer, search)
+        if self.pad is not None and self.pad != words.pad:
+            raise ConfigError(
+                f"model.pad={self.pad}, but the tokenizer {self.tokenizer} of data set {self.name} pads with {words.pad}",
+                f"set model.pad={words.pad}",
+            )
+        if "{text}" not in self.template:
+            raise ConfigError(
+                f"data set {self.name}: template={self.template!r} lacks {{text}}", "say where the text goes: template='{text}'"
+            )
+        if self.label_words is not None and self.n_classes not in (None, len(self.label_words)):
+            raise ConfigError(
+                f"data set {self.name}: {len(self.label_words)} label_words for n_classes={self.n_classes}", "give one per class"
+            )
+        found = self.texts(search)
+        self.names = found.names
+        train = _chosen(found.train, self.train_per_class, self.train_total)
+        test = _chosen(found.test, self.test_per_class, self.test_total)
+        for place, part in (("training", train), ("test", test)):
+            if not part.texts:
+                raise DataError(f"data set {self.name}: it has no {place} samples", "check its files (docs/data.md)")
+        if self.form == "classes":
+            if train.written is not None:
+                raise ConfigError(
+                    f"data set {self.name} has free texts as answers, and form=classes wants labels",
+                    "choose a model that writes: its model.form is answers",
+                )
+            return Data(*self._classes(train, test, words))
+        return Data(*self._answers(train, test, words))
+
+    def _classes(self, train: Texts, test: Texts, words: Tokenizer) -> list[Pool]:
+        rows = [words.encode(part.texts, self.length) for part in (train, test)]
+        width = max(1, *(len(row) for part in rows for row in part))
+        return [
+            Pool(padded(part, width, words.pad), torch.tensor(texts.classes))
+            for part, texts in zip(rows, (train, test), strict=True)
+        ]
+
+    def _answers(self, train: Texts, test: Texts, words: Tokenizer) -> list[Pool]:
+        label_words = self.label_words or self.names
+        table = None
+        if train.written is None:
+            table = padded(self._written(label_words, words), 1, -1)
+        prompt = self.template.replace("{options}", ", ".join(label_words))
+        pools = []
+        for part in (train, test):
+            written = part.written if part.written is not None else [label_words[label] for label in part.classes]
+            known = dict.fromkeys(written)
+            ids = dict(zip(known, self._written(list(known), words), strict=True))
+            tokens = [ids[answer] for answer in written]
+            rooms = [self.length - len(answer) for answer in tokens]
+            pools.append((fitted(part.texts, prompt, rooms, words, self.name), tokens))
+        width = max(
+            len(prompt) + len(answer) for prompts, tokens in pools for prompt, answer in zip(prompts, tokens, strict=True)
+        )
+        return [
+            Pool(answers.encode(*pool, width, words.pad), torch.tensor(part.classes), vocabulary=words.size, answers=table)
+            for pool, part in zip(pools, (train, test), strict=True)
+        ]
+
+    def _written(self, written: Sequence[str], words: Tokenizer) -> list[list[int]]:
+        """Return the tokens of answers, with the end."""
+        tokens = words.encode([self.answer_prefix + answer for answer in written], specials=False)
+        if self.answer_length is not None:
+            tokens = [answer[: self.answer_length - 1] for answer in tokens]
+        longest = max(range(len(tokens)), key=lambda row: len(tokens[row]))
+        if len(tokens[longest]) + 1 >= self.length:
+            raise ConfigError(
+                f"data set {self.name}: length={self.length} has no room for the answer {written[longest][:40]!r}, "
+                f"{len(tokens[longest]) + 1} tokens with its end, and a prompt",
+                "raise the data set's length, or give answer_length, to which answers are cut",
+            )
+        return [[*answer, words.eos] for answer in tokens]
+
+
+def padded(rows: Sequence[Sequence[int]], width: int, pad: int) -> Tensor:
+    """Return rows as int64 `[N, L]`, filled up with `pad`; L is the longest one's, at least `width`."""
+    table = torch.full((len(rows), max(width, *map(len, rows))), pad)
+    for row, tokens in zip(table, rows, strict=True):
+        row[: len(tokens)] = torch.tensor(tokens, dtype=torch.int64)
+    return table
+
+
+def fitted(texts: Sequence[str], template: str, rooms: Sequence[int], words: Tokenizer, name: str) -> list[list[int]]:
+    """Return the tokens of prompts, each with so much of the beginning of its text that it fits into its room.
+
+    Args:
+        texts: put in the place of `{text}`.
+        template: the prompt.
+        rooms: the most tokens of each prompt.
+        words: makes tokens of them.
+        name: of the data set, for the message.
+
+    Raises:
+        ConfigError: a prompt does not fit even without its text.
+    """
+    left = list(texts)
+    prompts = words.encode([template.replace("{text}", text) for text in left])
+    bare = len(words.encode([template.replace("{text}", "")])[0])
+    while long := [row for row, prompt in enumerate(prompts) if len(prompt) > rooms[row]]:
+        for row in long:
+            if not left[row]:
+                raise ConfigError(
+                    f"data set {name}: a prompt takes {bare} tokens without its text, and the row has room for {rooms[row]}",
+                    "raise the data set's length, or shorten its template",
+                )
+            share = max(0, rooms[row] - bare) / max(1, len(prompts[row]) - bare)
+            left[row] = left[row][: min(len(left[row]) - 1, int(len(left[row]) * share))]
+        again = words.encode([template.replace("{text}", left[row]) for row in long])
+        for row, prompt in zip(long, again, strict=True):
+            prompts[row] = prompt
+    return prompts
+
+
+def _chosen(part: Texts, per_class: int | None, total: int | None) -> Texts:
+    if per_class is None and total is None:
+        return part
+    written = part.written or [""] * len(part.texts)
+    named = [f"{text}\0{answer}" for text, answer in zip(part.texts, written, strict=True)]
+    return part.take(few(named, part.classes, per_class, total))

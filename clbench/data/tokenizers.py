@@ -1,0 +1,242 @@
+"""From texts to token numbers and back: bytes, or the tokenizer that lies in a model's folder."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from clbench.data.integrity import digest, find
+from clbench.errors import ConfigError, DataError
+
+BYTES = "bytes"
+"""The tokenizer that needs no files (`Bytes`)."""
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "config.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
+"""What a tokenizer is read from, as far as it is there; a model's config.json says how many tokens it can write."""
+
+
+class Tokenizer(ABC):
+    """What data sets and models need of a tokenizer.
+
+    Attributes:
+        size: number of tokens there are, and of outputs where tokens are predicted.
+        pad: token that rows are filled up with.
+        eos: token that ends an answer.
+    """
+
+    size: int
+    pad: int
+    eos: int
+
+    @abstractmethod
+    def encode(self, texts: Sequence[str], length: int | None = None, specials: bool = True) -> list[list[int]]:
+        """Return the tokens of each text, not padded.
+
+        Args:
+            texts: any number of them.
+            length: the end of a longer text is cut off, special tokens stay; None: nothing is cut.
+            specials: whether the special tokens that the tokenizer puts around a text are added.
+        """
+
+    @abstractmethod
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Return the text of tokens; special tokens are left out."""
+
+
+class Bytes(Tokenizer):
+    """The 256 bytes of UTF-8, then padding, beginning and end: needs no file."""
+
+    pad, bos, eos, size = 256, 257, 258, 259
+
+    def encode(self, texts: Sequence[str], length: int | None = None, specials: bool = True) -> list[list[int]]:
+        """Return the bytes of each text; `specials`: after a token for the beginning."""
+        start = [self.bos] if specials else []
+        return [(start + list(text.encode()))[:length] for text in texts]
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Return the text; a character that was cut in two becomes U+FFFD."""
+        return bytes(token for token in tokens if token < 256).decode(errors="replace")
+
+
+class Fast(Tokenizer):
+    """A tokenizer.json, read by the `tokenizers` library; the files beside it name the special tokens."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read the folder's tokenizer.json.
+
+        Raises:
+            DataError: a file cannot be read, or no token ends a text.
+            ConfigError: the library is not installed.
+        """
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads do not outlive a fork, and results are the same
+        library = _library("tokenizers")
+        try:
+            self._plain = library.Tokenizer.from_file(str(folder / "tokenizer.json"))
+            self._cut = library.Tokenizer.from_file(str(folder / "tokenizer.json"))
+        except Exception as error:  # the library raises plain Exception
+            raise DataError(f"{folder / 'tokenizer.json'} cannot be read: {error}", "replace it by the original file") from error
+        padding = self._plain.padding
+        for each in (self._plain, self._cut):
+            each.no_truncation()
+            each.no_padding()
+        names = _special_tokens(folder)
+        numbers = {name: self._plain.token_to_id(token) for name, token in names.items()}
+        ends = [numbers.get("eos_token"), numbers.get("sep_token"), _number(folder, "eos_token_id")]
+        pads = [numbers.get("pad_token"), padding and padding["pad_id"], _number(folder, "pad_token_id"), *ends]
+        self.eos, self.pad = _first(ends, folder, "eos_token"), _first(pads, folder, "pad_token")
+        self.size = max(self._plain.get_vocab_size(), _number(folder, "vocab_size") or 0)
+
+    def encode(self, texts: Sequence[str], length: int | None = None, specials: bool = True) -> list[list[int]]:
+        """Return the tokens; arguments as of `Tokenizer.encode`."""
+        if length is None:
+            found = self._plain.encode_batch_fast(list(texts), add_special_tokens=specials)
+        else:
+            self._cut.enable_truncation(length)
+            found = self._cut.encode_batch_fast(list(texts), add_special_tokens=specials)
+        return [list(one.ids) for one in found]
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Return the text of tokens."""
+        return str(self._plain.decode(list(tokens), skip_special_tokens=True))
+
+
+class Transformers(Tokenizer):
+    """A folder without tokenizer.json, read by `transformers.AutoTokenizer`."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read the folder.
+
+        Raises:
+            DataError: it holds no tokenizer, or no token ends a text.
+            ConfigError: the library is not installed.
+        """
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        library = _library("transformers")
+        try:
+            self._own = library.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        except Exception as error:  # of many kinds, by the tokenizer's
+            raise DataError(
+                f"{folder} holds no tokenizer that can be read: {str(error).splitlines()[0]}",
+                "it needs a tokenizer.json, or the files that transformers.AutoTokenizer reads",
+            ) from error
+        ends = [self._own.eos_token_id, self._own.sep_token_id]
+        self.eos = _first(ends, folder, "eos_token")
+        self.pad = _first([self._own.pad_token_id, *ends], folder, "pad_token")
+        self.size = max(len(self._own), _number(folder, "vocab_size") or 0)
+
+    def encode(self, texts: Sequence[str], length: int | None = None, specials: bool = True) -> list[list[int]]:
+        """Return the tokens; arguments as of `Tokenizer.encode`."""
+        options: dict[str, Any] = {"add_special_tokens": specials, "truncation": length is not None, "max_length": length}
+        return [list(self._own(text, verbose=False, **options)["input_ids"]) for text in texts]
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Return the text of tokens."""
+        return str(self._own.decode(list(tokens), skip_special_tokens=True))
+
+
+def tokenizer(name: str, search: Sequence[Path]) -> Tokenizer:
+    """Return a tokenizer; the same folder is read once per process.
+
+    Args:
+        name: `bytes`, or a folder (absolute, or relative to the working folder or the search path) of a Hugging Face model.
+        search: folders to look in.
+
+    Raises:
+        DataError: the folder is missing or holds no tokenizer.
+        ConfigError: the library that reads it is not installed.
+    """
+    return Bytes() if name == BYTES else _read(find_tokenizer(name, search))
+
+
+def find_tokenizer(name: str, search: Sequence[Path]) -> Path:
+    """Return the folder of a tokenizer: absolute, or relative to the working folder, then to the search path.
+
+    Raises:
+        DataError: nothing is there.
+    """
+    return find(
+        [Path.cwd(), *search],
+        os.path.expanduser(name),
+        f"tokenizer {name}",
+        "put a model's folder with its tokenizer.json there (docs/data.md says how to get minilm and smollm2/hf), "
+        f"or choose tokenizer={BYTES}, which needs no files",
+    )
+
+
+def tokenizer_sha256(name: str, search: Sequence[Path]) -> str:
+    """Return what stands for a tokenizer: its name if it needs no files, else a digest over those it is read from.
+
+    Raises:
+        DataError: the folder is missing, or a file cannot be read.
+    """
+    if name == BYTES:
+        return name
+    folder = find_tokenizer(name, search)
+    there = {file: digest(folder / file) for file in TOKENIZER_FILES if (folder / file).is_file()}
+    return hashlib.sha256(json.dumps(there, sort_keys=True).encode()).hexdigest()
+
+
+@functools.cache
+def _read(folder: Path) -> Tokenizer:
+    return Fast(folder) if (folder / "tokenizer.json").is_file() else Transformers(folder)
+
+
+def _library(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ConfigError(
+            f"the package {name}, which reads this tokenizer, is not installed",
+            "pip install 'clbench[llm]', or choose tokenizer=bytes",
+        ) from error
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {error}", "replace it by the original file") from error
+    return found if isinstance(found, dict) else {}
+
+
+def _special_tokens(folder: Path) -> dict[str, str]:
+    """Return the special tokens by name (`eos_token`, ...), as the two files that may name them say."""
+    found: dict[str, str] = {}
+    for file in ("special_tokens_map.json", "tokenizer_config.json"):
+        for name, token in _json(folder / file).items():
+            content = token.get("content") if isinstance(token, dict) else token
+            if name.endswith("_token") and isinstance(content, str):
+                found[name] = content
+    return found
+
+
+def _number(folder: Path, key: str) -> int | None:
+    """Return an entry of the model's own config.json: its output may be wider than its tokenizer."""
+    value = _json(folder / "config.json").get(key)
+    value = value[0] if isinstance(value, list) and value else value
+    return value if isinstance(value, int) else None
+
+
+def _first(candidates: Sequence[Any], folder: Path, name: str) -> int:
+    for number in candidates:
+        if number is not None:
+            return int(number)
+    raise DataError(f"{folder} names no {name}", "name it in tokenizer_config.json beside the tokenizer")

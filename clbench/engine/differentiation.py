@@ -1,0 +1,60 @@
+"""The loss of a batch and its gradients, of the whole at once or part by part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from clbench.engine.learner import Batch, Learner
+from clbench.methods.base import Method
+
+
+def differentiated(
+    learner: Learner, method: Method, penalises: bool, batch: Batch, parameters: list[Parameter], size: int | None
+) -> tuple[Sequence[Tensor | None], Tensor]:
+    """Return the gradients of a batch's loss, None where a parameter takes no part, and the loss.
+
+    Part by part, each part's loss counts by its share of the batch's labels, penalties included: the mean over the batch comes
+    out as that of the whole, and a penalty is counted once.
+
+    Args:
+        learner: holds the model.
+        method: says what the loss is.
+        penalises: whether it has a penalty.
+        batch: what to differentiate on; where it goes in parts, `joint` is set as a whole batch's would be, without its graph.
+        parameters: with respect to which.
+        size: samples of a part; None: all at once.
+    """
+    if size is None or len(batch) <= size:
+        loss = _loss(learner, method, penalises, batch)
+        return torch.autograd.grad(loss, parameters, allow_unused=True), loss
+    total: list[Tensor | None] = [None] * len(parameters)
+    losses: list[Tensor] = []
+    joint: list[Tensor] = []
+    for part in batch.parts(size):
+        loss = _loss(learner, method, penalises, part) * (len(part.labels) / len(batch.labels))
+        found = torch.autograd.grad(loss, parameters, allow_unused=True)
+        total = [_sum(before, new) for before, new in zip(total, found, strict=True)]
+        losses.append(loss.detach())
+        if part.joint is not None:
+            joint.append(part.joint.detach())
+    batch.joint = torch.cat(joint) if joint else None
+    return total, torch.stack(losses).sum()
+
+
+def _loss(learner: Learner, method: Method, penalises: bool, batch: Batch) -> Tensor:
+    with learner.arithmetic:
+        learner.stepping = True
+        logits = learner.forward(batch)
+        learner.stepping = False
+        loss = method.criterion(learner, batch, logits)
+        return loss + method.penalty(learner, batch, logits) if penalises else loss
+
+
+def _sum(before: Tensor | None, new: Tensor | None) -> Tensor | None:
+    if before is None or new is None:
+        return new if before is None else before
+    return before + new
