@@ -28,6 +28,7 @@ from clbench.provenance import provenance
 from clbench.records import Record
 from clbench.scenarios.placement import declare, place
 from clbench.stream import Stream, Task
+from clbench.telling import heard_by
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -54,10 +55,12 @@ def run_trial(cell: Cell, report: Report) -> Record:
 def prepare(cell: Cell, report: Report) -> Trial:
     """Return the trial of a cell, ready to run; arguments and errors as of `run_trial`."""
     device = pick_device(cell.device)
-    stream, method, learner, trainer = assemble(cell, device)
 
     def say(text: str) -> None:
         report({"event": "print", "text": text})
+
+    with heard_by(say):
+        stream, method, learner, trainer = assemble(cell, device)
 
     about = TrialInfo.of(cell.identity, cell.id, cell.variant, cell.results_dir, cell.n_cells, cell.color)
     loggers = Loggers(build_loggers(cell.logger, say), about, say)

@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 import os
-import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +25,7 @@ from clbench.data.biography.vocabulary import PAD, Vocabulary
 from clbench.data.integrity import lock, writable
 from clbench.errors import DataError, DivergedError
 from clbench.randomness import derive, generator
+from clbench.telling import tell
 
 FOLDER = "pretrained"
 """Where pre-trained weights are kept, below a folder of the search path."""
@@ -177,7 +177,7 @@ def _steps(model: nn.Module, texts: Tensor, how: Pretraining, steps: int, tell: 
             optimizer.step()
             step += 1
             if step * 10 >= tenth * steps:
-                value = float(loss)
+                value = float(loss.detach())
                 if not math.isfinite(value):
                     raise DivergedError(f"pre-training: the loss became {value}", "lower model.pretraining.lr")
                 tell(f"pre-training {100 * step // steps} %, loss {value:.3f}")
@@ -196,8 +196,7 @@ def _kept(search: Sequence[Path], relative: Path, quiet: bool = False) -> dict[s
                 return {key: torch.from_numpy(file[key]) for key in file.files}
         except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
             if not quiet:
-                text = f"{place / relative}: the pre-trained weights are damaged and are made again ({error})"
-                print(text, file=sys.stderr, flush=True)
+                tell(f"{place / relative}: the pre-trained weights are damaged and are made again ({error})")
     return None
 
 
@@ -219,4 +218,4 @@ def _store(weights: Mapping[str, Tensor], path: Path) -> None:
 
 
 def _say(biography: Biography, text: str) -> None:
-    print(f"{biography.name}: {text}", file=sys.stderr, flush=True)
+    tell(f"{biography.name}: {text}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from clbench.data.biography.people import Biography, draw
 from clbench.data.biography.texts import questions
-from clbench.data.biography.vocabulary import Vocabulary
+from clbench.data.biography.vocabulary import PAD, Vocabulary
 from clbench.data.biography.words import ATTRIBUTES
 from clbench.data.pool import Pool, Split
 from clbench.data.preprocess import Preprocess
@@ -21,6 +22,8 @@ from clbench.stream import EvaluationSet, Outputs, Setting, Stream, Task, finger
 
 RECOVERY = "recovery"
 """Name of the last task of a stream that asks whether knowledge came back."""
+METRICS = ("exact_match", "first_token")
+"""What counts as a right answer: all of it, as greedy decoding writes it, or its first token, as in the source's curves."""
 
 
 def biography(
@@ -32,6 +35,7 @@ def biography(
     recovery: bool,
     recovery_iterations: int,
     claim_at: float,
+    metric: str,
     outputs: Outputs,
     valid_fraction: float,
     online: bool,
@@ -58,6 +62,7 @@ def biography(
         recovery: whether the recovery follows the last task.
         recovery_iterations: its steps.
         claim_at: accuracy on column 0 after task 0, below which the record concludes nothing.
+        metric: of every column: `exact_match` or `first_token`. A last column, no task's, has the first token of column 0.
         outputs: no matter here: the outputs are the vocabulary.
         valid_fraction: of the questions that a familiar task learns, held out; unfamiliar facts cannot be guessed, so
             that for their tasks there is no validation.
@@ -74,10 +79,12 @@ def biography(
     """
     wanted = len(dataset.people) if n_tasks is None else n_tasks
     options = Options(setting, outputs, wanted, None, valid_fraction, seed, data_sha256)
-    _check(dataset, form, setting, wanted, recovery_iterations, claim_at)
+    _check(dataset, form, setting, wanted, recovery_iterations, claim_at, metric)
     vocabulary, people = Vocabulary(dataset), draw(dataset)
     rows, kinds = questions(dataset, vocabulary, people)
-    learned, tested = (Pool(rows.clone().to(device), kinds.to(device), vocabulary=len(vocabulary)) for _ in range(2))
+    learned, tested = (
+        Pool(rows.clone().to(device), kinds.to(device), pad=PAD, vocabulary=len(vocabulary)) for _ in range(2)
+    )
     classes = tuple(range(len(ATTRIBUTES)))
     tasks: list[Task] = []
     columns: list[EvaluationSet] = []
@@ -89,16 +96,25 @@ def biography(
         if index < dataset.familiar:
             train, valid = carve(train, valid_fraction, seed, name)
         tasks.append(Task(index, f"group {index}", classes, train, valid))
-        columns.append(EvaluationSet(f"task {index}: {name}", asked(tested, other, index)))
+        columns.append(EvaluationSet(f"task {index}: {name}", asked(tested, other, index), metric=metric))
     if recovery:
         first, _ = halves(dataset.range_of(0))
         tasks.append(Task(wanted, RECOVERY, classes, asked(learned, first, wanted), None, iterations=recovery_iterations))
-        columns.append(EvaluationSet(f"task {wanted}: group 0, trained half", asked(tested, first, wanted)))
+        columns.append(EvaluationSet(f"task {wanted}: group 0, trained half", asked(tested, first, wanted), metric=metric))
+    columns.append(replace(columns[0], name=f"{columns[0].name}, first token", role="utility", metric="first_token"))
     digest = fingerprint(options.data_sha256, setting, tuple(tasks), tuple(columns))
     digest = hashlib.sha256(f"{digest}|{recovery_iterations if recovery else None}".encode()).hexdigest()
     shape = tuple(rows.shape[1:])
     return Stream(
-        setting, outputs, tuple(tasks), tuple(columns), shape, Preprocess((), (), 0, False), digest, claim_at=float(claim_at)
+        setting,
+        outputs,
+        tuple(tasks),
+        tuple(columns),
+        shape,
+        Preprocess((), (), 0, False),
+        digest,
+        claim_at=float(claim_at),
+        decode=vocabulary.decode,
     )
 
 
@@ -120,7 +136,7 @@ def people_of(split: Split) -> Tensor:
     return torch.unique(split.rows // len(ATTRIBUTES))
 
 
-def _check(dataset: Biography, form: str, setting: str, wanted: int, iterations: int, claim_at: float) -> None:
+def _check(dataset: Biography, form: str, setting: str, wanted: int, iterations: int, claim_at: float, metric: str) -> None:
     if not isinstance(dataset, Biography):
         raise ConfigError("scenario.dataset is no description of biographies", "keep the data set of scenario=biography_tiny")
     if form != "answers":
@@ -141,5 +157,7 @@ def _check(dataset: Biography, form: str, setting: str, wanted: int, iterations:
         raise ConfigError(f"scenario.dataset.people={list(dataset.people)}: a group is too small to halve", "give at least 2")
     if not is_integer(iterations) or iterations < 1:
         raise ConfigError(f"scenario.recovery_iterations={iterations!r} cannot be used", "give a number of steps, at least 1")
+    if metric not in METRICS:
+        raise ConfigError(f"scenario.metric={metric!r} cannot be used", f"one of: {', '.join(METRICS)}")
     if not is_number(claim_at) or not 0 <= claim_at <= 1:
         raise ConfigError(f"scenario.claim_at={claim_at!r} is not an accuracy", "give a number from 0 to 1")
