@@ -114,5 +114,5 @@ def test_shipped_experiments_compose():
     folder = Path(__file__).resolve().parents[2] / "conf" / "experiment" / "biography"
     assert sorted(file.stem for file in folder.glob("*.yaml")) == ["paper", "tiny"]
     tiny = new_composer()(["+experiment=biography/tiny"])
-    assert tiny.choices["optimizer"] == "adamw" and tiny.config["eval"] == {"every": 10, "batch_size": 1000, "drift": True}
+    assert tiny.choices["optimizer"] == "adamw" and tiny.config["eval"] == {"every": 15, "batch_size": 1000, "drift": True}
     assert new_composer()(["+experiment=biography/paper"]).config["optimizer"]["lr"] == 5e-6
