@@ -73,8 +73,8 @@ class Stream:
         input_shape: of one sample as the model gets it.
         preprocess: from stored inputs to what the model gets.
         fingerprint: sha256 over data and order.
-        claim_at: accuracy on column 0 after task 0 without which nothing is concluded (`engine.conclusion`); None: no matter.
         decode: from tokens to text, where inputs are tokens and can be read.
+        claim_at: accuracy on column 0 after task 0 without which nothing is concluded (`engine.conclusion`); None: no matter.
     """
 
     setting: Setting
@@ -84,8 +84,8 @@ class Stream:
     input_shape: tuple[int, ...]
     preprocess: Preprocess
     fingerprint: str = field(default="")
-    claim_at: float | None = None
     decode: Callable[[list[int]], str] | None = field(default=None, compare=False)
+    claim_at: float | None = None
 
     def __len__(self) -> int:
         return len(self.tasks)

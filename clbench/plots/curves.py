@@ -11,12 +11,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from clbench.leaderboard.rows import Row
-from clbench.metrics.matrix import fractions
+from clbench.metrics.matrix import SHARES, fractions
 from clbench.plots import style
 from clbench.records import Record
 
-COUNTS = ("accuracy", "exact_match", "label_words", "first_token")
-"""Metrics of columns that are shares of right answers."""
 LINES = 8
 """So many columns at most are drawn, from the first: more lines than colours cannot be told apart."""
 
@@ -63,9 +61,9 @@ def table(records: Sequence[Record]) -> tuple[list[str], list[int], list[tuple[s
     Seeds that were measured at other moments than the first are left out; only columns of tasks that are shares are in.
     """
     first = records[0].result
-    columns = [
-        j for j, each in enumerate(first["columns"]) if each["metric"] in COUNTS and each.get("role", "task") == "task"
-    ][:LINES]
+    columns = [j for j, each in enumerate(first["columns"]) if each["metric"] in SHARES and each.get("role", "task") == "task"][
+        :LINES
+    ]
     steps, spans = moments(first)
     kept = [record for record in records if record.result["events"] == first["events"]]
     values = np.full((len(kept), len(steps), len(columns)), math.nan)

@@ -82,9 +82,7 @@ def biography(
     _check(dataset, form, setting, wanted, recovery_iterations, claim_at, metric)
     vocabulary, people = Vocabulary(dataset), draw(dataset)
     rows, kinds = questions(dataset, vocabulary, people)
-    learned, tested = (
-        Pool(rows.clone().to(device), kinds.to(device), pad=PAD, vocabulary=len(vocabulary)) for _ in range(2)
-    )
+    learned, tested = (Pool(rows.clone().to(device), kinds.to(device), pad=PAD, vocabulary=len(vocabulary)) for _ in range(2))
     classes = tuple(range(len(ATTRIBUTES)))
     tasks: list[Task] = []
     columns: list[EvaluationSet] = []
@@ -133,7 +131,8 @@ def asked(pool: Pool, people: range, task: int) -> Split:
 
 def people_of(split: Split) -> Tensor:
     """Return the numbers of the people that a split asks about, int64, each once, in order."""
-    return torch.unique(split.rows // len(ATTRIBUTES))
+    found: Tensor = torch.unique(split.rows // len(ATTRIBUTES))
+    return found
 
 
 def _check(dataset: Biography, form: str, setting: str, wanted: int, iterations: int, claim_at: float, metric: str) -> None:

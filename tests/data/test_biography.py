@@ -50,14 +50,17 @@ def test_every_sentence_names_the_person_and_the_value_once_and_no_question_is_o
     ways = SENTENCES[attribute]
     assert len(set(ways)) == len(ways) == 10
     assert all(way.count("<name>") == way.count("<value>") == 1 for way in ways)
-    assert QUESTIONS[attribute].count("<name>") == 1 and QUESTIONS[attribute].endswith("Answer:")
+    assert QUESTIONS[attribute].count("<name>") == 1
+    assert QUESTIONS[attribute].endswith("Answer:")
     everything = " ".join(way for each in SENTENCES.values() for way in each)
-    assert "Answer" not in everything and "?" not in everything
+    assert "Answer" not in everything
+    assert "?" not in everything
 
 
 def test_people_depend_on_the_seed_alone_and_have_names_of_their_own():
     people, again, other = draw(SMALL), draw(replace(SMALL)), draw(replace(SMALL, seed=4))
-    assert torch.equal(people.names, again.names) and torch.equal(people.values, again.values)
+    assert torch.equal(people.names, again.names)
+    assert torch.equal(people.values, again.values)
     assert not torch.equal(people.names, other.names)
     assert len({full_name(SMALL, people, i) for i in range(100)}) == 100
 
@@ -97,12 +100,14 @@ def test_biographies_state_all_attributes_once_in_other_words_and_orders():
         name, stories = full_name(SMALL, people, person), []
         for variant in variants:
             tokens = written(variant[person])
-            assert tokens[-1] == EOS and tokens.count(EOS) == 1
+            assert tokens[-1] == EOS
+            assert tokens.count(EOS) == 1
             stories.append(vocabulary.decode(tokens))
         used = {attribute: set() for attribute in ATTRIBUTES}
         for story in stories:
             sentences = [f"{part}." for part in story.removesuffix(".").split(". ")]
-            assert len(sentences) == 6 and all(name in sentence for sentence in sentences)
+            assert len(sentences) == 6
+            assert all(name in sentence for sentence in sentences)
             order = []
             for sentence in sentences:
                 hits = [
@@ -123,14 +128,16 @@ def test_biographies_state_all_attributes_once_in_other_words_and_orders():
 def test_questions_hold_what_is_true_as_tokens_to_be_predicted():
     people, vocabulary = draw(SMALL), Vocabulary(SMALL)
     rows, kinds = texts.questions(SMALL, vocabulary, people)
-    assert rows.shape[0] == 600 and kinds[:7].tolist() == [0, 1, 2, 3, 4, 5, 0]
+    assert rows.shape[0] == 600
+    assert kinds[:7].tolist() == [0, 1, 2, 3, 4, 5, 0]
     for row in range(0, 600, 7):
         person, attribute = row // 6, ATTRIBUTES[row % 6]
         tokens = rows[row].tolist()
         answer = [~token for token in tokens if token < 0]
         first = next(i for i, token in enumerate(tokens) if token < 0)
         assert vocabulary.decode(tokens[:first]) == QUESTIONS[attribute].replace("<name>", full_name(SMALL, people, person))
-        assert answer[-1] == EOS and vocabulary.decode(answer) == value(SMALL, people, person, attribute)
+        assert answer[-1] == EOS
+        assert vocabulary.decode(answer) == value(SMALL, people, person, attribute)
         assert all(token < 0 for token in tokens[first : first + len(answer)])
         assert all(token == PAD for token in tokens[first + len(answer) :])
 

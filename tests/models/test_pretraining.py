@@ -1,6 +1,7 @@
 """Pre-training on biographies: the same weights for the same settings, kept, found again, and checked."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -69,7 +70,8 @@ def test_it_learns_and_is_kept_and_found_again_without_training(tmp_path, monkey
     made = weights([tmp_path])
     assert torch.equal(before, torch.random.get_rng_state()), "the global generator was moved"
     assert len(list((tmp_path / FOLDER).glob("biography-*.npz"))) == 1
-    assert any("100 %" in text for text in told) and "24 biographies" in told[0]
+    assert any("100 %" in text for text in told)
+    assert "24 biographies" in told[0]
     losses = [float(text.rpartition(" ")[2]) for text in told[1:]]
     assert losses[-1] < losses[0] - 0.2
     monkeypatch.setattr(module, "train", lambda *_: pytest.fail("trained again"))
@@ -115,7 +117,8 @@ def test_the_digest_covers_what_shapes_the_weights_and_nothing_else():
 def test_the_rate_rises_and_falls_as_said():
     rates = [HOW.rate(step, 12) for step in range(12)]
     assert rates[:3] == pytest.approx([1e-3, 2e-3, 3e-3])
-    assert rates[3] == pytest.approx(3e-3) and all(a > b for a, b in zip(rates[3:], rates[4:]))
+    assert rates[3] == pytest.approx(3e-3)
+    assert all(a > b for a, b in pairwise(rates[3:]))
     assert HOW.rate(12, 12) == pytest.approx(3e-4)
 
 
@@ -142,7 +145,9 @@ def factory(tmp_path, **change):
 def test_the_model_writes_with_the_pre_trained_weights(tmp_path):
     model = factory(tmp_path)
     state = weights([tmp_path])
-    assert torch.equal(model.heads[0].weight, next(value for key, value in state.items() if key in ("embed_out.weight", "lm_head.weight")))
+    assert torch.equal(
+        model.heads[0].weight, next(value for key, value in state.items() if key in ("embed_out.weight", "lm_head.weight"))
+    )
     assert model.heads[0].out_features == len(Vocabulary(PEOPLE))
     assert any(".layers.1." in name for name, _ in model.backbone.named_parameters())
 

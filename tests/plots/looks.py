@@ -91,7 +91,11 @@ def traced(seed=0, layers=("backbone.embed", "backbone.layers.0", "heads.0"), be
     Column 0 falls by 20 with every step measured of task 1, and rises by 15 in the recovery; drift of layer l, task t, seed s:
     weights 0.1 (l + 1) (t + 1) + s / 100, activations half as much, heads none.
     """
-    made = record(seed, [[before], [before - 60, 95], [before - 30, 60, 99]], **{"method": "naive", "setting": "domain", **more})
+    made = record(
+        seed,
+        [[before], [before - 60, 95], [before - 30, 60, 99]],
+        **{"method": "naive", "scenario": "biography_tiny", "setting": "domain", **more},
+    )
     result = made.result
     result["task_names"] = ["group 0", "group 1", "recovery"]
     for j, column in enumerate(result["columns"]):

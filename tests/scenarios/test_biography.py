@@ -45,7 +45,8 @@ def test_recovery_learns_group_0s_first_half_and_its_other_half_is_column_0():
     assert people(made.tasks[-1].train) == people(made.tasks[0].train)
     assert not people(made.tasks[-1].train) & people(made.evaluation[0].split)
     assert not people(made.tasks[1].train) & people(made.evaluation[0].split)
-    assert made.tasks[-1].iterations == 30 and made.tasks[0].iterations is None
+    assert made.tasks[-1].iterations == 30
+    assert made.tasks[0].iterations is None
     without = stream("scenario.recovery=false")
     assert [task.name for task in without.tasks] == ["group 0", "group 1"]
     assert without.fingerprint != made.fingerprint != stream("scenario.recovery_iterations=31").fingerprint
@@ -59,13 +60,15 @@ def test_columns_are_the_tasks_in_order_and_one_more_has_the_first_token():
     assert made.vocabulary == made.head_sizes[0]
     first = made.evaluation[0].split.raw()[0]
     text = made.decode([int(token) if token >= 0 else ~int(token) for token in first])
-    assert text.startswith("What is the date of birth of ") and "Answer: " in text
+    assert text.startswith("What is the date of birth of ")
+    assert "Answer: " in text
 
 
 def test_validation_comes_out_of_what_task_0_learns():
     made, whole = stream("scenario.valid_fraction=0.25"), stream()
     task = made.tasks[0]
-    assert len(task.valid) == 120 and len(task.train) == 360
+    assert len(task.valid) == 120
+    assert len(task.train) == 360
     assert set(task.train.rows.tolist()) | set(task.valid.rows.tolist()) == set(whole.tasks[0].train.rows.tolist())
     assert made.tasks[1].valid is None
 
@@ -97,7 +100,8 @@ def test_the_papers_size_composes_without_making_anything():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     people_of_scenario, people_of_model, digest, heavy = json.loads(done.stdout)
     assert people_of_scenario == people_of_model == [100_000] + 5 * [20_000]
-    assert len(digest) == 64 and not heavy
+    assert len(digest) == 64
+    assert not heavy
 
 
 def test_the_digest_of_the_data_follows_the_generators_settings():
@@ -114,5 +118,6 @@ def test_shipped_experiments_compose():
     folder = Path(__file__).resolve().parents[2] / "conf" / "experiment" / "biography"
     assert sorted(file.stem for file in folder.glob("*.yaml")) == ["paper", "tiny"]
     tiny = new_composer()(["+experiment=biography/tiny"])
-    assert tiny.choices["optimizer"] == "adamw" and tiny.config["eval"] == {"every": 15, "batch_size": 1000, "drift": True}
+    assert tiny.choices["optimizer"] == "adamw"
+    assert tiny.config["eval"] == {"every": 15, "batch_size": 1000, "drift": True}
     assert new_composer()(["+experiment=biography/paper"]).config["optimizer"]["lr"] == 5e-6

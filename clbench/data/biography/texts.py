@@ -89,7 +89,7 @@ def packed(texts: Tensor, length: int) -> Tensor:
 
 
 def _patterns(vocabulary: Vocabulary, ways: list[list[str]]) -> Tensor:
-    """Return sentences as tokens, int64 `[attributes, ways, L]`; below `NOTHING` are slots: three for a name, four for a value."""
+    """Return sentences as tokens, int64 `[attributes, ways, L]`; below `NOTHING` are slots for names and values."""
     slots = {NAME: [NOTHING - 1 - i for i in range(NAME_TOKENS)]}
     slots[VALUE] = [NOTHING - 1 - NAME_TOKENS - i for i in range(VALUE_TOKENS)]
     rows = [

@@ -13,7 +13,10 @@ from itertools import product
 
 ATTRIBUTES = ("birthday", "birth_city", "university", "major", "company", "company_city")
 """In the order of the source. The company's city follows from the company."""
-MONTHS = tuple("January February March April May June July August September October November December".split())
+MONTHS = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
 DAYS, FIRST_YEAR = 28, 1900
 NAME, VALUE = "<name>", "<value>"
 """Where a sentence has the person's full name, and the value."""
