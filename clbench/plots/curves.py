@@ -100,6 +100,7 @@ def draw(row: Row, records: Sequence[Record]) -> Figure:
             markevery=style.step(len(steps), 12),
             linewidth=1.2,
             label=name,
+            clip_on=False,
         )
         if n > 1:
             axes.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)

@@ -63,7 +63,7 @@ def draw(row: Row, records: Sequence[Record]) -> Figure:
         records: those of its seeds that have drift.
     """
     layers, found = table(records)
-    names = short(layers)
+    names = _named(layers)
     tasks = [str(name) for name in records[0].result["task_names"]]
     note = "1 seed" if len(records) == 1 else f"mean over {len(records)} seeds, band: min to max"
     panel = max(_PANEL[0], _LAYER * len(names) + 0.6)
@@ -88,3 +88,10 @@ def draw(row: Row, records: Sequence[Record]) -> Figure:
         axes.set_ylim(bottom=0)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=per_line, frameon=False)
     return figure
+
+
+def _named(layers: Sequence[str]) -> list[str]:
+    """Return names without the first parts that all layers of the backbone share."""
+    inside = [layer for layer in layers if layer.startswith("backbone.")]
+    shortened = dict(zip(inside, short(inside)))
+    return [shortened.get(layer, layer) for layer in layers]

@@ -34,4 +34,6 @@ def test_the_picture(layers):
     lines = {line.get_label(): np.asarray(line.get_ydata()) for line in weights.lines}
     assert list(lines) == ["group 0", "group 1", "recovery"]
     assert lines["group 1"][1] == pytest.approx(0.405)
+    named = [label.get_text() for label in weights.get_xticklabels()]
+    assert named[:2] == ["embed_in", "layers.0"]
     check_readable(figure)
