@@ -83,6 +83,8 @@ def _together(cells: Sequence[Cell], report: Told, outcomes: dict[str, Record | 
 def _run(trials: list[Trial], outcomes: dict[str, Record | Exception]) -> None:
     if not trials[0].sequential:
         raise StackingError("the method learns all tasks in one event")
+    if trials[0].drift is not None:
+        raise StackingError("drift is measured one by one (eval.drift=true)")
     training = StackedTraining([trial.training for trial in trials])
     training.accelerate(trials[0].cell.compile, trials[0].cell.graph, trials[0].say)
     at = max(set.intersection(*(_points(trial.folder) for trial in trials)))

@@ -31,6 +31,7 @@ class Task:
         train: what may be learned from.
         valid: held out from train for schedules and tuning, or None.
         kind: `learn`, or `forget` for an unlearning request.
+        iterations: steps of this task, where they are not what the trainer says.
     """
 
     index: int
@@ -39,6 +40,7 @@ class Task:
     train: Split
     valid: Split | None = None
     kind: Literal["learn", "forget"] = "learn"
+    iterations: int | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Stream:
         preprocess: from stored inputs to what the model gets.
         fingerprint: sha256 over data and order.
         decode: from tokens to text, where inputs are tokens and can be read.
+        claim_at: accuracy on column 0 after task 0 without which nothing is concluded (`engine.conclusion`); None: no matter.
     """
 
     setting: Setting
@@ -82,6 +85,7 @@ class Stream:
     preprocess: Preprocess
     fingerprint: str = field(default="")
     decode: Callable[[list[int]], str] | None = field(default=None, compare=False)
+    claim_at: float | None = None
 
     def __len__(self) -> int:
         return len(self.tasks)

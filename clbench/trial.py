@@ -13,7 +13,9 @@ from clbench.build import build
 from clbench.cells import Cell
 from clbench.engine import checkpoint
 from clbench.engine.answers import row_of
+from clbench.engine.conclusion import conclusion
 from clbench.engine.cost import Cost
+from clbench.engine.drift import Drift
 from clbench.engine.evaluation import Row, evaluate
 from clbench.engine.learner import Learner
 from clbench.engine.training import Trainer, Training
@@ -26,6 +28,7 @@ from clbench.provenance import provenance
 from clbench.records import Record
 from clbench.scenarios.placement import declare, place
 from clbench.stream import Stream, Task
+from clbench.telling import heard_by
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -52,10 +55,12 @@ def run_trial(cell: Cell, report: Report) -> Record:
 def prepare(cell: Cell, report: Report) -> Trial:
     """Return the trial of a cell, ready to run; arguments and errors as of `run_trial`."""
     device = pick_device(cell.device)
-    stream, method, learner, trainer = assemble(cell, device)
 
     def say(text: str) -> None:
         report({"event": "print", "text": text})
+
+    with heard_by(say):
+        stream, method, learner, trainer = assemble(cell, device)
 
     about = TrialInfo.of(cell.identity, cell.id, cell.variant, cell.results_dir, cell.n_cells, cell.color)
     loggers = Loggers(build_loggers(cell.logger, say), about, say)
@@ -121,6 +126,7 @@ class Trial:
         self.loggers, self.report = loggers, report
         self.eval_every: int | None = cell.config["eval"]["every"]
         self.eval_batch: int = cell.config["eval"]["batch_size"]
+        self.drift = Drift(learner) if cell.config["eval"].get("drift") else None
         self.folder = checkpoint_folder(cell)
         self.cost = Cost(learner.device)
         self.events: list[dict[str, Any]] = []
@@ -180,9 +186,13 @@ class Trial:
     def _learn(self, task: Task) -> None:
         self.training.after_step = self._within(task) if self.eval_every else None
         self.training.after_epoch = lambda epoch, epochs: self.passed(task, epoch, epochs)
+        if self.drift is not None:
+            self.drift.start()
         with self.cost.training():
             self.training.learn(task)
         self.learned()
+        if self.drift is not None:
+            self.diagnostics[-1] |= {"drift": self.drift.report()}
 
     def passed(self, task: Task, epoch: int, epochs: int) -> None:
         """Tell that an epoch is over."""
@@ -222,8 +232,17 @@ class Trial:
         self.rows.append(torch.tensor(row, dtype=torch.float64))
         if kind == "task":
             seen = row[: task + 1]
+            self._conclude(task)
             self.report({"event": "task", "task": task, "acc": 100 * sum(hit / n for hit, n in seen) / len(seen)})
         self.loggers.event(self._result())
+
+    def _conclude(self, task: int) -> None:
+        """Put what the stream's condition allows to conclude into the diagnostics; say it once if that is nothing."""
+        found = conclusion(self.stream, self.events, self.matrix)
+        if found:
+            self.diagnostics[-1] |= {"conclusion": found}
+            if task == 0 and "no_claim" in found:
+                self.say(found["no_claim"])
 
     def _columns(self) -> list[dict[str, str]]:
         return [{"name": c.name, "role": c.role, "metric": c.metric} for c in self.stream.evaluation]

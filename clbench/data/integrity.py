@@ -147,7 +147,8 @@ def visible_files(folder: Path) -> list[Path]:
 def data_sha256(dataset: Mapping[str, Any], search: Sequence[Path]) -> str:
     """Return the digest that stands for a data set in the identity of a trial.
 
-    In this order: the declared `content_sha256`; for features of another data set (`of`) a digest over that one's, the
+    In this order: the declared `content_sha256`; for data that is generated a digest over the settings of its generator,
+    whose version `generated` names; for features of another data set (`of`) a digest over that one's, the
     network, its weights and the preprocessing; a digest over the declared sums of all files (`files`: sha256, `md5`);
     for one's own data the digest of the file or folder at `path`, read now. Declared sums are not checked here, but
     when the data is loaded. For texts (`tokenizer`) a digest over that and everything that makes tokens of them.
@@ -173,6 +174,9 @@ def _content(dataset: Mapping[str, Any], search: Sequence[Path]) -> str:
     """Return the digest of what a data set's files hold, as `data_sha256` describes."""
     if dataset.get("content_sha256"):
         return str(dataset["content_sha256"])
+    if dataset.get("generated"):
+        settings = {key: value for key, value in dataset.items() if key not in ("_target_", "name")}
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     if dataset.get("of") is not None:
         inner = dataset["of"] if isinstance(dataset["of"], Mapping) else vars(dataset["of"])
         recipe = {key: dataset.get(key) for key in MAKING_OF_FEATURES} | {"of": data_sha256(inner, search)}

@@ -239,7 +239,7 @@ class Training:
         sizes = batch_sizes(n, self.trainer.batch_size, self.learner.model)
         each = self.trainer.epochs
         passes = each if isinstance(each, int) else each[min(self.task.index, len(each) - 1)]
-        steps = self.trainer.iterations or passes * len(sizes)
+        steps = self.task.iterations or self.trainer.iterations or passes * len(sizes)
         epochs = -(-steps // len(sizes))
         if self._acts_between and epochs < 2:
             raise ConfigError(

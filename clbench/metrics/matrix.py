@@ -13,6 +13,9 @@ from typing import Any
 
 from clbench.errors import StoreError
 
+SHARES = ("accuracy", "exact_match", "label_words", "first_token", "format")
+"""Metrics of columns that are shares of right answers, and so can be drawn on one scale."""
+
 Row = Sequence[float | None]
 Matrix = Sequence[Row]
 Trajectory = Sequence[tuple[str, int, Row]]

@@ -21,6 +21,8 @@ usage: clbench-plot [key=value ...]
 
   kind=matrix       accuracy on every evaluation set after every task, mean over seeds (default)
   kind=subspaces    how much of each layer a projection method (gpm, ...) protects, over the tasks
+  kind=curves       accuracy on every task over the steps, of runs measured within tasks (eval.every)
+  kind=drift        how far each layer's weights and activations moved in each task (eval.drift=true)
   results_dir=DIR   folder that clbench wrote its records to (default: runs)
   out=FOLDER        where the pictures go; older ones of the same name are replaced (default: RESULTS_DIR/plots)
   format=FORMAT     png (default), svg, pdf
@@ -31,11 +33,17 @@ usage: clbench-plot [key=value ...]
 It prints the files written, one per line. The exit status is 1 if a record could not be read or there was nothing to
 draw. Drawing needs matplotlib: pip install 'clbench[plot]'."""
 
-KINDS = ("matrix", "subspaces")
+KINDS = ("matrix", "subspaces", "curves", "drift")
 FORMATS = ("png", "svg", "pdf")
 FILTERS = ("scenario", "setting", "method")
 KEYS = ("kind", "results_dir", "out", "format", *FILTERS)
 
+_NEEDED = {
+    "subspaces": ("sizes of subspaces", "run a projection method, clbench method=gpm, or draw kind=matrix"),
+    "curves": ("accuracies within tasks", "run clbench eval.every=STEPS, or draw kind=matrix"),
+    "drift": ("drift of layers", "run clbench eval.drift=true, or draw kind=matrix"),
+}
+"""What a record must tell for a kind of picture, and how to get one that does."""
 _LONGEST = 120  # characters of a file's name before it is cut: file systems take 255 bytes
 
 
@@ -162,22 +170,24 @@ def _draw(kind: str, shown: Sequence[Row], groups: dict[str, list[Record]], path
         raise ConfigError(
             f"pictures need matplotlib, which cannot be imported ({error})", "pip install 'clbench[plot]'"
         ) from error
-    from clbench.plots import matrix, style, subspaces
+    from clbench.plots import curves, drift, matrix, style, subspaces
 
-    draw = matrix.draw
-    if kind == "subspaces":
-        draw = subspaces.draw
-        kept = {row["config_id"]: [each for each in groups[row["config_id"]] if subspaces.sizes(each)] for row in shown}
-        without = [each for row in shown for each in groups[row["config_id"]] if not subspaces.sizes(each)]
+    draw, needs = {
+        "matrix": (matrix.draw, None),
+        "subspaces": (subspaces.draw, subspaces.sizes),
+        "curves": (curves.draw, curves.measured),
+        "drift": (drift.draw, drift.reported),
+    }[kind]
+    if needs is not None:
+        kept = {row["config_id"]: [each for each in groups[row["config_id"]] if needs(each)] for row in shown}
+        without = [each for row in shown for each in groups[row["config_id"]] if not needs(each)]
         methods = sorted({str(each.identity["names"]["method"]) for each in without})
+        what, remedy = _NEEDED[kind]
         shown, groups = [row for row in shown if kept[row["config_id"]]], kept
         if not shown:
-            raise ConfigError(
-                f"kind=subspaces: none of the records (methods: {', '.join(methods)}) tells the sizes of subspaces",
-                "run a projection method, clbench method=gpm, or draw kind=matrix",
-            )
+            raise ConfigError(f"kind={kind}: none of the records (methods: {', '.join(methods)}) tells the {what}", remedy)
         if without:
-            _say(f"skipped {len(without)} records without sizes of subspaces (methods: {', '.join(methods)})")
+            _say(f"skipped {len(without)} records without {what} (methods: {', '.join(methods)})")
     failed = False
     for row in shown:
         path = paths[row["config_id"]]

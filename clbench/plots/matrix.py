@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from clbench.errors import StoreError
 from clbench.leaderboard.rows import Row
-from clbench.metrics.matrix import fractions
+from clbench.metrics.matrix import SHARES, fractions
 from clbench.plots import style
 from clbench.records import Record
 
@@ -72,7 +72,7 @@ def grid(records: Sequence[Record]) -> Grid:
     for record in records:
         result = record.result
         try:
-            columns = [i for i, column in enumerate(result["columns"]) if column["metric"] == "accuracy"]
+            columns = [i for i, column in enumerate(result["columns"]) if column["metric"] in SHARES]
             events = [i for i, event in enumerate(result["events"]) if event["kind"] in ("untrained", "task")]
             rows = [fractions(result["matrix"][i]) for i in events]
             matrices.append([[math.nan if (value := row[j]) is None else 100 * value for j in columns] for row in rows])

@@ -63,7 +63,7 @@ def table(records: Sequence[Record]) -> tuple[list[str], dict[str, Values]]:
                     values[s, layers.index(name), t] = entry.get(quantity, math.nan)
         if not np.isnan(values).all():
             found[quantity] = values
-    return _short(layers), found
+    return short(layers), found
 
 
 def draw(row: Row, records: Sequence[Record]) -> Figure:
@@ -188,7 +188,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _short(layers: Sequence[str]) -> list[str]:
+def short(layers: Sequence[str]) -> list[str]:
     """Return dotted names without the first parts that all of them share, and without a `weight` at the end of all."""
     names = [name.split(".") for name in layers]
     while len(names) > 1 and len({name[0] for name in names}) == 1 and all(len(name) > 1 for name in names):

@@ -83,3 +83,49 @@ def projected(seed=0, diagnostics=None, layers=("backbone.layers.0.weight", "hea
         for task in range(n_tasks)
     ]
     return made
+
+
+def traced(seed=0, layers=("backbone.embed", "backbone.layers.0", "heads.0"), before=90, **more):
+    """Return a record of two groups and a recovery, measured every 10 of 30 steps (20 in the recovery), with drift.
+
+    Column 0 falls by 20 with every step measured of task 1, and rises by 15 in the recovery; drift of layer l, task t, seed s:
+    weights 0.1 (l + 1) (t + 1) + s / 100, activations half as much, heads none.
+    """
+    made = record(
+        seed,
+        [[before], [before - 60, 95], [before - 30, 60, 99]],
+        **{"method": "naive", "scenario": "biography_tiny", "setting": "domain", **more},
+    )
+    result = made.result
+    result["task_names"] = ["group 0", "group 1", "recovery"]
+    for j, column in enumerate(result["columns"]):
+        column |= {"name": f"task {j}: {result['task_names'][j]}", "metric": "exact_match"}
+    result["columns"].append({"name": "first token", "role": "utility", "metric": "first_token"})
+    events, matrix = [result["events"][0]], [result["matrix"][0]]
+    for task, steps in enumerate((30, 30, 20)):
+        end = result["matrix"][task + 1]
+        for step in range(10, steps + 1, 10):
+            left = (steps - step) // 10
+            moved = end[0][0] + (0, 200, -150)[task] * left
+            events.append({"kind": "within", "task": task, "step": step})
+            matrix.append([[moved, 1000], *end[1:]])
+        events.append({"kind": "task", "task": task, "step": None})
+        matrix.append(end)
+    result["events"], result["matrix"] = events, [[*line, [500, 1000]] for line in matrix]
+    result["diagnostics"] = [
+        {
+            "drift": {
+                layer: {"weights": 0.1 * (at + 1) * (task + 1) + seed / 100}
+                | ({} if layer.startswith("heads") else {"activations": 0.05 * (at + 1), "angle": 10.0 * at})
+                for at, layer in enumerate(layers)
+            },
+            "conclusion": {
+                "before": before / 100,
+                "claim": before >= 80,
+                "after": before / 100 - 0.6,
+                "recovered": before / 100 - 0.3,
+            },
+        }
+        for task in range(3)
+    ]
+    return made

@@ -13,7 +13,7 @@ from clbench.plots import app
 from clbench.records import record_files, write
 from tests.leaderboard.factory import record
 
-from .looks import projected
+from .looks import projected, traced
 
 START = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
 
@@ -203,7 +203,7 @@ def test_a_folder_that_cannot_be_written(folder, capsys):
         ("--format=png", "did you mean format=...?"),
         ("matrix", "unknown argument matrix"),
         ("nonsense=1", "it takes: kind=..., results_dir=..., out=..., format=..., scenario=..., setting=..., method=..., --help"),
-        ("kind=curves", "choose one of matrix, subspaces"),
+        ("kind=pie", "choose one of matrix, subspaces, curves, drift"),
         ("format=jpg", "choose one of png, svg, pdf"),
         ("out=", "out= has no value"),
         ("out=''", "out= has no value"),
@@ -258,6 +258,7 @@ def test_matplotlib_is_loaded_only_to_draw_and_nothing_else_that_is_slow(folder,
 def test_settings_of_matplotlib_are_left_alone_and_those_of_the_user_do_no_harm(folder, capsys, monkeypatch):
     monkeypatch.setitem(matplotlib.rcParams, "text.usetex", True)
     before = dict(matplotlib.rcParams)
+    write(traced(), folder)
     for kind in app.KINDS:
         assert call(capsys, f"results_dir={folder}", f"kind={kind}")[0] == 0
     assert dict(matplotlib.rcParams) == before

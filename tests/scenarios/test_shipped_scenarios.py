@@ -17,6 +17,8 @@ CONF = Path(__file__).parents[2] / "conf"
 NAMES = sorted(path.stem for path in (CONF / "scenario").glob("*.yaml"))
 GIVEN = {"seed", "data_sha256", "search", "download", "device"}
 SETTINGS = {"split": "class", "permuted": "domain", "rotated": "domain", "sequence": "class", "texts": "class"}
+SETTINGS["biography"] = "domain"
+BIOGRAPHY = {"biography", "biography_tiny"}
 TEXTS = {"debian_sections", "sentiment_domains", "standard_cl", "long_sequence", "trace"}
 
 
@@ -35,7 +37,7 @@ def test_everything_promised_is_there():
     sets = ["digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "svhn", "kmnist", "animals"]
     promised = {f"{kind}_{name}" for kind in ("split", "permuted", "rotated") for name in sets}
     others = {"split", "permuted", "rotated", "sequence", "split_miniimagenet", "split_cifar10_mobilenet", "four_datasets"}
-    assert promised | others | {"five_datasets", "split_cifar100_superclass", "texts"} | TEXTS == set(NAMES)
+    assert promised | others | {"five_datasets", "split_cifar100_superclass", "texts"} | TEXTS | BIOGRAPHY == set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -48,7 +50,9 @@ def test_keys_are_the_arguments(name):
     assert name.startswith(kind) or name.endswith("_datasets") or name in TEXTS
     for key, dataset in config.get("datasets", {}).items():
         assert dataset["name"] == key
-    if "dataset" in config and name not in TEXTS:
+    if name in BIOGRAPHY:
+        assert config["dataset"]["name"] == name
+    elif "dataset" in config and name not in TEXTS:
         assert name.removesuffix("_superclass") in (kind, f"{kind}_{config['dataset']['name']}")
 
 

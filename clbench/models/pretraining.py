@@ -1,0 +1,221 @@
+"""Pre-training of a small language model on synthetic biographies, once: kept on disk by what shapes it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from clbench.data.biography.people import Biography, draw
+from clbench.data.biography.texts import biographies, packed
+from clbench.data.biography.vocabulary import PAD, Vocabulary
+from clbench.data.integrity import lock, writable
+from clbench.errors import DataError, DivergedError
+from clbench.randomness import derive, generator
+from clbench.telling import tell
+
+FOLDER = "pretrained"
+"""Where pre-trained weights are kept, below a folder of the search path."""
+VERSION = 1
+"""Of the procedure: raised by every change after which the same settings give other weights."""
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretraining:
+    """How a model is pre-trained: AdamW on packed texts, a cosine schedule after a linear warm-up.
+
+    Args:
+        epochs: passes over all biographies of the familiar people; exclusive with `steps` (one of them is None).
+        steps: instead of epochs.
+        batch_size: rows of `length` tokens per step.
+        length: tokens of a row; biographies follow one another in an order drawn for each pass, and are cut where a row ends.
+        lr: highest rate.
+        last_lr: rate at the end.
+        warmup: steps over which the rate rises from 0.
+        weight_decay: decoupled, on matrices only (not on biases and norms).
+        betas: of AdamW.
+        eps: of AdamW.
+        clip_norm: bound on the joint norm of the gradients.
+        seed: of initial weights and orders.
+    """
+
+    epochs: Count | None
+    steps: Count | None
+    batch_size: Count
+    length: Annotated[int, Field(ge=8)]
+    lr: Positive
+    last_lr: Annotated[float, Field(ge=0)]
+    warmup: Annotated[int, Field(ge=0)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    betas: tuple[float, float]
+    eps: Positive
+    clip_norm: Positive
+    seed: int
+
+    def __post_init__(self) -> None:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give either epochs or steps, and null for the other")
+
+    def rate(self, step: int, steps: int) -> float:
+        """Return the learning rate of a step, counted from 0, of so many."""
+        if step < self.warmup:
+            return self.lr * (step + 1) / self.warmup
+        done = (step - self.warmup) / max(1, steps - self.warmup)
+        return self.last_lr + (self.lr - self.last_lr) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def digest(biography: Biography, architecture: Mapping[str, Any], pretraining: Pretraining) -> str:
+    """Return the sha256 over everything that shapes the weights; versions of torch and the machine are not part of it.
+
+    Of the people only the familiar ones are: they are the same whoever comes after them.
+    """
+    content = biography.content()
+    content |= {"people": sum(content.pop("people")[: content.pop("familiar")])}
+    recipe = {
+        "version": VERSION,
+        "biography": content,
+        "architecture": dict(architecture),
+        "pretraining": asdict(pretraining),
+    }
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
+
+
+def load_or_train(
+    make: Callable[[], nn.Module],
+    biography: Biography,
+    architecture: Mapping[str, Any],
+    pretraining: Pretraining,
+    search: Sequence[Path],
+) -> dict[str, Tensor]:
+    """Return the pre-trained weights of a causal language model: from the first folder that has them, else trained and kept.
+
+    The file is `pretrained/NAME-DIGEST.npz`; one that is damaged is noticed by its checksums and made again. Training
+    takes place on a GPU if there is one, and tells how far it is; it is no part of any trial's cost.
+
+    Args:
+        make: returns the model with fresh weights, drawn from the global generator of the CPU.
+        biography: what to read.
+        architecture: what `make` depends on, for the digest.
+        pretraining: how.
+        search: folders, first to last.
+
+    Raises:
+        DataError: no folder can be written.
+        DivergedError: the loss is no longer finite.
+    """
+    relative = Path(FOLDER, f"{biography.name}-{digest(biography, architecture, pretraining)[:16]}.npz")
+    found = _kept(search, relative)
+    if found is None:
+        place = writable(search, FOLDER, biography.name)
+        with lock(place / FOLDER):
+            if (place / relative).exists():  # another process was faster, or it is the damaged one
+                found = _kept([place], relative, quiet=True)
+            if found is None:
+                found = train(make, biography, pretraining, place / relative)
+                _store(found, place / relative)
+    return found
+
+
+def train(make: Callable[[], nn.Module], biography: Biography, pretraining: Pretraining, into: Path) -> dict[str, Tensor]:
+    """Pre-train on the biographies of the familiar people and return the weights, on the CPU.
+
+    Args:
+        make: as for `load_or_train`; its module returns an object with `logits` for `input_ids`.
+        biography: what to read.
+        pretraining: how.
+        into: where the weights will be kept, for the message.
+    """
+    vocabulary = Vocabulary(biography)
+    familiar = draw(biography).take(range(sum(biography.people[: biography.familiar])))
+    variants = biographies(biography, vocabulary, familiar)
+    widest = max(text.shape[1] for text in variants)
+    texts = torch.cat([F.pad(text, (0, widest - text.shape[1]), value=-1) for text in variants])
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(derive(pretraining.seed, "pre-training"))
+        model = make().to(device).train()
+        per_pass = math.ceil(len(packed(texts, pretraining.length)) / pretraining.batch_size)
+        steps = pretraining.steps or per_pass * (pretraining.epochs or 1)
+        _say(biography, f"pre-training on {len(texts):,} biographies, {steps:,} steps, once; the weights are kept in {into}")
+        _steps(model, texts, pretraining, steps, lambda text: _say(biography, text))
+    return {key: value.detach().to("cpu").contiguous() for key, value in model.state_dict().items()}
+
+
+def _steps(model: nn.Module, texts: Tensor, how: Pretraining, steps: int, tell: Callable[[str], None]) -> None:
+    device = next(model.parameters()).device
+    decayed = [p for p in model.parameters() if p.dim() > 1]
+    others = [p for p in model.parameters() if p.dim() <= 1]
+    groups = [{"params": decayed, "weight_decay": how.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=how.lr, betas=how.betas, eps=how.eps)
+    step, epoch, tenth = 0, 0, 1
+    while step < steps:
+        order = torch.randperm(len(texts), generator=generator(how.seed, "pre-training", epoch))
+        for rows in packed(texts[order], how.length).to(device).split(how.batch_size):  # type: ignore[no-untyped-call]
+            for group in optimizer.param_groups:
+                group["lr"] = how.rate(step, steps)
+            logits = model(input_ids=rows).logits
+            loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), rows[:, 1:].flatten(), ignore_index=PAD)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(model.parameters(), how.clip_norm)
+            optimizer.step()
+            step += 1
+            if step * 10 >= tenth * steps:
+                value = float(loss.detach())
+                if not math.isfinite(value):
+                    raise DivergedError(f"pre-training: the loss became {value}", "lower model.pretraining.lr")
+                tell(f"pre-training {100 * step // steps} %, loss {value:.3f}")
+                tenth = 10 * step // steps + 1
+            if step == steps:
+                return
+        epoch += 1
+
+
+def _kept(search: Sequence[Path], relative: Path, quiet: bool = False) -> dict[str, Tensor] | None:
+    for place in search:
+        if not (place / relative).is_file():
+            continue
+        try:
+            with np.load(place / relative, allow_pickle=False) as file:  # zip keeps a checksum of every array
+                return {key: torch.from_numpy(file[key]) for key in file.files}
+        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+            if not quiet:
+                tell(f"{place / relative}: the pre-trained weights are damaged and are made again ({error})")
+    return None
+
+
+def _store(weights: Mapping[str, Tensor], path: Path) -> None:
+    """Write weights as an .npz file that is either whole or absent."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(partial, "wb") as file:
+            np.savez(file, **{key: value.numpy() for key, value in weights.items()})  # type: ignore[arg-type]
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be written: {error.strerror or error}", "free space, or give another folder: data.root=FOLDER"
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _say(biography: Biography, text: str) -> None:
+    tell(f"{biography.name}: {text}")
