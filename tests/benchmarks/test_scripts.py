@@ -117,3 +117,18 @@ def test_stacked_seeds_are_measured_as_one_and_learn_as_alone(scripts):
     assert one["busy"] is None or 0 <= one["busy"] <= 100
     gaps = [abs(a - b) for first, second in zip(one["accuracy"], two["accuracy"]) for a, b in zip(first, second)]
     assert max(gaps) < 1
+
+
+def test_a_step_of_a_large_network_is_compared_with_the_one_it_builds_on():
+    pytest.importorskip("peft")
+    options = ("--pairs", "olora/seq_lora", "--models", "decoder", "--tasks", "2", "--batch", "2", "--length", "4")
+    lines = run("llm_step.py", *options, "--repeats", "2").splitlines()
+    assert [cell.strip() for cell in lines[2].strip("|").split("|")][:3] == ["olora/seq_lora", "decoder", "2"]
+    assert float(lines[2].split("|")[5].split()[0]) > 0
+    assert "2 x 4 tokens" in lines[-1]
+
+
+def test_pairs_name_methods_that_are_there(scripts):
+    import llm_step
+
+    assert {side[0] for pair in llm_step.PAIRS.values() for side in (pair.above, pair.below)} <= METHODS
