@@ -40,7 +40,7 @@ def test_all_are_there():
         "npz",
         "folder",
         "sentiment",
-        "debian",
+        "sections",
         "agnews",
         "amazon",
         "dbpedia",

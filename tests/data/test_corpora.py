@@ -189,7 +189,7 @@ def test_real_documents_do_not_straddle():
 
 
 def test_real_sections():
-    source, found = real("debian")
+    source, found = real("sections")
     counts = Counter(found.train.classes)
     assert len(found.names) == 40
     assert list(found.names) == sorted(found.names)
