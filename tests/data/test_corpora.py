@@ -120,7 +120,7 @@ PACKAGES = (
 
 def sections(root, **said):
     own = {
-        "name": "debian",
+        "name": "sections",
         "files": write_sections(root, PACKAGES, " a line that goes on\n .\n"),
         "sections": 3,
         "order": "name",
