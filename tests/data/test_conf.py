@@ -42,7 +42,7 @@ def test_all_are_there():
         "npz",
         "folder",
         "sentiment",
-        "debian",
+        "sections",
         "agnews",
         "amazon",
         "dbpedia",

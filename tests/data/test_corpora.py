@@ -120,7 +120,7 @@ PACKAGES = (
 
 def sections(root, **said):
     own = {
-        "name": "debian",
+        "name": "sections",
         "files": write_sections(root, PACKAGES, " a line that goes on\n .\n"),
         "sections": 3,
         "order": "name",
@@ -189,7 +189,7 @@ def test_real_documents_do_not_straddle():
 
 
 def test_real_sections():
-    source, found = real("debian")
+    source, found = real("sections")
     counts = Counter(found.train.classes)
     assert len(found.names) == 40
     assert list(found.names) == sorted(found.names)

@@ -247,6 +247,11 @@ def test_sentiment_domains(form):
         stream("sentiment_domains", FORMS[form], "scenario.setting=class")
 
 
+def test_its_own_data_leaves_the_scenario_its_name():
+    cell = make_cell("naive", ["scenario=debian_sections", FORMS["classes"], "scenario.n_tasks=10"])
+    assert cell.names["scenario"] == "debian_sections"
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_debian_sections(form):
     made = real("debian_sections", FORMS[form], n_tasks=10)
@@ -261,8 +266,15 @@ def test_debian_sections(form):
         assert labels == [made.decode(table[i][table[i] >= 0].tolist()) for i in made.tasks[0].train.labels.tolist()]
         every = stream("debian_sections", FORMS[form], "scenario.metric=label_words", n_tasks=10)
         assert {column.metric for column in every.evaluation} == {"label_words"}
-    for setting in ("class", "task", "domain"):
-        check_scenario("debian_sections", [FORMS[form], "scenario.n_tasks=10", f"scenario.setting={setting}"])
+    check_scenario("debian_sections", [FORMS[form], "scenario.n_tasks=10"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("setting", ["task", "domain"])
+def test_debian_sections_in_other_settings(form, setting):
+    real("debian_sections", FORMS[form], n_tasks=10)
+    check_scenario("debian_sections", [FORMS[form], "scenario.n_tasks=10", f"scenario.setting={setting}"])
 
 
 def test_debian_sections_from_a_small_file(tmp_path):
