@@ -106,16 +106,6 @@ class Stream:
         return self.setting == "task" and self.vocabulary is None
 
     @cached_property
-    def vocabulary(self) -> int | None:
-        """How many tokens there are, where answers are written; None where samples have labels."""
-        return self.tasks[0].train.pool.vocabulary
-
-    @cached_property
-    def own_heads(self) -> bool:
-        """Whether each task has a head of its own: in the task setting, unless answers are written, by one head for all."""
-        return self.setting == "task" and self.vocabulary is None
-
-    @cached_property
     def head_sizes(self) -> tuple[int, ...]:
         """Outputs of each head: one entry per task where tasks have heads of their own, else a single entry."""
         if self.vocabulary is not None:

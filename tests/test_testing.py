@@ -29,6 +29,8 @@ NEUTRAL = {
     "trgp": {"threshold": 0.0},
     "adam_nscl": {"ratio": 1e30},
     "naive": {},
+    "osft": {"schedule": "fixed", "fraction": 0.0},
+    "freeze": {"layers": 0, "embeddings": False},
 }
 NEUTRAL |= {name: {"strength": 0.0} for name in ("lwf", "mas", "si")}
 NEUTRAL |= {"der": {"alpha": 0.0}, "derpp": {"alpha": 0.0, "beta": 0.0}}

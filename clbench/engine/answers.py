@@ -59,16 +59,19 @@ class Asked:
                 f"{self.column.name} is measured by {self.column.metric}, but its answers are free text",
                 "scenario.metric=exact_match (or rouge_l) needs no label words",
             )
-        allowed: Tensor = self.pool.answers[_classes(self.learner, self.column)]
-        words: Tensor = torch.unique(allowed, dim=0)
-        return words
+        return _distinct(self.pool.answers[_classes(self.learner, self.column)])
+
+
+def _distinct(rows: Tensor) -> Tensor:
+    distinct: Tensor = torch.unique(rows, dim=0)
+    return distinct
 
 
 def _classes(learner: Learner, column: EvaluationSet) -> Tensor:
     """Return the pool's numbers of the classes whose label words may be chosen for samples of `column`."""
     stream, device = learner.stream, column.split.rows.device
     if stream.setting != "class":
-        return torch.unique(column.split.pool.targets.index_select(0, column.split.rows))
+        return _distinct(column.split.pool.targets.index_select(0, column.split.rows))
     seen = learner.task + 1 if stream.outputs == "seen" and learner.task >= 0 else len(stream)
     return torch.tensor(sorted({c for task in stream.tasks[:seen] for c in task.classes}), device=device)
 

@@ -155,8 +155,8 @@ class Compose(Method):
         return {name: part.state() for name, part in self.parts.items()}
 
     def load_state(self, learner: Learner, state: dict[str, Any]) -> None:
-        """Restore every part."""
-        for name, part in self.parts.items():
+        """Restore every part; first those that may put modules back into the model, which a kept earlier model has, too."""
+        for name, part in sorted(self.parts.items(), key=lambda item: not item[1].overrides("load_state")):
             part.load_state(learner, state[name])
 
     def diagnostics(self) -> dict[str, Any]:

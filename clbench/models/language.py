@@ -205,7 +205,7 @@ def _transformers() -> Any:
 
 def _place(weights: str, search: Sequence[Path], download: bool) -> str:
     """Return the folder that holds `weights`, or their name on the hub where that may be asked."""
-    for folder in search:
+    for folder in (*search, *([Path()] if Path(weights).is_absolute() else [])):
         if (folder / weights / "config.json").is_file():
             return str(folder / weights)
     if download:
@@ -271,7 +271,9 @@ def _made(
 
 def _prepared(model: Any, checkpointing: bool) -> Any:
     if checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        new = getattr(model, "activation_checkpointing_enable", None)  # the older name goes in transformers 6
+        enable = new or model.gradient_checkpointing_enable
+        enable(**{f"{'activation' if new else 'gradient'}_checkpointing_kwargs": {"use_reentrant": False}})
     return model
 
 

@@ -80,27 +80,27 @@ def texts(
             "set scenario.labels=own",
         )
     starts = list(accumulate(sizes, initial=0))
-    words = chosen[0].words
-    assert words is not None, "known once the data is loaded"
-    train, test = (join(list(zip(pools, starts)), words.pad).to(device) for pools in (trains, tests))
+    train, test = (join(list(zip(pools, starts))).to(device) for pools in (trains, tests))
     spans = zip(names, chosen, pairwise(starts), strict=True)
     parts = [Part(name, tuple(range(a, b)), metric=metric_of(source, metric)) for name, source, (a, b) in spans]
     return assemble(parts, train, test, Preprocess(), options, decode_of(chosen[0]))
 
 
-def join(pools: Sequence[tuple[Pool, int]], pad: int) -> Pool:
+def join(pools: Sequence[tuple[Pool, int]]) -> Pool:
     """Return one pool of (pool, first class number) entries: rows of one length, class numbers offset.
 
     Where one data set has free text for answers, the whole has no label words to choose among.
     """
+    first = pools[0][0]
+    assert first.pad is not None, "inputs are tokens"
     width = max(pool.inputs.shape[1] for pool, _ in pools)
-    inputs = torch.cat([widened(pool.inputs, width, pad) for pool, _ in pools])
+    inputs = torch.cat([widened(pool.inputs, width, first.pad) for pool, _ in pools])
     targets = torch.cat([pool.targets + offset for pool, offset in pools])
     tables = [pool.answers for pool, _ in pools if pool.answers is not None]
     answers = None
     if tables and len(tables) == len(pools):
         answers = torch.cat([widened(table, max(each.shape[1] for each in tables), -1) for table in tables])
-    return Pool(inputs, targets, vocabulary=pools[0][0].vocabulary, answers=answers)
+    return Pool(inputs, targets, pad=first.pad, vocabulary=first.vocabulary, answers=answers)
 
 
 def widened(rows: Tensor, width: int, pad: int) -> Tensor:

@@ -8,6 +8,7 @@ unchanged (Saha et al., ICLR 2021, section 4).
 """
 
 from clbench.subspace.basis import complement, extend, leading, null_space, relax
+from clbench.subspace.decomposition import compose, decompose, keep_off
 from clbench.subspace.projection import Projector, keep, remove
 from clbench.subspace.rows import Call, Weight, weights, with_one
 
@@ -16,8 +17,11 @@ __all__ = [
     "Projector",
     "Weight",
     "complement",
+    "compose",
+    "decompose",
     "extend",
     "keep",
+    "keep_off",
     "leading",
     "null_space",
     "relax",

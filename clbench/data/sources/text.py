@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -58,7 +58,6 @@ class Text(Source):
         tokenizer: `bytes`, or the folder of a model (`clbench.data.tokenizers`).
         form: `classes` or `answers`.
         length: the most tokens of a row, special tokens and answer included. Rows are as long as the longest one needs.
-        pad: the model's padding, which has to be the tokenizer's; None: it says nothing.
         template: the prompt; `{text}` stands for the text, `{options}` for the label words, separated by commas.
         label_words: the answer for each class; None: the classes' names.
         answer_prefix: stands before every answer, and is learned with it.
@@ -73,7 +72,6 @@ class Text(Source):
     tokenizer: str
     form: Form
     length: Annotated[int, Field(ge=2)]
-    pad: int | None = None
     template: str = "{text}"
     label_words: tuple[str, ...] | None = None
     answer_prefix: str = " "
@@ -95,11 +93,6 @@ class Text(Source):
     def read(self, search: Sequence[Path], download: bool) -> Data:
         """Return both parts as tokens; there is nothing to download."""
         words = self.words = tokenizer(self.tokenizer, search)
-        if self.pad is not None and self.pad != words.pad:
-            raise ConfigError(
-                f"model.pad={self.pad}, but the tokenizer {self.tokenizer} of data set {self.name} pads with {words.pad}",
-                f"set model.pad={words.pad}",
-            )
         if "{text}" not in self.template:
             raise ConfigError(
                 f"data set {self.name}: template={self.template!r} lacks {{text}}", "say where the text goes: template='{text}'"
@@ -128,7 +121,7 @@ class Text(Source):
         rows = [words.encode(part.texts, self.length) for part in (train, test)]
         width = max(1, *(len(row) for part in rows for row in part))
         return [
-            Pool(padded(part, width, words.pad), torch.tensor(texts.classes))
+            Pool(padded(part, width, words.pad), torch.tensor(texts.classes), pad=words.pad)
             for part, texts in zip(rows, (train, test), strict=True)
         ]
 
@@ -149,8 +142,9 @@ class Text(Source):
         width = max(
             len(prompt) + len(answer) for prompts, tokens in pools for prompt, answer in zip(prompts, tokens, strict=True)
         )
+        about: dict[str, Any] = {"pad": words.pad, "vocabulary": words.size, "answers": table}
         return [
-            Pool(answers.encode(*pool, width, words.pad), torch.tensor(part.classes), vocabulary=words.size, answers=table)
+            Pool(answers.encode(*pool, width, words.pad), torch.tensor(part.classes), **about)
             for pool, part in zip(pools, (train, test), strict=True)
         ]
 
@@ -200,8 +194,8 @@ def fitted(texts: Sequence[str], template: str, rooms: Sequence[int], words: Tok
                     f"data set {name}: a prompt takes {bare} tokens without its text, and the row has room for {rooms[row]}",
                     "raise the data set's length, or shorten its template",
                 )
-            share = max(0, rooms[row] - bare) / max(1, len(prompts[row]) - bare)
-            left[row] = left[row][: min(len(left[row]) - 1, int(len(left[row]) * share))]
+            letters = len(left[row]) * max(0, rooms[row] - bare) // max(1, len(prompts[row]) - bare)
+            left[row] = left[row][: min(len(left[row]) - 1, letters)]
         again = words.encode([template.replace("{text}", left[row]) for row in long])
         for row, prompt in zip(long, again, strict=True):
             prompts[row] = prompt

@@ -1,0 +1,183 @@
+"""Low-rank adaptation, task after task: one adapter for all tasks, or one for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from clbench.engine import layers
+from clbench.engine.adapters import Adapters, Targets, principal_cosines
+from clbench.engine.learner import Learner
+from clbench.methods.base import Method
+from clbench.stream import Stream, Task
+
+PAST = "past"
+"""Name of the adapter that holds those of earlier tasks side by side."""
+
+
+@dataclass
+class SeqLoRA(Method):
+    """One low-rank adapter (Hu et al., ICLR 2022) that all tasks train one after the other; the network below stands still.
+
+    W x becomes W x + alpha / r * B A dropout(x) in every layer chosen. The adapter and the heads train; weights, biases,
+    embeddings and parameters of normalisation layers do not, and running statistics stay as they are. Of a language model
+    that writes its answers the head is a part of the network, and stands still as well.
+
+    Args:
+        rank: r.
+        alpha: the adapter's output is multiplied by alpha / r.
+        dropout: of what enters the adapter, in training.
+        targets: endings of names of layers in the backbone, matched at dots (`[query, value]`), or `all-linear`; None: those
+            that PEFT adapts in a model of this type, all linear ones where it does not say.
+        base: `frozen` from the start, for pre-trained networks; or `first_task`, which trains the whole network, without
+            adapters, in the first task, for networks that nobody trained before.
+    """
+
+    rank: Annotated[int, Field(ge=1)]
+    alpha: Annotated[float, Field(gt=0)]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    targets: Targets
+    base: Literal["frozen", "first_task"]
+    answers: ClassVar[bool] = True
+
+    def setup(self, learner: Learner, stream: Stream) -> None:
+        """Find the layers; no adapter yet."""
+        self._adapters = Adapters(learner, self.targets, self.alpha / self.rank)
+        self._report: dict[str, Any] = {}
+        self.names: list[str] = []
+
+    def begin_task(self, learner: Learner, task: Task) -> None:
+        """Put the adapter in place, and let nothing else in the backbone train."""
+        if task.index == 0 and self.base == "first_task":
+            return
+        self._extend(learner, task)
+        self._settle(learner)
+
+    def _extend(self, learner: Learner, task: Task) -> None:
+        """Make the one adapter."""
+        if not self.names:
+            self._make(learner, task)
+
+    def _make(self, learner: Learner, task: Task) -> None:
+        """Add an adapter named after a task; what it starts from depends on the seed, the task and the layer alone."""
+        self.names.append(f"task{task.index}")
+        self._adapters.add(self.names[-1], self.rank, self.dropout, partial(learner.generator, "lora", task.index))
+
+    def _settle(self, learner: Learner) -> None:
+        """Let the newest adapter and the heads train, and nothing else."""
+        self._adapters.train(self.names[-1])
+        if learner.stream.vocabulary is not None:  # the head is the network's own
+            learner.model.heads.requires_grad_(False)
+        layers.freeze_statistics(learner)
+        learner.rebuild()
+
+    def end_task(self, learner: Learner, task: Task, history: Sequence[Task]) -> None:
+        """Note how large the adapters are."""
+        self._report = {
+            "adapter_bytes": self._bytes(),
+            "trainable_parameters": sum(parameter.numel() for parameter in learner.trainable()[1]),
+        }
+
+    def _bytes(self) -> int:
+        """Return the bytes of all adapters."""
+        present = [factor for name in self._adapters.present for pair in self._adapters.factors(name).values() for factor in pair]
+        return sum(factor.numel() * factor.element_size() for factor in present)
+
+    def load_state(self, learner: Learner, state: dict[str, Any]) -> None:
+        """Put the adapters back in place; the model's weights fill them."""
+        super().load_state(learner, state)
+        if self.names:
+            self._restore()
+            self._settle(learner)
+
+    def _restore(self) -> None:
+        self._adapters.add(self.names[-1], self.rank, self.dropout)
+
+    def diagnostics(self) -> dict[str, Any]:
+        """Return the adapters' bytes and the number of trained parameters, of the heads in play among them."""
+        return self._report
+
+
+@dataclass
+class IncLoRA(SeqLoRA):
+    """A low-rank adapter for every task; those of earlier tasks act on, unchanged (`IncLoRA` of Wang et al., 2023).
+
+    Earlier adapters get no dropout, which would disturb what they compute. When the next task begins, a task's adapter joins
+    the earlier ones.
+
+    Args:
+        past: where earlier adapters are. `apart`: side by side in one adapter of rank r * tasks, as in the O-LoRA authors'
+            program, which every pass goes through; `folded`: added to the layers' weights, W += alpha / r * B A, with A and B
+            kept aside. The two compute the same.
+    """
+
+    past: Literal["apart", "folded"]
+
+    def setup(self, learner: Learner, stream: Stream) -> None:
+        """Start without earlier adapters."""
+        super().setup(learner, stream)
+        self.kept: dict[str, list[Tensor]] = {}
+
+    def _extend(self, learner: Learner, task: Task) -> None:
+        """Join the last task's adapter to the earlier ones, and make a new one."""
+        if self.names:
+            self._join()
+        self._make(learner, task)
+
+    def _join(self) -> None:
+        adapters, name = self._adapters, self.names[-1]
+        last = {layer: [factor.detach() for factor in pair] for layer, pair in adapters.factors(name).items()}
+        earlier = self._past()
+        joined = {
+            layer: [torch.cat([earlier[layer][0], a]), torch.cat([earlier[layer][1], b], 1)] if earlier else [a, b]
+            for layer, (a, b) in last.items()
+        }
+        if self.past == "folded":
+            self.kept = {layer: [factor.clone() for factor in pair] for layer, pair in joined.items()}
+            adapters.fold(name)
+            return
+        adapters.remove(name)
+        if PAST in adapters.present:
+            adapters.remove(PAST)
+        adapters.add(PAST, self.rank * len(self.names))
+        adapters.write(PAST, {layer: (a, b) for layer, (a, b) in joined.items()})
+
+    def _past(self) -> dict[str, list[Tensor]]:
+        """Return A `[r * tasks, d_in]` and B `[d_out, r * tasks]` of all earlier tasks by layer; empty: there are none."""
+        if self.past == "folded" or PAST not in self._adapters.present:
+            return self.kept
+        return {layer: [factor.detach() for factor in pair] for layer, pair in self._adapters.factors(PAST).items()}
+
+    def _restore(self) -> None:
+        if self.past == "apart" and len(self.names) > 1:
+            self._adapters.add(PAST, self.rank * (len(self.names) - 1))
+        super()._restore()
+
+    def end_task(self, learner: Learner, task: Task, history: Sequence[Task]) -> None:
+        """Note how the new adapter's inputs lie to those of all earlier ones."""
+        super().end_task(learner, task, history)
+        earlier = self._past()
+        if not earlier:
+            return
+        found = [principal_cosines(a, earlier[layer][0]) for layer, (a, _) in self._adapters.factors(self.names[-1]).items()]
+        largest, means = (torch.stack([values(each) for each in found]) for values in (torch.max, torch.mean))
+        self._report |= {
+            "cosine_max": {"max": float(largest.max()), "mean": float(largest.mean())},
+            "cosine_mean": {"max": float(means.max()), "mean": float(means.mean())},
+        }
+
+    def _bytes(self) -> int:
+        return super()._bytes() + sum(f.numel() * f.element_size() for pair in self.kept.values() for f in pair)
+
+    def diagnostics(self) -> dict[str, Any]:
+        """Return, beside the sizes, cosines of the principal angles between the rows of the new A and of all earlier ones.
+
+        `cosine_max` is of each layer's smallest angle, `cosine_mean` the mean over its angles; `max` and `mean` over layers.
+        """
+        return super().diagnostics()

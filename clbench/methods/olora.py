@@ -1,0 +1,91 @@
+"""Orthogonal low-rank adaptation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from clbench.engine.adapters import parameter_name
+from clbench.engine.learner import Batch, Learner
+from clbench.methods.lora import IncLoRA
+from clbench.stream import Stream, Task
+
+
+@dataclass
+class OLoRA(IncLoRA):
+    """O-LoRA (Wang et al., Findings of EMNLP 2023): an adapter per task, whose A is held orthogonal to all earlier ones' A.
+
+    loss + strength * sum over layers of |A_past A^T| + l2_strength * sum over A and B of their Frobenius norms. The gradient
+    of B is not constrained, so that what a task adds may still change what earlier ones compute. The sum grows with the
+    number of tasks and the rank: a strength is good for one model and one length of stream. With `strength` and
+    `l2_strength` 0 this is `inc_lora`, bit for bit.
+
+    Args:
+        strength: lambda_1.
+        l2_strength: lambda_2; of the norms, which are not squared, as in the authors' program.
+        penalty_form: `l1`, the sum of the entries' absolute values (the authors' program, `src/uie_trainer_lora.py`), or
+            `squared`, of their squares (the paper's equation).
+    """
+
+    strength: Annotated[float, Field(ge=0)]
+    l2_strength: Annotated[float, Field(ge=0)]
+    penalty_form: Literal["l1", "squared"]
+
+    def setup(self, learner: Learner, stream: Stream) -> None:
+        """Start without anything to be orthogonal to."""
+        super().setup(learner, stream)
+        self._groups: list[tuple[list[str], Tensor]] = []
+        self._decayed: list[str] = []
+        self._first: Tensor | None = None
+
+    def begin_task(self, learner: Learner, task: Task) -> None:
+        """Stack the earlier tasks' A, once per task, of layers with equally many inputs: a step then has few products."""
+        super().begin_task(learner, task)
+        self._groups, self._first = [], None
+        if not self.names:
+            return
+        newest, widths = self.names[-1], self._adapters.shapes
+        earlier = self._past() if self.strength > 0 else {}
+        for width in dict.fromkeys(d_in for d_in, _ in widths.values()) if earlier else ():
+            alike = [layer for layer, (d_in, _) in widths.items() if d_in == width]
+            stacked = torch.stack([earlier[layer][0] for layer in alike])
+            self._groups.append(([parameter_name(layer, "A", newest) for layer in alike], stacked))
+        both = [parameter_name(layer, factor, newest) for layer in widths for factor in ("A", "B")]
+        self._decayed = both if self.l2_strength > 0 else []
+
+    def penalty(self, learner: Learner, batch: Batch, logits: Tensor) -> Tensor:
+        """Return strength * (how far A is from orthogonal to the earlier ones) + l2_strength * (norms of A and B)."""
+        value = logits.new_zeros(())
+        with torch.autocast(learner.device.type, enabled=False):
+            if self._groups:
+                overlap = self.overlap(learner)
+                if self._first is None:
+                    self._first = overlap.detach().clone()
+                value = value + self.strength * overlap
+            if self._decayed:
+                norms = torch._foreach_norm([learner.parameters[name] for name in self._decayed])
+                value = value + self.l2_strength * torch.stack(norms).sum()
+        return value
+
+    def overlap(self, learner: Learner) -> Tensor:
+        """Return the sum over layers and entries of |A_past A^T|, or of its squares."""
+        terms = []
+        for names, past in self._groups:
+            products = past @ torch.stack([learner.parameters[name] for name in names]).mT
+            terms.append(products.abs().sum() if self.penalty_form == "l1" else products.square().sum())
+        return torch.stack(terms).sum()
+
+    def end_task(self, learner: Learner, task: Task, history: Sequence[Task]) -> None:
+        """Note the overlap at the task's first step: it must not be 0 if there are earlier adapters."""
+        super().end_task(learner, task, history)
+        if self._first is not None:
+            self._report["overlap_at_start"] = float(self._first)
+
+    def diagnostics(self) -> dict[str, Any]:
+        """Return, beside those of `inc_lora`, `overlap_at_start`: the sum that `strength` multiplies, at the first step."""
+        return super().diagnostics()
