@@ -99,7 +99,7 @@ def biography(
         first, _ = halves(dataset.range_of(0))
         tasks.append(Task(wanted, RECOVERY, classes, asked(learned, first, wanted), None, iterations=recovery_iterations))
         columns.append(EvaluationSet(f"task {wanted}: group 0, trained half", asked(tested, first, wanted), metric=metric))
-    columns.append(replace(columns[0], name=f"{columns[0].name}, first token", role="utility", metric="first_token"))
+    columns.append(replace(columns[0], name="first token of task 0", role="utility", metric="first_token"))
     digest = fingerprint(options.data_sha256, setting, tuple(tasks), tuple(columns))
     digest = hashlib.sha256(f"{digest}|{recovery_iterations if recovery else None}".encode()).hexdigest()
     shape = tuple(rows.shape[1:])
