@@ -60,6 +60,8 @@ class Pair:
 PAIRS = {
     "olora/seq_lora": Pair(("olora",), ("seq_lora",), 1.25),
     "olora apart/seq_lora": Pair(("olora", "method.past=apart"), ("seq_lora",), 1.25),
+    "osft/naive": Pair(("osft", "method.schedule=fixed", "method.fraction=0.5"), ("naive",), 1.5),
+    "osft tenth/naive": Pair(("osft", "method.schedule=fixed", "method.fraction=0.1"), ("naive",), 1.5),
 }
 """By what is written after --pairs; the right one of each is a plain step."""
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from clbench.build import build
+from clbench.assembly import assemble as assemble
+from clbench.assembly import pick_device as pick_device
 from clbench.cells import Cell
 from clbench.engine import checkpoint
 from clbench.engine.answers import row_of
@@ -19,14 +20,12 @@ from clbench.engine.drift import Drift
 from clbench.engine.evaluation import Row, evaluate
 from clbench.engine.learner import Learner
 from clbench.engine.training import Trainer, Training
-from clbench.errors import ConfigError, RefusedError
+from clbench.errors import ConfigError
 from clbench.loggers import build_loggers
 from clbench.loggers.base import Loggers, TrialInfo
 from clbench.methods.base import Method
-from clbench.models import build_model
 from clbench.provenance import provenance
 from clbench.records import Record
-from clbench.scenarios.placement import declare, place
 from clbench.stream import Stream, Task
 from clbench.telling import heard_by
 
@@ -65,53 +64,6 @@ def prepare(cell: Cell, report: Report) -> Trial:
     about = TrialInfo.of(cell.identity, cell.id, cell.variant, cell.results_dir, cell.n_cells, cell.color)
     loggers = Loggers(build_loggers(cell.logger, say), about, say)
     return Trial(cell, stream, method, learner, trainer, loggers, report)
-
-
-def pick_device(name: str) -> torch.device:
-    """Return the device that `auto`, `cpu` or `cuda` names.
-
-    Raises:
-        ConfigError: `cuda` on a machine without it.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device=cuda, but torch sees no CUDA device here", "use device=auto or device=cpu")
-    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
-
-
-def assemble(cell: Cell, device: torch.device) -> tuple[Stream, Method, Learner, Trainer]:
-    """Make the four things a trial consists of, and check that they go together."""
-    config, seed = cell.config, cell.seed
-    search = [Path(folder) for folder in cell.search]
-    made = build(
-        declare(config["scenario"], cell.residence),
-        "scenario",
-        seed=seed,
-        data_sha256=cell.identity["data_sha256"],
-        search=search,
-        download=cell.download,
-        device=torch.device("cpu"),
-    )
-    stream = place(made, device, cell.residence, cell.residence_share)
-    method = build(config["method"], "method")
-    if not isinstance(method, Method):
-        raise ConfigError(
-            f"method._target_={config['method']['_target_']} is not a Method", "derive it from clbench.methods.base.Method"
-        )
-    if stream.setting not in method.settings:
-        raise RefusedError(
-            f"method={cell.names['method']} does not support scenario.setting={stream.setting}",
-            f"it declares {', '.join(sorted(method.settings))}: give scenario.setting=... or another method",
-        )
-    if stream.vocabulary is not None and not method.answers:
-        raise RefusedError(
-            f"method={cell.names['method']} works on samples with a label; in this stream answers are written, token by token",
-            "choose an encoder (model=minilm, say), so that scenario.form=classes; or another method",
-        )
-    trainer = build(config["trainer"], "trainer")
-    optimizer = build(config["optimizer"], "optimizer")
-    learner = Learner(stream, lambda: build_model(config["model"], stream, seed, search, cell.download), optimizer, device, seed)
-    method.setup(learner, stream)
-    return stream, method, learner, trainer
 
 
 class Trial:

@@ -15,7 +15,7 @@ FLOORS = [
     {"stream", "metrics"},
     {"models", "scenarios", "results", "leaderboard", "plots"},
     {"engine", "methods", "loggers", "provenance"},
-    {"trial", "stacked", "compose", "config", "variant", "job", "help"},
+    {"assembly", "trial", "stacked", "compose", "config", "variant", "job", "help"},
     {"runner"},
     {"command", "testing"},
     {"api", "app", "reproduction"},

@@ -2,6 +2,7 @@
 
 import pytest
 
+from clbench.build import build
 from clbench.compose import conf_dir, new_composer
 from clbench.errors import ConfigError
 from clbench.job import make_job
@@ -74,3 +75,21 @@ def test_patterns():
 def test_a_claim_that_is_not_as_it_should_be(node, word):
     with pytest.raises(ConfigError, match=word):
         claim(node, "mine")
+
+
+LANGUAGE = ["olora/t5_standard_cl", "olora/t5_long_sequence", "olora/llama2_standard_cl", "osft/t5_standard_cl"]
+LANGUAGE += ["osft/t5_long_sequence", "osft/trace_llama2", "freeze/trace_llama2"]
+
+
+@pytest.mark.parametrize("name", LANGUAGE)
+def test_protocols_of_language_models_compose_and_their_parts_can_be_made(name):
+    """They are trained, not judged: no number of theirs was found in a readable source."""
+    assert name not in EXPERIMENTS
+    config = COMPOSER([f"+experiment={name}"]).config
+    method, trainer = build(config["method"], "method"), build(config["trainer"], "trainer")
+    assert type(method).__name__.lower() == name.partition("/")[0]
+    assert trainer.micro_batch_size is None or trainer.batch_size % trainer.micro_batch_size == 0
+    tasks = len(config["scenario"]["datasets"])
+    assert tasks == {"standard_cl": 4, "long_sequence": 15, "trace": 8}[COMPOSER([f"+experiment={name}"]).choices["scenario"]]
+    for per_task in (trainer.epochs, getattr(method, "fraction", None)):
+        assert not isinstance(per_task, list) or len(per_task) == tasks

@@ -119,5 +119,5 @@ def test_shipped_experiments_compose():
     assert sorted(file.stem for file in folder.glob("*.yaml")) == ["paper", "tiny"]
     tiny = new_composer()(["+experiment=biography/tiny"])
     assert tiny.choices["optimizer"] == "adamw"
-    assert tiny.config["eval"] == {"every": 30, "batch_size": 1000, "drift": True}
+    assert (tiny.config["eval"]["every"], tiny.config["eval"]["drift"]) == (30, True)
     assert new_composer()(["+experiment=biography/paper"]).config["optimizer"]["lr"] == 5e-6

@@ -6,8 +6,22 @@ from clbench.data.sources.digits import Digits
 from clbench.data.sources.features import Features
 from clbench.data.sources.folder import Folder
 from clbench.data.sources.npz import Npz
+from clbench.data.sources.prose import Prose
 from clbench.data.sources.text import Text
 from clbench.data.sources.textfolder import TextFolder
 from clbench.data.sources.vision import Vision
 
-__all__ = ["Data", "Digits", "Features", "Folder", "Npz", "Sections", "Sentiment", "Source", "Text", "TextFolder", "Vision"]
+__all__ = [
+    "Data",
+    "Digits",
+    "Features",
+    "Folder",
+    "Npz",
+    "Prose",
+    "Sections",
+    "Sentiment",
+    "Source",
+    "Text",
+    "TextFolder",
+    "Vision",
+]

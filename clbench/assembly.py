@@ -1,0 +1,75 @@
+"""From a cell to what its trial consists of, checked to go together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from clbench.build import build
+from clbench.cells import Cell
+from clbench.engine.answers import METRICS
+from clbench.engine.learner import Learner
+from clbench.engine.training import Trainer
+from clbench.errors import ConfigError, RefusedError
+from clbench.methods.base import Method
+from clbench.models import build_model
+from clbench.scenarios.ability import beside
+from clbench.scenarios.placement import declare, place
+from clbench.stream import Stream
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device that `auto`, `cpu` or `cuda` names.
+
+    Raises:
+        ConfigError: `cuda` on a machine without it.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device=cuda, but torch sees no CUDA device here", "use device=auto or device=cpu")
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+
+
+def assemble(cell: Cell, device: torch.device) -> tuple[Stream, Method, Learner, Trainer]:
+    """Make the four things a trial consists of, and check that they go together."""
+    config, seed = cell.config, cell.seed
+    search = [Path(folder) for folder in cell.search]
+    made = build(
+        declare(config["scenario"], cell.residence),
+        "scenario",
+        seed=seed,
+        data_sha256=cell.identity["data_sha256"],
+        search=search,
+        download=cell.download,
+        device=torch.device("cpu"),
+    )
+    made = beside(made, config["eval"], search, cell.download)
+    stream = place(made, device, cell.residence, cell.residence_share)
+    method = build(config["method"], "method")
+    if not isinstance(method, Method):
+        raise ConfigError(
+            f"method._target_={config['method']['_target_']} is not a Method", "derive it from clbench.methods.base.Method"
+        )
+    if stream.setting not in method.settings:
+        raise RefusedError(
+            f"method={cell.names['method']} does not support scenario.setting={stream.setting}",
+            f"it declares {', '.join(sorted(method.settings))}: give scenario.setting=... or another method",
+        )
+    if stream.vocabulary is not None and not method.answers:
+        raise RefusedError(
+            f"method={cell.names['method']} works on samples with a label; in this stream answers are written, token by token",
+            "choose an encoder (model=minilm, say), so that scenario.form=classes; or another method",
+        )
+    _check_metrics(stream)
+    trainer = build(config["trainer"], "trainer")
+    optimizer = build(config["optimizer"], "optimizer")
+    learner = Learner(stream, lambda: build_model(config["model"], stream, seed, search, cell.download), optimizer, device, seed)
+    method.setup(learner, stream)
+    return stream, method, learner, trainer
+
+
+def _check_metrics(stream: Stream) -> None:
+    """Refuse a metric that nobody knows before anything is trained."""
+    for column in stream.evaluation:
+        if stream.vocabulary is not None and column.metric not in METRICS:
+            raise ConfigError(f"scenario.metric={column.metric!r} ({column.name}) is unknown", f"one of: {', '.join(METRICS)}")

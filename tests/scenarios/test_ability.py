@@ -1,0 +1,103 @@
+"""What is measured beside the tasks: general ability, and the form of answers."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from clbench.data import answers
+from clbench.data.pool import Split
+from clbench.data.sources import Prose
+from clbench.engine.evaluation import evaluate
+from clbench.errors import ConfigError, DataError, RefusedError
+from clbench.methods.naive import Naive
+from clbench.scenarios.ability import beside
+from clbench.stream import EvaluationSet
+from tests.riddles import riddle_stream, writer_for
+
+WORDS = "The state of the union is what it is, and so are its bytes. " * 20
+
+
+def node(**changes):
+    return {
+        "_target_": "clbench.data.sources.Prose",
+        "name": "prose",
+        "path": "talk",
+        "tokenizer": "bytes",
+        "form": "answers",
+        "length": 16,
+        "rows": 5,
+        "metric": "loss",
+        "n_classes": 1,
+        "mean": [],
+        "std": [],
+    } | changes
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "talk").mkdir()
+    (tmp_path / "talk" / "b.txt").write_text(WORDS)
+    (tmp_path / "talk" / "a.txt").write_text("First. ")
+    return tmp_path
+
+
+def source(**changes):
+    return Prose(**{key: value for key, value in node(**changes).items() if key != "_target_"})
+
+
+def test_prose_is_read_in_order_and_everything_but_the_first_token_is_to_be_written(folder):
+    pool = source(rows=3).load([folder]).test
+    assert pool.inputs.shape == (3, 16)
+    assert (answers.counts(pool.inputs) == 15).all()
+    assert bytes(answers.tokens(pool.inputs)[0].tolist()).decode() == "First. \n\nThe sta"
+    assert (pool.vocabulary, pool.pad) == (259, 256)
+    assert source(path="talk/b.txt").load([folder]).test.inputs.shape == (5, 16)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "says"),
+    [
+        ({"path": "nothing"}, DataError, "no text at"),
+        ({"rows": 10_000}, DataError, "give rows=7[0-9] or fewer"),
+        ({"form": "classes"}, ConfigError, "model that writes"),
+    ],
+)
+def test_bad_prose_is_refused(folder, changes, error, says):
+    with pytest.raises(error, match=says):
+        source(**changes).load([folder])
+
+
+def test_without_a_wish_the_stream_is_the_one_that_came():
+    stream = riddle_stream()
+    assert beside(stream, {"every": None, "ability": {}, "format": False}, [], False) is stream
+
+
+def test_format_has_a_column_for_every_task_behind_those_of_the_tasks():
+    stream = beside(riddle_stream(), {"format": True}, [], False)
+    assert [column.role for column in stream.evaluation] == ["task"] * 3 + ["utility"] * 3
+    learner = writer_for(stream)
+    row = evaluate(learner, Naive(), stream.evaluation, 8)
+    assert all(wrote >= right for (right, _), (wrote, _) in zip(row[:3], row[3:], strict=True))
+
+
+def test_what_cannot_be_measured_is_refused(folder):
+    with pytest.raises(ConfigError, match="vocabulary of 259 tokens, and the stream one of 20"):
+        beside(riddle_stream(), {"ability": {"talk": node()}}, [folder], False)
+    with pytest.raises(RefusedError, match="chooses among classes"):
+        beside(riddle_stream("class", form="classes"), {"format": True}, [], False)
+
+
+def test_the_loss_is_the_mean_over_all_tokens(folder):
+    stream = riddle_stream()
+    pool = stream.tasks[0].train.pool
+    rows = torch.randint(2, 20, (4, 11), generator=torch.Generator().manual_seed(0))
+    rows[:, 1:] = ~rows[:, 1:]
+    text = replace(pool, inputs=rows, targets=torch.zeros(4, dtype=torch.int64), answers=None)
+    column = EvaluationSet("talk", Split(text, torch.arange(4), text.targets, 0), "utility", "loss")
+    learner = writer_for(stream, "t5")
+    ((total, n),) = evaluate(learner, Naive(), (column,), 3)
+    with torch.no_grad():
+        expected = torch.nn.functional.cross_entropy(learner.model(rows), answers.written(rows))
+    assert n == 40
+    assert total / n == pytest.approx(float(expected), rel=1e-5)
