@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+import sys
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from clbench.cells import Cell
 
 PACKAGES = ("torch", "torchvision", "numpy", "hydra-core")
+WHERE_USED = ("transformers", "tokenizers", "peft")
+"""Named in a record only if its trial has loaded them."""
 
 
 def provenance(cell: Cell, device: torch.device, resumed: int, stacked: int = 1) -> dict[str, Any]:
@@ -25,7 +28,9 @@ def provenance(cell: Cell, device: torch.device, resumed: int, stacked: int = 1)
         "variant": cell.variant,
         "clbench": _version("clbench"),
         "git_commit": git_commit(),
-        "packages": {package: _version(package) for package in PACKAGES},
+        "packages": {
+            package: _version(package) for package in (*PACKAGES, *(name for name in WHERE_USED if name in sys.modules))
+        },
         "python": platform.python_version(),
         "device": f"{device.type}: {name}",
         "threads": torch.get_num_threads(),

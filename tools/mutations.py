@@ -169,6 +169,34 @@ MUTATIONS = (
         "learner.parameters[name].copy_(learner.parameters[name])",
         ("tests/methods/test_rogo.py::test_folding_leaves_the_function_and_the_own_step_is_off_the_past",),
     ),
+    Mutation(
+        "osft-hook",  # steps along the retained directions are not taken away
+        "clbench/methods/osft.py",
+        "subspace.keep_off(left, layer.U_high)",
+        "subspace.keep_off(left.clone(), layer.U_high)",
+        ("tests/methods/test_osft.py::test_no_step_moves_a_weight_along_what_is_retained",),
+    ),
+    Mutation(
+        "olora-silent",  # the penalty is always 0, as in a run of the authors' program that users report
+        "clbench/methods/olora.py",
+        "value = value + self.strength * overlap",
+        "value = value + 0.0 * overlap",
+        ("tests/methods/test_olora.py::test_the_penalty_and_its_gradient_are_those_of_the_authors",),
+    ),
+    Mutation(
+        "parts-weight",  # each part of a batch counts as a whole one, and a penalty as often as there are parts
+        "clbench/engine/differentiation.py",
+        " * (len(part.labels) / len(batch.labels))",
+        "",
+        ("tests/methods/test_answers.py::test_a_batch_in_parts_gives_the_step_of_the_whole_and_counts_a_penalty_once",),
+    ),
+    Mutation(
+        "exact-match",  # one right token is enough
+        "clbench/engine/answers.py",
+        "answers.owners(rows), wrong.long()) == 0",
+        "answers.owners(rows), wrong.long()) < answers.counts(rows)",
+        ("tests/engine/test_answers.py::test_exact_match_is_what_greedy_decoding_writes",),
+    ),
 )
 
 

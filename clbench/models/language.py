@@ -69,7 +69,7 @@ class Writer(nn.Module):
         self.two = bool(whole.config.is_encoder_decoder)
         if self.two:
             self.encoder, self.decoder = whole.get_encoder(), whole.get_decoder()
-            start = whole.config.decoder_start_token_id
+            start = getattr(whole.config, "decoder_start_token_id", None)
             self.start: int = pad if start is None else int(start)
             if getattr(whole.config, "scale_decoder_outputs", False):  # T5 with tied embeddings
                 self.scale = float(whole.model_dim) ** -0.5
