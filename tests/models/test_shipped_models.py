@@ -12,7 +12,7 @@ from clbench.models import build_model
 
 FILES = sorted((Path(__file__).parents[2] / "conf" / "model").glob("*.yaml"))
 OF_TEXTS = [path.stem for path in FILES if any(sign in path.read_text() for sign in ("\nform:", "defaults: [biography"))]
-"""They need a stream of tokens: tests/models/test_language.py and test_biography.py."""
+"""They need a stream of tokens: tests/models/test_language.py and tests/test_biography.py."""
 NAMES = [path.stem for path in FILES if path.stem not in OF_TEXTS]
 SHIPPED = [name for name in NAMES if name != "custom"]
 SHAPES = [(1, 28, 28), (3, 28, 28), (1, 32, 32), (3, 32, 32)]
