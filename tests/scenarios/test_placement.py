@@ -58,7 +58,7 @@ def test_the_same_result_bit_for_bit(
 ) -> None:
     monkeypatch.setattr("clbench.engine.training.GATHER", 50)
     streamed: list[bool] = []
-    monkeypatch.setattr("clbench.trial.place", lambda *a: streamed.append(_streams(made := place(*a))) or made)
+    monkeypatch.setattr("clbench.assembly.place", lambda *a: streamed.append(_streams(made := place(*a))) or made)
     words = [*words, "scenario/dataset=npz", f"scenario.dataset.path={arrays}"]
     found = [trained(tmp_path, residence, method, *words) for residence in PLACES]
     assert streamed == [False, False, True]
@@ -138,7 +138,7 @@ def test_auto_takes_the_fastest_place_where_it_fits(
 
 def test_on_a_cpu_mapped_data_is_read_if_it_fits(monkeypatch: pytest.MonkeyPatch, arrays: Path, tmp_path: Path) -> None:
     seen: list[bool] = []
-    monkeypatch.setattr("clbench.trial.place", lambda *a: seen.append(_streams(made := place(*a))) or made)
+    monkeypatch.setattr("clbench.assembly.place", lambda *a: seen.append(_streams(made := place(*a))) or made)
     words = ["scenario=split", "scenario/dataset=npz", f"scenario.dataset.path={arrays}", "data.share=0.5"]
     for available in (10**9, 10**4):
         monkeypatch.setattr(placement, "available_memory", lambda: available)  # noqa: B023 (used within the round)
