@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +22,8 @@ from clbench.data.biography.people import Biography, draw
 from clbench.data.biography.texts import biographies, packed
 from clbench.data.biography.vocabulary import PAD, Vocabulary
 from clbench.data.integrity import lock, writable
-from clbench.errors import DataError, DivergedError
+from clbench.data.kept import store_arrays
+from clbench.errors import DivergedError
 from clbench.randomness import derive, generator
 from clbench.telling import tell
 
@@ -128,7 +128,7 @@ def load_or_train(
                 found = _kept([place], relative, quiet=True)
             if found is None:
                 found = train(make, biography, pretraining, place / relative)
-                _store(found, place / relative)
+                store_arrays({key: value.numpy() for key, value in found.items()}, place / relative)
     return found
 
 
@@ -198,23 +198,6 @@ def _kept(search: Sequence[Path], relative: Path, quiet: bool = False) -> dict[s
             if not quiet:
                 tell(f"{place / relative}: the pre-trained weights are damaged and are made again ({error})")
     return None
-
-
-def _store(weights: Mapping[str, Tensor], path: Path) -> None:
-    """Write weights as an .npz file that is either whole or absent."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(partial, "wb") as file:
-            np.savez(file, **{key: value.numpy() for key, value in weights.items()})  # type: ignore[arg-type]
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be written: {error.strerror or error}", "free space, or give another folder: data.root=FOLDER"
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _say(biography: Biography, text: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import sys
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from clbench.build import locate
 from clbench.data.integrity import data_sha256, lock, verify, writable
+from clbench.data.kept import store_arrays
 from clbench.data.pool import Pool
 from clbench.data.sources.base import Array, Data, Source, make_pool
 from clbench.data.sources.npz import read_npz
@@ -201,20 +201,8 @@ def _torchvision(name: str) -> nn.Module:
 
 
 def _store(data: Data, path: Path) -> None:
-    """Write both parts as an .npz file that is either whole or absent; zip keeps a checksum of every array."""
+    """Keep both parts in an .npz file (`clbench.data.kept`)."""
     arrays: dict[str, Array] = {}
     for side, pool in (("train", data.train), ("test", data.test)):
         arrays |= {f"x_{side}": pool.inputs.numpy(), f"y_{side}": pool.targets.numpy()}
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(partial, "wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be written: {error.strerror or error}", "free space, or give another folder: data.root=FOLDER"
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
+    store_arrays(arrays, path)
