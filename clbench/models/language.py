@@ -6,8 +6,6 @@ Both come from `transformers` (extra `llm`): from a folder of weights, looked fo
 
 from __future__ import annotations
 
-import importlib
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -16,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from clbench.data import answers
-from clbench.data.integrity import verify
-from clbench.errors import ConfigError, DataError
+from clbench.errors import ConfigError
 from clbench.models.classifier import Classifier
+from clbench.models.pretrained import configured, made, prepared
 
 Form = Literal["classes", "answers"]
 Pool = Literal["mean", "first", "last"]
@@ -152,8 +150,8 @@ def encoder(
         DataError: the weights are not there, or damaged.
     """
     _check_form(form, "classes")
-    body = _made("AutoModel", weights, sha256 or {}, architecture, overrides or {}, search, download)
-    return Encoder(_prepared(body, checkpointing), pool, _of_text(pad))
+    body = made("AutoModel", weights, sha256 or {}, architecture, overrides or {}, search, download)
+    return Encoder(prepared(body, checkpointing), pool, _of_text(pad))
 
 
 def language_model(
@@ -173,10 +171,10 @@ def language_model(
     """Return a model that writes its answers, causal or encoder-decoder; arguments and errors as of `encoder`."""
     _check_form(form, "answers")
     kind = "AutoModelForCausalLM"
-    if _configured(weights, architecture, overrides or {}, search, download).is_encoder_decoder:
+    if configured(weights, architecture, overrides or {}, search, download).is_encoder_decoder:
         kind = "AutoModelForSeq2SeqLM"
-    whole = _made(kind, weights, sha256 or {}, architecture, overrides or {}, search, download)
-    model = LanguageModel(_prepared(whole, checkpointing), _of_text(pad), input_shape)
+    whole = made(kind, weights, sha256 or {}, architecture, overrides or {}, search, download)
+    model = LanguageModel(prepared(whole, checkpointing), _of_text(pad), input_shape)
     _check_logits(model, whole)
     return model
 
@@ -190,91 +188,6 @@ def _of_text(pad: int | None) -> int:
     if pad is None:
         raise ConfigError("this model reads tokens, and the stream holds none", "choose a scenario of texts, or another model")
     return pad
-
-
-def _transformers() -> Any:
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    try:
-        transformers: Any = importlib.import_module("transformers")
-    except ImportError as error:
-        raise ConfigError(f"this model needs transformers: {error}", "pip install 'clbench[llm]'") from error
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    return transformers
-
-
-def _place(weights: str, search: Sequence[Path], download: bool) -> str:
-    """Return the folder that holds `weights`, or their name on the hub where that may be asked."""
-    for folder in (*search, *([Path()] if Path(weights).is_absolute() else [])):
-        if (folder / weights / "config.json").is_file():
-            return str(folder / weights)
-    if download:
-        return weights
-    places = ", ".join(str(folder / weights) for folder in search) or "no folder"
-    raise DataError(
-        f"model.weights={weights}: no config.json in {places}",
-        "put the model's folder below one of data.root (docs/data.md); or let the hub be asked: data.download=true",
-    )
-
-
-def _configured(
-    weights: str | None,
-    architecture: Mapping[str, Any] | None,
-    overrides: Mapping[str, Any],
-    search: Sequence[Path],
-    download: bool,
-) -> Any:
-    """Return the configuration of transformers that the keys describe."""
-    transformers = _transformers()
-    if (weights is None) == (architecture is None):
-        raise ConfigError(
-            f"model.weights={weights!r} and model.architecture={architecture!r}", "give one of the two, and null for the other"
-        )
-    if architecture is not None:
-        keys = {**architecture, **overrides}
-        kind = keys.pop("model_type", None)
-        if kind not in transformers.CONFIG_MAPPING:
-            raise ConfigError(
-                f"model.architecture.model_type={kind!r} is unknown to transformers", "such as gpt2, llama, t5, bert"
-            )
-        return transformers.AutoConfig.for_model(kind, **keys)
-    assert weights is not None
-    try:
-        return transformers.AutoConfig.from_pretrained(_place(weights, search, download), **overrides)
-    except (OSError, ValueError) as error:
-        raise DataError(f"model.weights={weights}: {error}", "check the name, the folder and the network") from error
-
-
-def _made(
-    kind: str,
-    weights: str | None,
-    sha256: Mapping[str, str],
-    architecture: Mapping[str, Any] | None,
-    overrides: Mapping[str, Any],
-    search: Sequence[Path],
-    download: bool,
-) -> Any:
-    """Return a model of the class `kind` of transformers, in float32."""
-    loader = getattr(_transformers(), kind)
-    config = _configured(weights, architecture, overrides, search, download)
-    try:
-        if weights is None:
-            return loader.from_config(config)
-        place = _place(weights, search, download)
-        for name, digest in sha256.items():
-            if Path(place, name).is_file():
-                verify(Path(place, name), digest, how_to_get="replace it by the original file (docs/data.md)")
-        return loader.from_pretrained(place, config=config, dtype=torch.float32, local_files_only=not download)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise DataError(f"model.weights={weights}: {error}", "check the folder's files and the network") from error
-
-
-def _prepared(model: Any, checkpointing: bool) -> Any:
-    if checkpointing:
-        new = getattr(model, "activation_checkpointing_enable", None)  # the older name goes in transformers 6
-        enable = new or model.gradient_checkpointing_enable
-        enable(**{f"{'activation' if new else 'gradient'}_checkpointing_kwargs": {"use_reentrant": False}})
-    return model
 
 
 def _check_logits(model: LanguageModel, whole: Any) -> None:
