@@ -15,6 +15,7 @@ FLOORS = [
     {"stream", "metrics"},
     {"models", "scenarios", "results", "leaderboard", "plots"},
     {"engine", "methods", "loggers", "provenance"},
+    {"federated"},
     {"assembly", "trial", "stacked", "compose", "config", "variant", "job", "help"},
     {"runner"},
     {"command", "testing"},
