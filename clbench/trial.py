@@ -147,7 +147,7 @@ class Trial:
         self.training.after_epoch = lambda epoch, epochs: self.passed(task, epoch, epochs)
         if self.drift is not None:
             self.drift.start()
-        with self.cost.training():
+        with heard_by(self.say), self.cost.training():
             self.training.learn(task)
         self.learned()
         if self.drift is not None:
