@@ -187,7 +187,7 @@ def test_the_record_says_who_owns_what(tmp_path):
     counts = torch.tensor([[[int(n) for n in text.split()] for text in task] for task in record.result["partition"]])
     assert counts.shape == (5, 4, 2)
     assert 2 * counts.sum() == record.cost["samples"]  # all are there, and were passed over in each of two rounds
-    assert (counts == 0).sum() > 5  # shards: many a client lacks a class
+    assert (counts == 0).any()  # shards: some client lacks a class
     assert "partition" not in run(make_cell("naive", SMALL[:1], results_dir=tmp_path)).result
 
 
