@@ -1,1 +1,1 @@
-"""Federated streams: many clients, each with a share of every task, and a server that joins what they learn."""
+"""Federated streams: many clients learn each task, a server makes one model of what they send."""
