@@ -48,7 +48,8 @@ class FederatedTraining:
         self.losses: list[float] = []
         """Of each round of the current task: the clients' mean, weighted as their models."""
         self.moved: list[str] = []
-        """Parameters that some task so far has trained, and buffers: what comes down."""
+        """Parameters that some task so far has trained or brought in, and buffers: what comes down."""
+        self._initial = set(learner.parameters)
         self.sent = {"down": 0, "up": 0}
         """Bytes of all messages so far."""
         self._report: dict[str, Any] = {}
@@ -69,7 +70,8 @@ class FederatedTraining:
         movable, _ = learner.trainable(self._wide)
         buffers = [name for name, buffer in learner.model.named_buffers() if buffer.is_floating_point()]
         names = [*self.server.trained(movable), *buffers]
-        self.moved += [name for name in [*movable, *buffers] if name not in self.moved]
+        changed = {*self.moved, *movable, *buffers}
+        self.moved = [name for name in [*learner.parameters, *buffers] if name in changed or name not in self._initial]
         self.losses, self._riding = [], Sum()
         self._report = {"rejected": Counter(), "failed": 0, "idle_rounds": 0, "down": Counter(), "up": Counter()}
         rounds = self.federated.rounds_of(task.index)
