@@ -49,7 +49,8 @@ class FederatedTraining:
         """Of each round of the current task: the clients' mean, weighted as their models."""
         self.moved: list[str] = []
         """Parameters that some task so far has trained or brought in, and buffers: what comes down."""
-        self._initial = set(learner.parameters)
+        self.known: list[str] = []
+        """Parameters that were there when the first task began: what they began with follows from configuration and seed."""
         self.sent = {"down": 0, "up": 0}
         """Bytes of all messages so far."""
         self._report: dict[str, Any] = {}
@@ -70,8 +71,9 @@ class FederatedTraining:
         movable, _ = learner.trainable(self._wide)
         buffers = [name for name, buffer in learner.model.named_buffers() if buffer.is_floating_point()]
         names = [*self.server.trained(movable), *buffers]
+        self.known = self.known or list(learner.parameters)
         changed = {*self.moved, *movable, *buffers}
-        self.moved = [name for name in [*learner.parameters, *buffers] if name in changed or name not in self._initial]
+        self.moved = [name for name in [*learner.parameters, *buffers] if name in changed or name not in self.known]
         self.losses, self._riding = [], Sum()
         self._report = {"rejected": Counter(), "failed": 0, "idle_rounds": 0, "down": Counter(), "up": Counter()}
         rounds = self.federated.rounds_of(task.index)
@@ -187,10 +189,16 @@ class FederatedTraining:
 
     def state(self) -> dict[str, Any]:
         """Return what server and clients carry from task to task."""
-        return {"clients": self.exchange.state(), "server": self.server.state(), "moved": self.moved, "sent": dict(self.sent)}
+        return {
+            "clients": self.exchange.state(),
+            "server": self.server.state(),
+            "moved": self.moved,
+            "known": self.known,
+            "sent": dict(self.sent),
+        }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore what `state` returned."""
         self.exchange.load_state(state["clients"])
         self.server.load_state(self.learner, state["server"])
-        self.moved, self.sent = list(state["moved"]), dict(state["sent"])
+        self.moved, self.known, self.sent = list(state["moved"]), list(state["known"]), dict(state["sent"])
