@@ -11,23 +11,16 @@ from clbench.compose import Composed, Composer
 from clbench.config import (
     LATER_NODES,
     NODES,
-    compile_mode,
-    count,
     data_digest,
-    device,
     given_keys,
     identity,
     names,
-    residence,
-    seconds,
-    seeds,
     settle,
-    share,
-    typed,
 )
 from clbench.data.integrity import search_path
 from clbench.errors import ConfigError
 from clbench.records import canonical, flatten
+from clbench.values import compile_mode, count, device, residence, seconds, seeds, share, typed
 from clbench.variant import variant
 
 
