@@ -137,7 +137,16 @@ class Clients:
                 )
             learner.model.load_state_dict(kept)
 
-    def train(self, client: int, task: Task, round: int, down: Tensors, names: Sequence[str], work: float = 1.0) -> Reply:
+    def train(
+        self,
+        client: int,
+        task: Task,
+        round: int,
+        down: Tensors,
+        names: Sequence[str],
+        work: float = 1.0,
+        rider: Tensors | None = None,
+    ) -> Reply:
         """Train one client in one round, and return what it sends up.
 
         Args:
@@ -147,6 +156,7 @@ class Clients:
             down: parameters and buffers as the server has them.
             names: of what is to be sent up.
             work: share of its steps that it gets done.
+            rider: what came with a question to be answered along with this round; None: there is none.
         """
         learner, share = self.learner, self.share(client, task)
         load(learner, down)
@@ -161,18 +171,12 @@ class Clients:
                 training.method.fit(learner, share, training.fit, training.history(task))
             except DivergedError:
                 return Reply(client, error=DIVERGED)
-            answer = self._riding(task, round, client)
+            rule, answer = self.federated.server, dict[str, torch.Tensor]()
+            if rider is not None:
+                answer = rule.client_message(learner, share, rule.riding, rider)
         losses = training.losses
         loss = sum(losses) / len(losses) if losses else None
         return Reply(client, weights(learner, names), len(share.train), training.samples - before, loss, answer)
-
-    def _riding(self, task: Task, round: int, client: int) -> Tensors:
-        """Return the answer that goes along with the last round's, if the server's rule asks for one."""
-        rule = self.federated.server
-        if rule.riding is None or round + 1 < self.federated.rounds_of(task.index):
-            return {}
-        found: Tensors = rule.client_message(self.learner, self.share(client, task), rule.riding, {})
-        return found
 
     def answer(self, client: int, task: Task, kind: str, payload: Tensors) -> Reply:
         """Return a client's answer to a question; the model is the server's."""

@@ -16,7 +16,9 @@ class Exchange(Protocol):
     def begin(self, task: Task) -> None:
         """Let the clients' methods prepare for a task; the server's learner comes out ready for it, too."""
 
-    def train(self, task: Task, round: int, down: Tensors, names: Sequence[str], work: Mapping[int, float]) -> Iterator[Reply]:
+    def train(
+        self, task: Task, round: int, down: Tensors, names: Sequence[str], work: Mapping[int, float], rider: Tensors | None
+    ) -> Iterator[Reply]:
         """Let clients train; arguments as of `Clients.train`.
 
         Args:
@@ -25,6 +27,7 @@ class Exchange(Protocol):
             down: what every client gets.
             names: of what is sent up.
             work: who trains, and what share of its steps each gets done.
+            rider: what came with a question to be answered along with this round; None: there is none.
         """
 
     def ask(self, task: Task, clients: Sequence[int], kind: str, payload: Tensors) -> Iterator[Reply]:
@@ -54,10 +57,12 @@ class LocalExchange:
         """Let the clients' methods prepare."""
         self.clients.begin(task)
 
-    def train(self, task: Task, round: int, down: Tensors, names: Sequence[str], work: Mapping[int, float]) -> Iterator[Reply]:
+    def train(
+        self, task: Task, round: int, down: Tensors, names: Sequence[str], work: Mapping[int, float], rider: Tensors | None
+    ) -> Iterator[Reply]:
         """Train one client after the other."""
         for client, share in work.items():
-            yield self.clients.train(client, task, round, down, names, share)
+            yield self.clients.train(client, task, round, down, names, share, rider)
 
     def ask(self, task: Task, clients: Sequence[int], kind: str, payload: Tensors) -> Iterator[Reply]:
         """Ask one client after the other."""

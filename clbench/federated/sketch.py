@@ -1,9 +1,9 @@
 """Random sketches of layer inputs, and the subspace that their sum shows: what FOT's clients send and its server makes of it.
 
-With the inputs of client k as rows `X_k` `[n_k, d]` and random `G_k` `[n_k, m]`, a sketch is `X_k^T G_k` `[d, m]`. The sum over clients is
-`[X_1^T .. X_K^T] [G_1; ..; G_K]`: its columns are random combinations of all inputs, so its leading left singular vectors are
-those of the pooled inputs, nearly, once m is a few times d (Bakman et al., ICLR 2024, section 4.2: global principal subspace
-extraction, GPSE). Everything here may be summed over clients before anyone looks at it.
+With the inputs of client k as rows `X_k` `[n_k, d]` and random `G_k` `[n_k, m]`, a sketch is `X_k^T G_k` `[d, m]`. The sum over
+clients is `[X_1^T .. X_K^T] [G_1; ..; G_K]`: its columns are random combinations of all inputs, so its leading left singular
+vectors are those of the pooled inputs, nearly, once m is a few times d (Bakman et al., ICLR 2024, section 4.2: global
+principal subspace extraction, GPSE). Everything here may be summed over clients before anyone looks at it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Ratio = Literal["energy", "norm"]
 
 @dataclass(frozen=True)
 class Energies:
-    """What goes along with a sketch; each is summed over clients. Of the rows X `[n, d]` and of what a basis U misses of them:
+    """What goes along with a sketch, of the rows X `[n, d]` and of what a basis U misses of them; each is summed over clients.
 
     Args:
         rows: n.

@@ -101,13 +101,16 @@ class FederatedTraining:
     def _round(self, task: Task, number: int, names: list[str], chosen: Participants) -> None:
         """Send the model down, take the mean of what comes up, and put the next model in place."""
         learner = self.learner
-        down = weights(learner, self.moved) | self.server.down(learner)
+        down = weights(learner, self.moved)
         start = {name: down[name] for name in names}
+        rides = self.server.riding is not None and number + 1 == self.federated.rounds_of(task.index)
+        rider = self.server.rider(learner) if rides else None
         total, losses, wrongs = Sum(), list[tuple[float, float]](), list[str]()
         self._count("down", "round", size(down) * len(chosen.asked))
+        self._count("down", "riding", size(rider or {}) * len(chosen.asked))
         self._report["failed"] += len(chosen.failing)
         work = {client: chosen.work[client] for client in chosen.answering}
-        for reply in self.exchange.train(task, number, down, names, work):
+        for reply in self.exchange.train(task, number, down, names, work, rider):
             self._count("up", "round", size(reply.tensors))
             self._count("up", "riding", size(reply.answer))
             self.samples += reply.seen
@@ -122,7 +125,7 @@ class FederatedTraining:
                 self._riding.add(reply.answer)
             if reply.loss is not None:
                 losses.append((weight, reply.loss))
-        load(learner, down)  # local clients leave their own weights behind
+        load(learner, down)  # clients in this process leave their own weights behind
         if total.count:
             with torch.no_grad():
                 load(learner, self.server.aggregate(learner, start, total.mean(start)))

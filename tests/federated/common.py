@@ -34,8 +34,8 @@ class Broken:
     def __init__(self, inner: Any, change: Callable[[int, Reply], Reply | None]) -> None:
         self.inner, self.change = inner, change
 
-    def train(self, task: Any, round: int, down: Any, names: Any, work: Any) -> Iterator[Reply]:
-        for reply in self.inner.train(task, round, down, names, work):
+    def train(self, task: Any, round: int, *more: Any) -> Iterator[Reply]:
+        for reply in self.inner.train(task, round, *more):
             changed = self.change(round, reply)
             if changed is not None:
                 yield changed

@@ -39,7 +39,12 @@ def sines(a, b):
     return (1 - torch.linalg.svdvals(a.mT @ b).clamp(max=1).square()).sqrt()
 
 
-@given(sizes=st.lists(st.integers(1, 20), min_size=1, max_size=5), d=st.integers(1, 12), m=st.integers(1, 40), seed=st.integers(0, 99))
+@given(
+    sizes=st.lists(st.integers(1, 20), min_size=1, max_size=5),
+    d=st.integers(1, 12),
+    m=st.integers(1, 40),
+    seed=st.integers(0, 99),
+)
 @settings(max_examples=40, deadline=None)
 @pytest.mark.parametrize("distribution", ["normal", "uniform"])
 def test_the_sum_of_sketches_is_the_pooled_inputs_times_the_stacked_random_matrices(distribution, sizes, d, m, seed):

@@ -127,9 +127,9 @@ def test_bytes_are_those_of_the_tensors_sent(tmp_path):
     seen = {"down": 0, "up": 0}
     inner = training.exchange.train
 
-    def train(task, round, down, names, work):
+    def train(task, round, down, names, work, rider):
         seen["down"] += len(work) * sum(tensor.nbytes for tensor in down.values())
-        for reply in inner(task, round, down, names, work):
+        for reply in inner(task, round, down, names, work, rider):
             seen["up"] += sum(tensor.nbytes for tensor in reply.tensors.values())
             yield reply
 

@@ -48,15 +48,11 @@ class Server:
 
     weighting: Literal["samples", "uniform"]
 
-    riding: ClassVar[str | None] = None
-    """Kind of a question that clients answer along with their last round of a task, on the model that they have just trained; it
-    is asked at that round's participants, and `end_task`, when it asks, gets these answers."""
-
     def setup(self, learner: Learner, stream: Stream) -> None:
         """Prepare once, before the first task: sizes and names, no data."""
 
     def begin_task(self, learner: Learner, task: Task) -> None:
-        """Prepare for a task, at the server. May freeze parameters."""
+        """Prepare for a task: at the server, and at clients that have a learner of their own. May freeze parameters."""
 
     def client_part(self) -> ClientPart | None:
         """Return what acts beside every client's method (FedProx's proximal term), or None; one for all clients."""
@@ -65,10 +61,6 @@ class Server:
     def trained(self, names: list[str]) -> list[str]:
         """Return which of the parameters that a task may move the clients train and send up; all that are trained come down."""
         return names
-
-    def down(self, learner: Learner) -> Tensors:
-        """Return what comes down in each round beside the model: nothing."""
-        return {}
 
     def aggregate(self, learner: Learner, start: Tensors, mean: Tensors) -> Tensors:
         """Return the next model.
@@ -100,6 +92,18 @@ class Server:
 
     def end_task(self, learner: Learner, task: Task, ask: Ask) -> None:
         """Consolidate after a task, at the server; `ask` is answered by the clients with the final model in place."""
+
+    @property
+    def riding(self) -> str | None:
+        """Kind of a question that clients answer along with their last round of a task, on the model that they have just trained.
+
+        It is asked at that round's participants, and `end_task`, when it asks, gets the sum of these answers.
+        """
+        return None
+
+    def rider(self, learner: Learner) -> Tensors:
+        """Return what comes down with the riding question."""
+        return {}
 
     @property
     def asked(self) -> Asked:
