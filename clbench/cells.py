@@ -82,7 +82,8 @@ class Cell:
     @property
     def row_label(self) -> str:
         """The same without the seed."""
-        parts = [self.names["scenario"], self.setting, self.names["method"], self.variant and f"({self.variant})"]
+        names = self.names
+        parts = [names["scenario"], self.setting, names["method"], names.get("server", ""), self.variant and f"({self.variant})"]
         return " ".join(part for part in parts if part)
 
     def to_dict(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from clbench.errors import ConfigError
+from clbench.federated.secure.options import Secure
 from clbench.federated.servers.base import Server
 
 Count = Annotated[int, Field(ge=1)]
@@ -30,6 +31,8 @@ class Federated:
         min_samples: that every client owns of every task, at least.
         dropout: chance of a client asked to fail before it answers, in each round.
         stragglers: chance of a client asked to be slow in a round.
+        secure: how sums of clients' answers are made so that the server sees nothing else (`clbench.federated.secure`); None: the
+            server adds them up itself.
         straggler_work: share of its steps that a slow client gets done; what it has then counts (Li et al., MLSys 2020, FedProx).
     """
 
@@ -44,12 +47,22 @@ class Federated:
     dropout: Risk
     stragglers: Risk
     straggler_work: Share
+    secure: Any = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.server, Server):
             raise ConfigError(
                 f"federated.server={self.server!r} is no server rule",
                 "choose one: federated/server=fedavg, or derive yours from clbench.federated.servers.base.Server",
+            )
+        if self.secure is not None and not isinstance(self.secure, Secure):
+            raise ConfigError(
+                f"federated.secure={self.secure!r} is no secure sum", "choose federated/secure=masked, or leave it out"
+            )
+        if self.secure is not None and self.server.riding is not None:
+            raise ConfigError(
+                "federated.secure takes several messages, and answers that ride along with the last round have one",
+                "give federated.server.sketch_on=global (FOT), or leave federated.secure out",
             )
         if not hasattr(self.partition, "positions"):
             raise ConfigError(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +17,9 @@ from clbench.federated.exchange import Exchange
 from clbench.federated.messages import DIVERGED, Reply, Sum, Tensors, fault, odd, size
 from clbench.federated.options import Federated
 from clbench.federated.rounds import Participants, participants
+from clbench.federated.secure.sums import secure_sum
 from clbench.methods.base import Method
+from clbench.randomness import derive
 from clbench.stream import Task
 from clbench.telling import tell
 
@@ -145,21 +148,32 @@ class FederatedTraining:
         """Return the sum of what clients answer."""
         if self.server.riding == kind:
             return self._riding.tensors
-        total = Sum()
         self._count("down", kind, size(payload) * len(clients))
-        for reply in self.exchange.ask(task, clients, kind, payload):
-            self._count("up", kind, size(reply.tensors))
-            wrong = odd(reply, total.tensors or None)
-            if wrong is None:
-                total.add(reply.tensors)
-            else:
-                self._reject(reply, wrong, f"{kind!r} after task {task.index}")
+        secure, total = self.federated.secure, Sum()
+        if secure is not None:
+            seed = derive(self.learner.seed, "secure", task.index, kind)
+            again = partial(self._answers, task, kind, payload)
+            return secure_sum(secure, clients, again, seed, lambda way, amount: self._count(way, "secure", amount))
+        for _, answer in self._answers(task, kind, payload, clients):
+            self._count("up", kind, size(answer))
+            total.add(answer)
         if not total.count:
             raise ClbenchError(
                 f"none of the {len(clients)} clients asked for {kind!r} after task {task.index} gave a usable answer",
                 "the messages above say why; start the same command again: it resumes after the last task",
             )
         return total.tensors
+
+    def _answers(self, task: Task, kind: str, payload: Tensors, clients: Sequence[int]) -> Iterator[tuple[int, Tensors]]:
+        """Yield the usable answers with their clients; say of others what is wrong."""
+        first: Tensors | None = None
+        for reply in self.exchange.ask(task, clients, kind, payload):
+            wrong = odd(reply, first)
+            if wrong is None:
+                first = {name: tensor[:0].new_empty(tensor.shape, device="meta") for name, tensor in reply.tensors.items()}
+                yield reply.client, reply.tensors
+            else:
+                self._reject(reply, wrong, f"{kind!r} after task {task.index}")
 
     def _reject(self, reply: Reply, wrong: str, where: str) -> None:
         """Count a reply that cannot be used, and say so the first time its fault comes up in a task."""
