@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from clbench.engine.training import Trainer, Training
 from clbench.errors import ConfigError, RefusedError
 from clbench.federated.clients import Clients
 from clbench.federated.division import divide
-from clbench.federated.exchange import LocalExchange
+from clbench.federated.exchange import Exchange, LocalExchange
 from clbench.federated.options import Federated
 from clbench.federated.training import FederatedTraining
 from clbench.methods.base import Method
@@ -41,8 +41,17 @@ AnyTraining = Training | FederatedTraining
 """What lets a method learn tasks: here, or at clients."""
 
 
-def assemble(cell: Cell, device: torch.device) -> tuple[Stream, Method, Learner, AnyTraining]:
-    """Make the four things a trial consists of, and check that they go together."""
+Connect = Callable[[Clients], Exchange]
+
+
+def assemble(cell: Cell, device: torch.device, connect: Connect = LocalExchange) -> tuple[Stream, Method, Learner, AnyTraining]:
+    """Make the four things a trial consists of, and check that they go together.
+
+    Args:
+        cell: what the trial is.
+        device: where it runs.
+        connect: makes what connects the server of a federated trial with its clients.
+    """
     config, seed = cell.config, cell.seed
     search = [Path(folder) for folder in cell.search]
     made = build(
@@ -75,7 +84,7 @@ def assemble(cell: Cell, device: torch.device) -> tuple[Stream, Method, Learner,
     optimizer = build(config["optimizer"], "optimizer")
     learner = Learner(stream, lambda: build_model(config["model"], stream, seed, search, cell.download), optimizer, device, seed)
     if federated is not None:
-        return stream, *federate(config["method"], learner, trainer, federated)
+        return stream, *federate(config["method"], learner, trainer, federated, connect)
     method.setup(learner, stream)
     return stream, method, learner, Training(learner, method, trainer)
 
@@ -93,7 +102,7 @@ def make_method(node: Mapping[str, Any]) -> Method:
 
 
 def federate(
-    node: Mapping[str, Any], learner: Learner, trainer: Trainer, federated: Federated
+    node: Mapping[str, Any], learner: Learner, trainer: Trainer, federated: Federated, connect: Connect
 ) -> tuple[Method, Learner, FederatedTraining]:
     """Return what a federated trial consists of beside its stream: the method that predicts, the learner, the training.
 
@@ -102,9 +111,10 @@ def federate(
         learner: the server's, which local clients use, too.
         trainer: how a client passes over its samples.
         federated: what is federated, and how.
+        connect: makes what connects server and clients.
     """
     clients = Clients(learner, lambda: make_method(node), trainer, federated)
-    training = FederatedTraining(learner, clients.method, federated, LocalExchange(clients))
+    training = FederatedTraining(learner, clients.method, federated, connect(clients))
     return clients.method, learner, training
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from clbench.assembly import AnyTraining
+from clbench.assembly import AnyTraining, Connect
 from clbench.assembly import assemble as assemble
 from clbench.assembly import pick_device as pick_device
 from clbench.cells import Cell
@@ -22,6 +22,7 @@ from clbench.engine.evaluation import Row, evaluate
 from clbench.engine.learner import Learner
 from clbench.errors import ConfigError
 from clbench.federated.division import dealt
+from clbench.federated.exchange import LocalExchange
 from clbench.loggers import build_loggers
 from clbench.loggers.base import Loggers, TrialInfo
 from clbench.methods.base import Method
@@ -43,7 +44,15 @@ def run_trial(cell: Cell, report: Report) -> Record:
     Raises:
         ClbenchError: the cell cannot be run as configured, or it diverged; the message says why and what to do.
     """
-    trial = prepare(cell, report)
+    if cell.federated == "flower" and "federated" in cell.config:
+        from clbench.flower.simulation import simulated
+
+        return simulated(cell, lambda connect: _run(cell, report, connect), cell.timeout)
+    return _run(cell, report)
+
+
+def _run(cell: Cell, report: Report, connect: Connect = LocalExchange) -> Record:
+    trial = prepare(cell, report, connect)
     trial.training.accelerate(cell.compile, cell.graph, trial.say)
     try:
         return trial.run()
@@ -52,7 +61,7 @@ def run_trial(cell: Cell, report: Report) -> Record:
         raise
 
 
-def prepare(cell: Cell, report: Report) -> Trial:
+def prepare(cell: Cell, report: Report, connect: Connect = LocalExchange) -> Trial:
     """Return the trial of a cell, ready to run; arguments and errors as of `run_trial`."""
     device = pick_device(cell.device)
 
@@ -60,7 +69,7 @@ def prepare(cell: Cell, report: Report) -> Trial:
         report({"event": "print", "text": text})
 
     with heard_by(say):
-        stream, method, learner, training = assemble(cell, device)
+        stream, method, learner, training = assemble(cell, device, connect)
 
     about = TrialInfo.of(cell.identity, cell.id, cell.variant, cell.results_dir, cell.n_cells, cell.color)
     loggers = Loggers(build_loggers(cell.logger, say), about, say)

@@ -92,3 +92,10 @@ def seconds(value: Any, key: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
         raise ConfigError(f"{key}={value!r} is not a number of seconds", f"give {key}=60, or null for no limit")
     return float(value)
+
+
+def one_of(value: Any, allowed: tuple[str, ...], key: str) -> str:
+    """Return `value` if it is allowed, else raise a ConfigError that names `key`."""
+    if value not in allowed:
+        raise ConfigError(f"unknown {key}={value!r}", f"choose one of {', '.join(allowed)}")
+    return str(value)

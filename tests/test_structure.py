@@ -16,7 +16,7 @@ FLOORS = [
     {"models", "scenarios", "results", "leaderboard", "plots"},
     {"engine", "methods", "loggers", "provenance"},
     {"federated"},
-    {"assembly", "trial", "stacked", "compose", "config", "variant", "job", "help"},
+    {"assembly", "trial", "stacked", "flower", "compose", "config", "variant", "job", "help"},
     {"runner"},
     {"command", "testing"},
     {"api", "app", "reproduction"},
