@@ -42,7 +42,7 @@ class GridExchange:
         if not clients.shared:
             raise RefusedError(
                 f"{type(clients.method).__name__} keeps something at every client, and Flower's nodes come and go",
-                "give runner.federated=local, or a method that keeps nothing of samples (naive, freeze, seq_lora; data_free = True)",
+                "give runner.federated=local, or a method that keeps nothing of samples (naive, freeze, seq_lora)",
             )
         if clients.federated.secure is not None:
             raise RefusedError(
