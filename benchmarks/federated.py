@@ -3,8 +3,10 @@
     python benchmarks/federated.py                                    # 10, 100 clients of 60 samples each
     python benchmarks/federated.py --clients 1000 --chunk 1000 --device cuda
     python benchmarks/federated.py --hidden 16 --batch 5
+    python benchmarks/federated.py --flower                           # and Flower's simulation engine (clbench[federated])
 
-The sides take turns in one process, `--repeats` rounds of local training of all clients; a ratio is formed within a round. The
+The sides take turns in one process, `--repeats` rounds of local training of all clients; a ratio is formed within a round.
+Flower's rounds come after the others, with their messages and the mean of the models. The
 images are noise of 784 bytes, since the arithmetic does not depend on them. Prints markdown; exit status 1 if clients side by
 side do not end where those one by one do.
 """
@@ -41,7 +43,7 @@ from clbench.stream import EvaluationSet, Stream, Task
 RATE, CLASSES, INPUTS = 0.05, 10, 784
 
 
-def made(clients: int, args: argparse.Namespace, chunk: int) -> Clients:
+def made(clients: int, args: argparse.Namespace, chunk: int) -> LocalExchange:
     """Return clients with `args.samples` images of noise each."""
     draws, n, device = torch.Generator().manual_seed(args.seed), clients * args.samples, torch.device(args.device)
     inputs = torch.randint(0, 256, (n, 1, 28, 28), generator=draws, dtype=torch.uint8)
@@ -52,14 +54,14 @@ def made(clients: int, args: argparse.Namespace, chunk: int) -> Clients:
     node = {"_target_": "clbench.models.mlp.MLP", "hidden": args.hidden, "bias": True, "dropout": 0.0, "head": {"bias": True}}
     learner = Learner(stream, lambda: build_model(node, stream, args.seed), SGD(RATE), device, args.seed)
     trainer = Trainer(args.epochs, args.batch, args.batch, Constant(), None)
-    options = Federated(IID(), FedAvg("samples"), clients, 1.0, 1, args.epochs, None, 1, 0.0, 0.0, 0.5, chunk=chunk)
-    return Clients(learner, Naive, trainer, options)
+    options = Federated(IID(), FedAvg("samples"), clients, 1.0, 1, args.epochs, None, 1, 0.0, 0.0, 0.5)
+    return LocalExchange(Clients(learner, Naive, trainer, options), chunk)
 
 
-def engine(side: Clients, device: str) -> tuple[float, dict[str, Tensor]]:
+def engine(exchange: LocalExchange, device: str) -> tuple[float, dict[str, Tensor]]:
     """Return the seconds of one round of local training, and the sums of the clients' models in double precision."""
-    task, learner = side.learner.stream.tasks[0], side.learner
-    exchange = LocalExchange(side)
+    learner = exchange.clients.learner
+    task = learner.stream.tasks[0]
     exchange.begin(task)
     down = {name: value.clone() for name, value in learner.model.state_dict().items()}
     sums = {name: torch.zeros_like(value, dtype=torch.float64) for name, value in down.items()}
@@ -100,6 +102,13 @@ def bare(side: Clients, args: argparse.Namespace) -> float:
     return time.perf_counter() - start
 
 
+def flower(clients: int, args: argparse.Namespace) -> list[float]:
+    """Return the seconds of rounds under Flower's simulation engine, in one actor as the others are in one thread."""
+    from flower_loop import rounds
+
+    return rounds(clients, args.samples, args.batch, args.epochs, args.hidden, args.repeats, actors=1)
+
+
 def wait(device: str) -> None:
     if device == "cuda":
         torch.cuda.synchronize()
@@ -114,6 +123,7 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--hidden", type=numbers, default=[100, 100])
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--flower", action="store_true", help="Flower's simulation engine too, with one actor")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
@@ -125,7 +135,7 @@ def main() -> int:
         one, many = engine(alone, args.device)[1], engine(beside, args.device)[1]  # warm, and the same?
         largest = max(largest, *(float((one[name] - many[name]).abs().max()) / clients for name in one))
         sides: dict[str, Callable[[], float]] = {
-            "bare loop": lambda side=alone: bare(side, args),
+            "bare loop": lambda side=alone: bare(side.clients, args),
             "one by one": lambda side=alone: engine(side, args.device)[0],
             "side by side": lambda side=beside: engine(side, args.device)[0],
         }
@@ -133,6 +143,8 @@ def main() -> int:
         for _ in range(args.repeats):
             for name, run in sides.items():
                 found[name].append(run())
+        if args.flower:
+            found["Flower"] = flower(clients, args)
         for name, seconds in found.items():
             over = [a / b for a, b in zip(seconds, found["bare loop"], strict=True)]
             lines.append([str(clients), name, f"{clients / statistics.median(seconds):.0f}", spread(over)])

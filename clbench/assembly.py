@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +45,13 @@ AnyTraining = Training | FederatedTraining
 Connect = Callable[[Clients], Exchange]
 
 
-def assemble(cell: Cell, device: torch.device, connect: Connect = LocalExchange) -> tuple[Stream, Method, Learner, AnyTraining]:
+def assemble(cell: Cell, device: torch.device, connect: Connect | None = None) -> tuple[Stream, Method, Learner, AnyTraining]:
     """Make the four things a trial consists of, and check that they go together.
 
     Args:
         cell: what the trial is.
         device: where it runs.
-        connect: makes what connects the server of a federated trial with its clients.
+        connect: makes what connects the server of a federated trial with its clients; None: all are in this process.
     """
     config, seed = cell.config, cell.seed
     search = [Path(folder) for folder in cell.search]
@@ -84,7 +85,9 @@ def assemble(cell: Cell, device: torch.device, connect: Connect = LocalExchange)
     optimizer = build(config["optimizer"], "optimizer")
     learner = Learner(stream, lambda: build_model(config["model"], stream, seed, search, cell.download), optimizer, device, seed)
     if federated is not None:
-        return stream, *federate(config["method"], learner, trainer, federated, connect)
+        return stream, *federate(
+            config["method"], learner, trainer, federated, connect or partial(LocalExchange, chunk=cell.chunk)
+        )
     method.setup(learner, stream)
     return stream, method, learner, Training(learner, method, trainer)
 

@@ -22,7 +22,6 @@ from clbench.engine.evaluation import Row, evaluate
 from clbench.engine.learner import Learner
 from clbench.errors import ConfigError
 from clbench.federated.division import dealt
-from clbench.federated.exchange import LocalExchange
 from clbench.loggers import build_loggers
 from clbench.loggers.base import Loggers, TrialInfo
 from clbench.methods.base import Method
@@ -51,7 +50,7 @@ def run_trial(cell: Cell, report: Report) -> Record:
     return run_with(cell, report)
 
 
-def run_with(cell: Cell, report: Report, connect: Connect = LocalExchange) -> Record:
+def run_with(cell: Cell, report: Report, connect: Connect | None = None) -> Record:
     """Do as `run_trial`; `connect` makes what connects the server of a federated trial with its clients."""
     trial = prepare(cell, report, connect)
     trial.training.accelerate(cell.compile, cell.graph, trial.say)
@@ -62,7 +61,7 @@ def run_with(cell: Cell, report: Report, connect: Connect = LocalExchange) -> Re
         raise
 
 
-def prepare(cell: Cell, report: Report, connect: Connect = LocalExchange) -> Trial:
+def prepare(cell: Cell, report: Report, connect: Connect | None = None) -> Trial:
     """Return the trial of a cell, ready to run; arguments and errors as of `run_trial`."""
     device = pick_device(cell.device)
 

@@ -165,7 +165,7 @@ def test_clients_differ_in_what_they_draw(tmp_path):
     trial, training = ready(federated_cell(folder=tmp_path))
     clients, orders = training.exchange.clients, []
     for client in (0, 1, 1):
-        with clients._as(client) as own:
+        with clients.acting(client) as own:
             own.start(clients.share(client, trial.stream.tasks[0]))
             orders.append(trial.learner.generator("batches", 0).get_state())
     assert not torch.equal(orders[0], orders[1])

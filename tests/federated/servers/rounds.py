@@ -63,6 +63,7 @@ def federate(
     tasks: int | None = None,
     learner: Any = None,
     how: Any = None,
+    chunk: int = 1,
     after: Callable[[FederatedTraining, int], None] | None = None,
     **changes: Any,
 ) -> FederatedTraining:
@@ -70,7 +71,7 @@ def federate(
     learner = learner or learner_for(federated_stream(stream, clients))
     node = options(server, clients, rounds, **changes)
     clients_side = Clients(learner, make, how or trainer(), node)
-    training = FederatedTraining(learner, clients_side.method, node, LocalExchange(clients_side))
+    training = FederatedTraining(learner, clients_side.method, node, LocalExchange(clients_side, chunk))
     if after is not None:
         training.after_step = lambda number: after(training, number)
     for task in learner.stream.tasks[:tasks]:
