@@ -28,6 +28,8 @@ class Cell:
         n_cells: trials of the whole sweep.
         color: whether what loggers say ends on a terminal that shows colours.
         residence: where the data is kept while the trial runs (`clbench.scenarios.placement.place`).
+        federated: what lies between the server of a federated trial and its clients: `local`, nothing; or `flower`.
+        timeout: seconds to wait for replies, where there is anything between.
         residence_share: of the free memory that it may take there.
     """
 
@@ -48,6 +50,8 @@ class Cell:
     beside: list[Cell] = field(default_factory=list)
     residence: str = "auto"
     residence_share: float = 0.5
+    federated: str = "local"
+    timeout: float = 600.0
 
     @cached_property
     def id(self) -> str:
@@ -82,7 +86,8 @@ class Cell:
     @property
     def row_label(self) -> str:
         """The same without the seed."""
-        parts = [self.names["scenario"], self.setting, self.names["method"], self.variant and f"({self.variant})"]
+        names = self.names
+        parts = [names["scenario"], self.setting, names["method"], names.get("server", ""), self.variant and f"({self.variant})"]
         return " ".join(part for part in parts if part)
 
     def to_dict(self) -> dict[str, Any]:

@@ -9,13 +9,14 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "clbench"
 FLOORS = [
-    {"errors", "machine", "randomness", "telling"},
+    {"errors", "machine", "randomness", "telling", "values"},
     {"records", "build", "subspace", "loading"},
     {"data", "cells"},
     {"stream", "metrics"},
     {"models", "scenarios", "results", "leaderboard", "plots"},
     {"engine", "methods", "loggers", "provenance"},
-    {"assembly", "trial", "stacked", "compose", "config", "variant", "job", "help"},
+    {"federated"},
+    {"assembly", "trial", "stacked", "flower", "compose", "config", "variant", "job", "help"},
     {"runner"},
     {"command", "testing"},
     {"api", "app", "reproduction"},

@@ -13,3 +13,4 @@ class Naive(Method):
 
     stackable = True
     answers = True
+    data_free = True

@@ -146,16 +146,15 @@ def check_access(method: str | Mapping[str, Any], overrides: Sequence[str], conf
     for corrupt in (False, True):
         with tempfile.TemporaryDirectory() as folder:
             cell = make_cell(method, overrides, config_dirs, results_dir=folder)
-            stream, made, learner, trainer = assemble(cell, torch.device("cpu"))
-            results.append(_learn_corrupted(stream, made, learner, trainer, corrupt, evaluate))
+            stream, made, learner, training = assemble(cell, torch.device("cpu"))
+            results.append(_learn_corrupted(stream, made, learner, training, corrupt, evaluate))
     assert results[0] == results[1], "the result depends on data of earlier tasks that the method does not hold in memory"
 
 
-def _learn_corrupted(stream: Stream, method: Method, learner: Any, trainer: Any, corrupt: bool, evaluate: Any) -> list[Any]:
+def _learn_corrupted(stream: Stream, method: Method, learner: Any, training: Any, corrupt: bool, evaluate: Any) -> list[Any]:
     from clbench.engine.cost import memories
-    from clbench.engine.training import Training
 
-    training, rows = Training(learner, method, trainer), []
+    rows = []
     for task in stream.tasks:
         training.learn(task)
         rows.append(evaluate(learner, method, stream.evaluation, 1000))
