@@ -47,11 +47,12 @@ def run_trial(cell: Cell, report: Report) -> Record:
     if cell.federated == "flower" and "federated" in cell.config:
         from clbench.flower.simulation import simulated
 
-        return simulated(cell, lambda connect: _run(cell, report, connect), cell.timeout)
-    return _run(cell, report)
+        return simulated(cell, lambda connect: run_with(cell, report, connect), cell.timeout)
+    return run_with(cell, report)
 
 
-def _run(cell: Cell, report: Report, connect: Connect = LocalExchange) -> Record:
+def run_with(cell: Cell, report: Report, connect: Connect = LocalExchange) -> Record:
+    """Do as `run_trial`; `connect` makes what connects the server of a federated trial with its clients."""
     trial = prepare(cell, report, connect)
     trial.training.accelerate(cell.compile, cell.graph, trial.say)
     try:

@@ -18,7 +18,7 @@ FLOORS = [
     {"federated"},
     {"assembly", "trial", "stacked", "flower", "compose", "config", "variant", "job", "help"},
     {"runner"},
-    {"command", "testing"},
+    {"command", "testing", "superlink"},
     {"api", "app", "reproduction"},
 ]
 """From the ground up; rooms of one floor may know each other."""

@@ -202,12 +202,17 @@ class Training:
         device = split.rows.device
         torch.manual_seed(randomness.derive(learner.seed, "dropout", *key, *learner.place))
         augment = learner.generator("augmentation", *key, device=device) if learner.stream.preprocess.augments else None
-        order = torch.randperm(len(split), generator=learner.generator("batches", *key)).to(device)
+        order = self.order(len(split), epoch).to(device)
         batches = max(1, GATHER // self.trainer.batch_size)
         groups = [sizes[first : first + batches] for first in range(0, len(sizes), batches)]
         places = torch.split(order[: sum(sizes)], [sum(group) for group in groups])
         for group, positions, raw in zip(groups, places, ahead(split, places), strict=True):
             yield learner.batch(split, positions, epoch, augment, raw), group
+
+    def order(self, n: int, epoch: int) -> Tensor:
+        """Return the order in which an epoch meets its `n` samples (int64 `[n]`, on the host)."""
+        draws = self.learner.generator("batches", self.task.index, self._passes, self.first_epoch + epoch)
+        return torch.randperm(n, generator=draws)
 
     def note(self, mean: float, epoch: int) -> None:
         """Keep the mean loss of an epoch.

@@ -98,7 +98,7 @@ class Clients:
         return self._trainings[index]
 
     @contextmanager
-    def _as(self, client: int, shared: bool = False) -> Iterator[ClientTraining]:
+    def acting(self, client: int, shared: bool = False) -> Iterator[ClientTraining]:
         """Let the learner act for a client within the context. Client 0 draws as a single learner would."""
         learner, training = self.learner, self.training(client)
         training.attach()
@@ -120,13 +120,13 @@ class Clients:
         learner = self.learner
         learner.start(task.index)
         if self.shared:
-            with self._as(0, shared=True) as training:
+            with self.acting(0, shared=True) as training:
                 training.method.begin_task(learner, self.share(self.owners(task)[0], task))
             learner.rebuild()
             return
         names, kept = list(learner.parameters), weights(learner)
         for client in self.owners(task) if self.keeps else ():
-            with self._as(client) as training:
+            with self.acting(client) as training:
                 training.method.begin_task(learner, self.share(client, task))
             learner.rebuild()
             if list(learner.parameters) != names:
@@ -161,7 +161,7 @@ class Clients:
         learner, share = self.learner, self.share(client, task)
         load(learner, down)
         learner.optimizer.reset()
-        with self._as(client) as training, only(learner, names, training.wide):
+        with self.acting(client) as training, only(learner, names, training.wide):
             if self.part is not None:
                 self.part.receive(learner, down)
             training.start(share)
@@ -181,7 +181,7 @@ class Clients:
     def answer(self, client: int, task: Task, kind: str, payload: Tensors) -> Reply:
         """Return a client's answer to a question; the model is the server's."""
         share = self.share(client, task)
-        with self._as(client):
+        with self.acting(client):
             sent = self.federated.server.client_message(self.learner, share, kind, payload)
         return Reply(client, sent, len(share.train))
 
@@ -189,11 +189,11 @@ class Clients:
         """Let every client's method consolidate after a task, on the server's model; it comes out as it went in."""
         learner = self.learner
         if self.shared:
-            with self._as(0, shared=True) as training:
+            with self.acting(0, shared=True) as training:
                 training.method.end_task(learner, self.share(self.owners(task)[0], task), ())
             return
         for client in self.owners(task) if self.keeps else ():
-            with self._as(client) as training:
+            with self.acting(client) as training:
                 share = self.share(client, task)
                 training.method.end_task(learner, share, training.history(task))
 
@@ -210,7 +210,7 @@ class Clients:
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore what `state` returned."""
         for client, own in state.items():
-            with self._as(int(client), self.shared) as training:
+            with self.acting(int(client), self.shared) as training:
                 training.method.load_state(self.learner, own)
 
 

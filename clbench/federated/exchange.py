@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+from clbench.engine.stack import StackingError
 from clbench.federated.clients import Clients
 from clbench.federated.messages import Reply, Tensors
+from clbench.federated.side_by_side import hindrance
+from clbench.federated.side_by_side import train as side_by_side
 from clbench.stream import Task
+from clbench.telling import tell
 
 
 class Exchange(Protocol):
@@ -52,6 +56,7 @@ class LocalExchange:
     def __init__(self, clients: Clients) -> None:
         """Take the clients."""
         self.clients = clients
+        self._apart = clients.federated.chunk == 1
 
     def begin(self, task: Task) -> None:
         """Let the clients' methods prepare."""
@@ -60,9 +65,31 @@ class LocalExchange:
     def train(
         self, task: Task, round: int, down: Tensors, names: Sequence[str], work: Mapping[int, float], rider: Tensors | None
     ) -> Iterator[Reply]:
-        """Train one client after the other."""
-        for client, share in work.items():
-            yield self.clients.train(client, task, round, down, names, share, rider)
+        """Train one client after the other, or `federated.chunk` of them side by side."""
+        if not self._apart:
+            reason = hindrance(self.clients)
+            if reason is not None:
+                self._go_apart(reason)
+        waiting = list(work)
+        if not self._apart:  # clients of like size share a chunk
+            assert task.clients is not None
+            waiting.sort(key=lambda client: -len(task.clients[client]) * work[client])  # type: ignore[index]
+        while waiting:
+            some = waiting[: 1 if self._apart else self.clients.federated.chunk]
+            if len(some) > 1:
+                try:
+                    chunk = {client: work[client] for client in some}
+                    yield from side_by_side(self.clients, task, round, down, names, chunk, rider)
+                except StackingError as error:
+                    self._go_apart(error.what)
+                    continue
+            else:
+                yield self.clients.train(some[0], task, round, down, names, work[some[0]], rider)
+            waiting = waiting[len(some) :]
+
+    def _go_apart(self, reason: str) -> None:
+        self._apart = True
+        tell(f"clients train one by one, not {self.clients.federated.chunk} side by side: {reason}")
 
     def ask(self, task: Task, clients: Sequence[int], kind: str, payload: Tensors) -> Iterator[Reply]:
         """Ask one client after the other."""

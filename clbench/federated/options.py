@@ -34,6 +34,7 @@ class Federated:
         secure: how sums of clients' answers are made so that the server sees nothing else (`clbench.federated.secure`); None: the
             server adds them up itself.
         straggler_work: share of its steps that a slow client gets done; what it has then counts (Li et al., MLSys 2020, FedProx).
+        chunk: clients that train side by side in this process (`clbench.federated.side_by_side`), where they can; 1: one by one.
     """
 
     partition: Any
@@ -48,6 +49,7 @@ class Federated:
     stragglers: Risk
     straggler_work: Share
     secure: Any = None
+    chunk: Count = 1
 
     def __post_init__(self) -> None:
         if not isinstance(self.server, Server):

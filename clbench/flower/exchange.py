@@ -39,10 +39,10 @@ class GridExchange:
         Raises:
             RefusedError: the clients' method keeps what comes from samples.
         """
-        if clients.keeps:
+        if not clients.shared:
             raise RefusedError(
                 f"{type(clients.method).__name__} keeps something at every client, and Flower's nodes come and go",
-                "give runner.federated=local, or a method that keeps nothing (naive, freeze, seq_lora)",
+                "give runner.federated=local, or a method that keeps nothing of samples (naive, freeze, seq_lora)",
             )
         if clients.federated.secure is not None:
             raise RefusedError(
