@@ -60,6 +60,12 @@ def assemble(cell: Cell, device: torch.device) -> tuple[Stream, Method, Learner,
             f"method={cell.names['method']} works on samples with a label; in this stream answers are written, token by token",
             "choose an encoder (model=minilm, say), so that scenario.form=classes; or another method",
         )
+    if stream.requests and method.requests == "refused":
+        raise RefusedError(
+            f"method={cell.names['method']} does not say what it does when something is to be forgotten, and this stream has "
+            f"{len(stream.requests)} requests",
+            "choose a method that unlearns (method=ga, retrain, ...), or method=naive, which passes over requests",
+        )
     _check_metrics(stream)
     trainer = build(config["trainer"], "trainer")
     optimizer = build(config["optimizer"], "optimizer")
