@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -12,9 +12,9 @@ from clbench.data.pool import Split
 from clbench.errors import ConfigError
 from clbench.randomness import generator
 from clbench.scenarios.assemble import is_integer, is_number
-from clbench.stream import Task
+from clbench.stream import Goal, Task
 
-EXAMPLE = "a request is such as {classes: [3]}, {samples: 0.1} or {samples: 50, classes: [5], after: 0}"
+EXAMPLE = "a request is such as {classes: [3]}, {samples: 0.1} or {samples: 50, classes: [5], after: 0, goal: retrain}"
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,14 @@ class Request:
         classes: class numbers of the data set. Without `samples` all their samples are to be forgotten, and with them the class.
         samples: how many training samples of the classes (None: of all that no request names), or their share, drawn by the
             trial's seed; nothing else about their classes is to be forgotten, so such a request has no test set.
+        goal: the one that the request belongs to; under the other one it does not come. None: both.
         after: position, among the tasks to be learned, of the one that the request follows; None: the last.
     """
 
     classes: tuple[int, ...] | None
     samples: float | int | None
     after: int | None
+    goal: str | None = None
 
     @property
     def whole(self) -> bool:
@@ -47,7 +49,11 @@ def read(requests: Sequence[Mapping[str, Any]], n_classes: int, n_learned: int) 
     found: list[Request] = []
     for number, node in enumerate(requests):
         where = f"scenario.requests[{number}]={dict(node) if isinstance(node, Mapping) else node!r}"
-        if not isinstance(node, Mapping) or set(node) - {"classes", "samples", "after"} or not set(node) & {"classes", "samples"}:
+        if (
+            not isinstance(node, Mapping)
+            or set(node) - {"classes", "samples", "after", "goal"}
+            or not set(node) & {"classes", "samples"}
+        ):
             raise ConfigError(f"{where} is no request", EXAMPLE)
         classes, samples, after = node.get("classes"), node.get("samples"), node.get("after")
         if classes is not None:
@@ -61,7 +67,9 @@ def read(requests: Sequence[Mapping[str, Any]], n_classes: int, n_learned: int) 
             raise ConfigError(f"{where} names neither classes nor samples", EXAMPLE)
         if after is not None and (not is_integer(after) or not 0 <= after < n_learned):
             raise ConfigError(f"{where}: after is no position of a task to be learned, 0 to {n_learned - 1}", EXAMPLE)
-        found.append(Request(classes, samples, after))
+        if node.get("goal") not in (None, *get_args(Goal)):
+            raise ConfigError(f"{where}: goal is none of {', '.join(get_args(Goal))}", EXAMPLE)
+        found.append(Request(classes, samples, after, node.get("goal")))
     found.sort(key=lambda request: n_learned if request.after is None else request.after)
     named = [c for request in found if request.whole for c in request.classes or ()]
     twice = [c for c in named if named.count(c) > 1]

@@ -92,7 +92,7 @@ def unlearn(
     if others:
         parts[0] = Part(" and ".join([parts[0].name, *names[1:]]), shares[0] + others, metric=scored)
     base = assemble(parts, train, test, preprocess_of(sources[0]), options, decode_of(sources[0]))
-    wanted = read(requests, own, len(base))
+    wanted = [request for request in read(requests, own, len(base)) if request.goal in (None, goal)]
     named = {c for request in wanted if request.whole for c in request.classes or ()}
     if own - len(named) < 2:
         raise RefusedError(

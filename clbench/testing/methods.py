@@ -178,7 +178,7 @@ def check_requests(method: str | Mapping[str, Any], overrides: Sequence[str], co
     """
     from clbench.trial import assemble
 
-    options = [*overrides, "scenario=unlearn_digits", "scenario.n_tasks=1", "scenario.relearn_steps=2"]
+    options = [*overrides, "scenario=unlearn_digits", "scenario.n_tasks=1", "scenario.relearn_steps=2", "scenario.goal=retrain"]
     made = build(make_cell(method, options, config_dirs).config["method"], "method")
     if made.requests == "refused":
         try:

@@ -138,8 +138,9 @@ def test_compositions_say_what_their_parts_say():
 
 def test_a_record_of_requests(tmp_path):
     options = ["scenario=unlearn_digits", "scenario.n_tasks=1", "trainer.epochs=3", "scenario.relearn_steps=2"]
+    options += ["scenario.goal=retrain"]
     result = run(make_cell("retrain", options, results_dir=tmp_path)).result
-    assert result["unlearning"] == {"goal": "suppress", "requests": [1, 2, 3, 4], "chance": 1 / 20}
+    assert result["unlearning"] == {"goal": "retrain", "requests": [1, 2, 3, 4], "chance": 1 / 20}
     assert [event["kind"] for event in result["events"]] == ["untrained", "task", *["request"] * 4]
     assert result["n_tasks"] == 1
     assert {column["role"] for column in result["columns"]} == {"task", "forget_train", "forget_test", "retain", "utility"}

@@ -114,6 +114,12 @@ def test_requests_between_tasks():
     assert [task.index for task in retained(stream, stream.tasks[1])] == [0]
 
 
+def test_a_request_of_one_goal():
+    both = [{"classes": [3]}, {"samples": 0.25, "goal": "retrain"}]
+    assert len(made(both).requests) == 1
+    assert len(made(both, goal="retrain").requests) == 2
+
+
 def test_without_requests_it_is_a_plain_stream():
     stream = made([])
     assert (stream.goal, stream.claim_at, stream.requests) == (None, None, ())
@@ -128,6 +134,7 @@ def test_without_requests_it_is_a_plain_stream():
         ([{"classes": []}], "no list of different classes"),
         ([{"classes": [3, 3]}], "no list of different classes"),
         ([{"classes": [10]}], "no list of different classes from 0 to 9"),
+        ([{"classes": [3], "goal": "hide"}], "goal is none of suppress, retrain"),
         ([{"samples": 0}], "neither a number of samples nor a share"),
         ([{"samples": 1.5}], "neither a number of samples nor a share"),
         ([{"samples": 60}], "60 of 60 samples"),
