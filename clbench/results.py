@@ -44,7 +44,8 @@ class Results(Sequence[Record]):
     def to_frame(self) -> pd.DataFrame:
         """Return a data frame with one line per record: names, seed, every metric in percent, every cost, ids.
 
-        Of streams with requests to forget `acc` is the accuracy on what is retained. Metrics that are not defined for a record are NaN.
+        Of streams with requests to forget `acc` is the accuracy on what is retained. Metrics that are not defined for a record
+        are NaN.
         """
         import pandas as pd
 

@@ -52,7 +52,7 @@ def test_methods_without_requests_are_the_base(name):
 )
 def test_a_class_is_forgotten(name, changes):
     made = stream()
-    learner, rows = learn(shipped(name, **changes), made, writer_for(made), tasks=2, how=trainer(**FAST))
+    _, rows = learn(shipped(name, **changes), made, writer_for(made), tasks=2, how=trainer(**FAST))
     place = next(i for i, c in enumerate(made.evaluation) if (c.role, c.request, c.metric) == ("forget_test", 1, "exact_match"))
     n = len(made.evaluation[place].split)
     assert rows[0][place] > 0.8 * n
