@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -10,8 +13,13 @@ from clbench.build import build
 from clbench.cells import Cell
 from clbench.engine.answers import METRICS
 from clbench.engine.learner import Learner
-from clbench.engine.training import Trainer
+from clbench.engine.training import Trainer, Training
 from clbench.errors import ConfigError, RefusedError
+from clbench.federated.clients import Clients
+from clbench.federated.division import divide
+from clbench.federated.exchange import Exchange, LocalExchange
+from clbench.federated.options import Federated
+from clbench.federated.training import FederatedTraining
 from clbench.methods.base import Method
 from clbench.models import build_model
 from clbench.scenarios.ability import beside
@@ -30,8 +38,21 @@ def pick_device(name: str) -> torch.device:
     return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
 
 
-def assemble(cell: Cell, device: torch.device) -> tuple[Stream, Method, Learner, Trainer]:
-    """Make the four things a trial consists of, and check that they go together."""
+AnyTraining = Training | FederatedTraining
+"""What lets a method learn tasks: here, or at clients."""
+
+
+Connect = Callable[[Clients], Exchange]
+
+
+def assemble(cell: Cell, device: torch.device, connect: Connect | None = None) -> tuple[Stream, Method, Learner, AnyTraining]:
+    """Make the four things a trial consists of, and check that they go together.
+
+    Args:
+        cell: what the trial is.
+        device: where it runs.
+        connect: makes what connects the server of a federated trial with its clients; None: all are in this process.
+    """
     config, seed = cell.config, cell.seed
     search = [Path(folder) for folder in cell.search]
     made = build(
@@ -45,11 +66,10 @@ def assemble(cell: Cell, device: torch.device) -> tuple[Stream, Method, Learner,
     )
     made = beside(made, config["eval"], search, cell.download)
     stream = place(made, device, cell.residence, cell.residence_share)
-    method = build(config["method"], "method")
-    if not isinstance(method, Method):
-        raise ConfigError(
-            f"method._target_={config['method']['_target_']} is not a Method", "derive it from clbench.methods.base.Method"
-        )
+    federated = build(config["federated"], "federated") if "federated" in config else None
+    if federated is not None:
+        stream = divide(stream, federated, seed)
+    method = make_method(config["method"])
     if stream.setting not in method.settings:
         raise RefusedError(
             f"method={cell.names['method']} does not support scenario.setting={stream.setting}",
@@ -59,6 +79,10 @@ def assemble(cell: Cell, device: torch.device) -> tuple[Stream, Method, Learner,
         raise RefusedError(
             f"method={cell.names['method']} works on samples with a label; in this stream answers are written, token by token",
             "choose an encoder (model=minilm, say), so that scenario.form=classes; or another method",
+        )
+    if stream.requests and federated is not None:
+        raise RefusedError(
+            "requests to forget in a federated stream: nothing says whose samples they are", "leave +federated out"
         )
     if stream.requests and method.requests == "refused":
         raise RefusedError(
@@ -70,8 +94,41 @@ def assemble(cell: Cell, device: torch.device) -> tuple[Stream, Method, Learner,
     trainer = build(config["trainer"], "trainer")
     optimizer = build(config["optimizer"], "optimizer")
     learner = Learner(stream, lambda: build_model(config["model"], stream, seed, search, cell.download), optimizer, device, seed)
+    if federated is not None:
+        return stream, *federate(
+            config["method"], learner, trainer, federated, connect or partial(LocalExchange, chunk=cell.chunk)
+        )
     method.setup(learner, stream)
-    return stream, method, learner, trainer
+    return stream, method, learner, Training(learner, method, trainer)
+
+
+def make_method(node: Mapping[str, Any]) -> Method:
+    """Return the method of a node.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    method = build(node, "method")
+    if not isinstance(method, Method):
+        raise ConfigError(f"method._target_={node['_target_']} is not a Method", "derive it from clbench.methods.base.Method")
+    return method
+
+
+def federate(
+    node: Mapping[str, Any], learner: Learner, trainer: Trainer, federated: Federated, connect: Connect
+) -> tuple[Method, Learner, FederatedTraining]:
+    """Return what a federated trial consists of beside its stream: the method that predicts, the learner, the training.
+
+    Args:
+        node: of the clients' method.
+        learner: the server's, which local clients use, too.
+        trainer: how a client passes over its samples.
+        federated: what is federated, and how.
+        connect: makes what connects server and clients.
+    """
+    clients = Clients(learner, lambda: make_method(node), trainer, federated)
+    training = FederatedTraining(learner, clients.method, federated, connect(clients))
+    return clients.method, learner, training
 
 
 def _check_metrics(stream: Stream) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from clbench.records import config_hash, identity_hash
 
@@ -28,6 +28,9 @@ class Cell:
         n_cells: trials of the whole sweep.
         color: whether what loggers say ends on a terminal that shows colours.
         residence: where the data is kept while the trial runs (`clbench.scenarios.placement.place`).
+        chunk: clients of a federated trial that share every step, or `auto`.
+        federated: what lies between the server of a federated trial and its clients: `local`, nothing; or `flower`.
+        timeout: seconds to wait for replies, where there is anything between.
         residence_share: of the free memory that it may take there.
     """
 
@@ -48,6 +51,9 @@ class Cell:
     beside: list[Cell] = field(default_factory=list)
     residence: str = "auto"
     residence_share: float = 0.5
+    chunk: int | Literal["auto"] = "auto"
+    federated: str = "local"
+    timeout: float = 600.0
 
     @cached_property
     def id(self) -> str:
@@ -82,7 +88,8 @@ class Cell:
     @property
     def row_label(self) -> str:
         """The same without the seed."""
-        parts = [self.names["scenario"], self.setting, self.names["method"], self.variant and f"({self.variant})"]
+        names = self.names
+        parts = [names["scenario"], self.setting, names["method"], names.get("server", ""), self.variant and f"({self.variant})"]
         return " ".join(part for part in parts if part)
 
     def to_dict(self) -> dict[str, Any]:

@@ -31,8 +31,6 @@ OTHER_KEYS = (
     "published",
 )
 """Keys and nodes that do not."""
-DEVICES = ("auto", "cpu", "cuda")
-RESIDENCES = ("auto", "device", "host", "disk")
 OWN_DATA = ("npz", "folder", "text_folder")
 """Data sets of the user's own; unless they say otherwise they go by the name of the file or folder."""
 RETARGETABLE = ("method", "model", "optimizer")
@@ -66,6 +64,8 @@ def settle(composed: Composed, composer: Composer, method: Mapping[str, Any] | N
     _fill(config, tuned.get(config["scenario"].get("setting")) or {}, held, "tuned")
     if config["scenario"].get("online"):
         _single_pass(config, given)
+    if config.get("federated") is not None:
+        _federate(config, given)
     return config
 
 
@@ -138,6 +138,33 @@ def _single_pass(config: dict[str, Any], given: set[str]) -> None:
         trainer["batch_size"] = trainer["online_batch_size"]
 
 
+def _federate(config: dict[str, Any], given: set[str]) -> None:
+    """Let the federated node say how long local training is; refuse what makes no sense at clients.
+
+    Raises:
+        ConfigError: a clash with the trainer, the scenario or the optimiser.
+    """
+    federated, trainer = config["federated"], config["trainer"]
+    for key in ("epochs", "iterations"):
+        if f"trainer.{key}" in given and trainer.get(key) != federated.get(f"local_{key}"):
+            raise ConfigError(
+                f"trainer.{key}={trainer[key]} in a federated stream, whose clients train federated.local_{key}="
+                f"{federated.get(f'local_{key}')} in each of federated.rounds={federated.get('rounds')}",
+                f"leave trainer.{key} out, and give federated.local_{key}",
+            )
+        trainer[key] = federated.get(f"local_{key}")
+    if config["scenario"].get("online"):
+        raise ConfigError(
+            "scenario.online=true in a federated stream, whose clients pass over their samples in every round",
+            "leave scenario.online out; federated.rounds=1 federated.local_epochs=1 is a single pass",
+        )
+    if config["optimizer"].get("carry"):
+        raise ConfigError(
+            "optimizer.carry=true in a federated stream, where a client starts every round with a new optimiser",
+            "leave optimizer.carry out; federated/server=fedavgm keeps a momentum at the server",
+        )
+
+
 def _check_keys(config: Mapping[str, Any]) -> None:
     known = (*NODES, *LATER_NODES, *OTHER_KEYS)
     for key, value in config.items():
@@ -168,9 +195,13 @@ def names(
     found = {group: str(choices.get(group)) for group in ("method", "scenario", "model", "optimizer")}
     for group in RETARGETABLE:  # a class named on the command line goes by its own name
         if f"{group}._target_" in asked or found[group] == "custom":
-            found[group] = str(config[group].get("_target_")).rpartition(".")[2]
+            found[group] = _class_name(config[group])
     if method is not None:
-        found["method"] = str(method.get("name") or str(method.get("_target_")).rpartition(".")[2])
+        found["method"] = str(method.get("name") or _class_name(method))
+    if config.get("federated") is not None:
+        target = "federated.server._target_"
+        own = target in asked or not choices.get("federated/server")
+        found["server"] = _class_name(config["federated"]["server"]) if own else str(choices["federated/server"])
     dataset = config["scenario"].get("dataset")
     if isinstance(dataset, Mapping):
         called = str(dataset.get("name"))
@@ -180,51 +211,8 @@ def names(
     return found
 
 
-def seeds(value: Any) -> tuple[int, ...]:
-    """Return the seeds that `seeds=` means: a count n stands for 0 to n - 1, a list for itself.
-
-    Raises:
-        ConfigError: no seed, or one that is negative, not an integer, or there twice.
-    """
-    remedy = "give a count (seeds=5 means 0 to 4) or a list of different seeds (seeds=[3,7])"
-    if isinstance(value, int) and not isinstance(value, bool):
-        if value < 1:
-            raise ConfigError(f"seeds={value} asks for no run at all", remedy)
-        return tuple(range(value))
-    if not isinstance(value, (list, tuple)) or any(isinstance(v, bool) or not isinstance(v, int) for v in value):
-        raise ConfigError(f"seeds={value!r} is neither a count nor a list of integers", remedy)
-    if not value:
-        raise ConfigError("seeds=[] asks for no run at all", remedy)
-    if min(value) < 0:
-        raise ConfigError(f"seeds={list(value)}: {min(value)} is negative", remedy)
-    if len(set(value)) < len(value):
-        twice = next(v for v in value if value.count(v) > 1)
-        raise ConfigError(f"seeds={list(value)} names {twice} more than once", remedy)
-    return tuple(value)
-
-
-def device(value: Any) -> str:
-    """Return the device, checked.
-
-    Raises:
-        ConfigError: not one of `DEVICES`.
-    """
-    if value not in DEVICES:
-        raise ConfigError(
-            f"unknown device={value}", f"choose one of {', '.join(DEVICES)} (CUDA_VISIBLE_DEVICES selects among GPUs)"
-        )
-    return str(value)
-
-
-def residence(value: Any) -> str:
-    """Return where data is kept, checked.
-
-    Raises:
-        ConfigError: not one of `RESIDENCES`.
-    """
-    if value not in RESIDENCES:
-        raise ConfigError(f"unknown data.residence={value}", f"choose one of {', '.join(RESIDENCES)}")
-    return str(value)
+def _class_name(node: Mapping[str, Any]) -> str:
+    return str(node.get("_target_")).rpartition(".")[2]
 
 
 def data_digest(scenario: Mapping[str, Any], search: Sequence[Path]) -> str:
@@ -261,40 +249,3 @@ def identity(
         if isinstance(node, dict) and key in node and node[key] == value:
             del node[key]
     return {"names": dict(names), **nodes, "data_sha256": data_sha256, "seed": seed}
-
-
-def typed(value: Any, kinds: tuple[type, ...], key: str, meaning: str) -> Any:
-    """Return `value` if it is of one of `kinds`, else raise a ConfigError that names `key`."""
-    if not isinstance(value, kinds):
-        raise ConfigError(f"{key}={value!r} is not {meaning}", f"give {key} as {meaning}")
-    return value
-
-
-def count(value: Any, key: str, least: int) -> int:
-    """Return `value` if it is an integer of at least `least`, else raise a ConfigError that names `key`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        allowed = "auto or an integer" if key == "runner.workers" else "an integer"
-        raise ConfigError(f"{key}={value!r} is not {allowed} of at least {least}", f"give {key}={max(least, 1)} or more")
-    return value
-
-
-def share(value: Any, key: str) -> float:
-    """Return `value` if it is a number above 0 and up to 1, else raise a ConfigError that names `key`."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
-        raise ConfigError(f"{key}={value!r} is not a share", f"give {key} as a number above 0 and up to 1")
-    return float(value)
-
-
-def compile_mode(value: Any) -> str | None:
-    """Return `value` if it is a mode of `torch.compile` or null, else raise a ConfigError."""
-    modes = ("default", "reduce-overhead", "max-autotune")
-    if value is not None and value not in modes:
-        raise ConfigError(f"runner.compile={value!r} is no mode of torch.compile", f"give {', '.join(modes)}, or null for none")
-    return None if value is None else str(value)
-
-
-def seconds(value: Any, key: str) -> float:
-    """Return `value` if it is a time that can pass, else raise a ConfigError that names `key`."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
-        raise ConfigError(f"{key}={value!r} is not a number of seconds", f"give {key}=60, or null for no limit")
-    return float(value)

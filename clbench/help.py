@@ -18,6 +18,8 @@ GROUPS = {
     "runner": "where runs take place",
     "logger": "who is told of a run",
     "hydra/launcher": "who runs the jobs of a sweep (none given: clbench itself; pip install 'clbench[launchers]')",
+    "federated": "clients that learn each task together, round by round (+federated=...)",
+    "federated/server": "how one model is made of theirs",
     "sweep": "several runs by one name (+sweep=...)",
     "experiment": "published tables (+experiment=...)",
 }

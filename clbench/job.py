@@ -4,30 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from clbench.cells import Cell
 from clbench.compose import Composed, Composer
 from clbench.config import (
     LATER_NODES,
     NODES,
-    compile_mode,
-    count,
     data_digest,
-    device,
     given_keys,
     identity,
     names,
-    residence,
-    seconds,
-    seeds,
     settle,
-    share,
-    typed,
 )
 from clbench.data.integrity import search_path
 from clbench.errors import ConfigError
 from clbench.records import canonical, flatten
+from clbench.values import compile_mode, count, device, one_of, residence, seconds, seeds, share, typed
 from clbench.variant import variant
 
 
@@ -48,6 +41,9 @@ class Job:
         compile: mode of `torch.compile`, or None.
         graph: whether steps are replayed as CUDA graphs.
         stack: seeds of a configuration side by side in one process, or `auto`.
+        chunk: clients that share every step, or `auto`.
+        federated: what lies between server and clients: `local` or `flower`.
+        timeout: seconds to wait for a client's reply.
         wait: seconds to wait at the end for runs that other processes are at; None: until they end.
     """
 
@@ -71,6 +67,9 @@ class Job:
     compile: str | None
     graph: bool
     stack: int | str
+    chunk: int | Literal["auto"]
+    federated: str
+    timeout: float
     wait: float | None
 
     def cells(self) -> list[Cell]:
@@ -91,6 +90,9 @@ class Job:
                 residence_share=self.residence_share,
                 compile=self.compile,
                 graph=self.graph,
+                chunk=self.chunk,
+                federated=self.federated,
+                timeout=self.timeout,
             )
             for seed in self.seeds
         ]
@@ -141,6 +143,9 @@ def make_job(composed: Composed, composer: Composer, method: Mapping[str, Any] |
         compile=compile_mode(runner["compile"]),
         graph=typed(runner["graph"], (bool,), "runner.graph", "true or false"),
         stack=runner["stack"] if runner["stack"] == "auto" else count(runner["stack"], "runner.stack", least=1),
+        chunk="auto" if runner["chunk"] == "auto" else count(runner["chunk"], "runner.chunk", least=1),
+        federated=one_of(runner["federated"], ("local", "flower"), "runner.federated"),
+        timeout=seconds(runner["timeout"], "runner.timeout"),
         wait=None if runner["wait"] is None else seconds(runner["wait"], "runner.wait"),
     )
 

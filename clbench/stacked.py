@@ -15,6 +15,7 @@ from clbench.cells import Cell
 from clbench.engine import checkpoint
 from clbench.engine.stack import StackingError
 from clbench.engine.stacked import StackedTraining
+from clbench.engine.training import Training
 from clbench.records import Record
 from clbench.trial import Trial, checkpoint_folder, prepare, run_trial
 
@@ -87,7 +88,10 @@ def _run(trials: list[Trial], outcomes: dict[str, Record | Exception]) -> None:
         raise StackingError("requests to forget are met one by one")
     if trials[0].drift is not None:
         raise StackingError("drift is measured one by one (eval.drift=true)")
-    training = StackedTraining([trial.training for trial in trials])
+    trainings = [trial.training for trial in trials if isinstance(trial.training, Training)]
+    if len(trainings) < len(trials):
+        raise StackingError("their clients learn one after the other")
+    training = StackedTraining(trainings)
     training.accelerate(trials[0].cell.compile, trials[0].cell.graph, trials[0].say)
     at = max(set.intersection(*(_points(trial.folder) for trial in trials)))
     for trial in trials:

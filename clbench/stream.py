@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
@@ -34,6 +34,7 @@ class Task:
         valid: held out from train for schedules and tuning, or None.
         kind: `learn`, or `forget` for an unlearning request.
         iterations: steps of this task, where they are not what the trainer says.
+        clients: in a federated stream the positions in `train`, int64 `[n]`, that each client owns; every one has one owner.
     """
 
     index: int
@@ -43,6 +44,7 @@ class Task:
     valid: Split | None = None
     kind: Literal["learn", "forget"] = "learn"
     iterations: int | None = None
+    clients: tuple[Tensor, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -155,9 +157,9 @@ class Stream:
         """How many classes have been met by the end of each task, summed once: steps ask for it. Requests bring none."""
         return tuple(accumulate(len(task.classes) if task.kind == "learn" else 0 for task in self.tasks))
 
-    def union(self, indices: range | list[int]) -> Split:
-        """Return the training data of several tasks as one mixed split; labels as in each task."""
-        return Split.concatenate([self.tasks[i].train for i in indices], len(self.tasks))
+    def union(self, tasks: Sequence[Task]) -> Split:
+        """Return the training data of several tasks (or of a client's shares of them) as one mixed split; labels as in each."""
+        return Split.concatenate([task.train for task in tasks], len(self.tasks))
 
     @cached_property
     def label_table(self) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from clbench.assembly import AnyTraining, Connect
 from clbench.assembly import assemble as assemble
 from clbench.assembly import pick_device as pick_device
 from clbench.cells import Cell
@@ -20,8 +21,9 @@ from clbench.engine.drift import Drift
 from clbench.engine.evaluation import Row, evaluate
 from clbench.engine.examination import examine
 from clbench.engine.learner import Learner
-from clbench.engine.training import Trainer, Training
+from clbench.engine.training import Training
 from clbench.errors import ConfigError
+from clbench.federated.division import dealt
 from clbench.loggers import build_loggers
 from clbench.loggers.base import Loggers, TrialInfo
 from clbench.methods.base import Method
@@ -43,7 +45,16 @@ def run_trial(cell: Cell, report: Report) -> Record:
     Raises:
         ClbenchError: the cell cannot be run as configured, or it diverged; the message says why and what to do.
     """
-    trial = prepare(cell, report)
+    if cell.federated == "flower" and "federated" in cell.config:
+        from clbench.flower.simulation import simulated
+
+        return simulated(cell, lambda connect: run_with(cell, report, connect), cell.timeout)
+    return run_with(cell, report)
+
+
+def run_with(cell: Cell, report: Report, connect: Connect | None = None) -> Record:
+    """Do as `run_trial`; `connect` makes what connects the server of a federated trial with its clients."""
+    trial = prepare(cell, report, connect)
     trial.training.accelerate(cell.compile, cell.graph, trial.say)
     try:
         return trial.run()
@@ -52,7 +63,7 @@ def run_trial(cell: Cell, report: Report) -> Record:
         raise
 
 
-def prepare(cell: Cell, report: Report) -> Trial:
+def prepare(cell: Cell, report: Report, connect: Connect | None = None) -> Trial:
     """Return the trial of a cell, ready to run; arguments and errors as of `run_trial`."""
     device = pick_device(cell.device)
 
@@ -60,22 +71,28 @@ def prepare(cell: Cell, report: Report) -> Trial:
         report({"event": "print", "text": text})
 
     with heard_by(say):
-        stream, method, learner, trainer = assemble(cell, device)
+        stream, method, learner, training = assemble(cell, device, connect)
 
     about = TrialInfo.of(cell.identity, cell.id, cell.variant, cell.results_dir, cell.n_cells, cell.color)
     loggers = Loggers(build_loggers(cell.logger, say), about, say)
-    return Trial(cell, stream, method, learner, trainer, loggers, report)
+    return Trial(cell, stream, method, learner, training, loggers, report)
 
 
 class Trial:
     """The running state of a trial: the matrix so far, the curves, the cost."""
 
     def __init__(
-        self, cell: Cell, stream: Stream, method: Method, learner: Learner, trainer: Trainer, loggers: Loggers, report: Report
+        self,
+        cell: Cell,
+        stream: Stream,
+        method: Method,
+        learner: Learner,
+        training: AnyTraining,
+        loggers: Loggers,
+        report: Report,
     ) -> None:
         """Start with an empty matrix."""
-        self.cell, self.stream, self.method, self.learner = cell, stream, method, learner
-        self.training = Training(learner, method, trainer)
+        self.cell, self.stream, self.method, self.learner, self.training = cell, stream, method, learner, training
         self.loggers, self.report = loggers, report
         self.eval_every: int | None = cell.config["eval"]["every"]
         self.eval_batch: int = cell.config["eval"]["batch_size"]
@@ -131,7 +148,7 @@ class Trial:
         record = Record(
             self.cell.identity,
             self._result(),
-            self.cost.report(self.learner, self.method, self.training),
+            self.cost.report(self.learner, self.training.report()),
             provenance(self.cell, self.learner.device, self.cost.resumed, stacked),
         )
         self.loggers.end(record)
@@ -142,7 +159,7 @@ class Trial:
         self.training.after_epoch = lambda epoch, epochs: self.passed(task, epoch, epochs)
         if self.drift is not None:
             self.drift.start()
-        with self.cost.training():
+        with heard_by(self.say), self.cost.training():
             self.training.learn(task)
         self.learned()
         if self.drift is not None:
@@ -155,7 +172,7 @@ class Trial:
     def learned(self) -> None:
         """Note what there is to be seen of the training of the task just learned."""
         self.losses.append(self.training.losses)
-        self.diagnostics.append(self.method.diagnostics())
+        self.diagnostics.append(self.training.diagnostics())
 
     def _within(self, task: Task) -> Callable[[int], None]:
         every = self.eval_every
@@ -197,6 +214,7 @@ class Trial:
         """Where there are requests: say before the first whether there is enough to forget, and look closer after each."""
         if not self.stream.requests:
             return
+        assert isinstance(self.training, Training)  # federated trials refuse requests
         with self.cost.evaluation():
             found = examine(self.learner, self.method, self.training.trainer, task, self.matrix[-1], self.eval_batch)
         self.diagnostics[-1] |= found
@@ -225,7 +243,9 @@ class Trial:
             "matrix": self.matrix,
             "curves": {"loss": self.losses},
             "diagnostics": self.diagnostics,
-        } | unlearning(stream)
+            **dealt(stream),
+            **unlearning(stream),
+        }
 
     def save(self, task: Task, alone: bool = True) -> None:
         """Store the checkpoint after `task`.
@@ -240,7 +260,7 @@ class Trial:
             "identity": self.cell.id,
             "stream": self.stream.fingerprint,
             "model": model,
-            "method": self.method.state(),
+            "method": self.training.state(),
             "optimizer": learner.optimizer.state() if learner.optimizer.carry else {},
             "events": self.events,
             "matrix": torch.stack(self.rows),
@@ -265,7 +285,7 @@ class Trial:
                 "delete that folder to train this run from its beginning",
             )
         self.learner.start(task)
-        self.method.load_state(self.learner, tree["method"])
+        self.training.load_state(tree["method"])
         self.learner.model.load_state_dict(tree["model"])
         if self.learner.optimizer.carry:
             self.learner.optimizer.load_state(tree["optimizer"])

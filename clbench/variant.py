@@ -13,7 +13,7 @@ from clbench.records import canonical, flatten
 
 SILENT = ("scenario.setting",)
 """Keys with a column of their own."""
-NAMED = ("method", "scenario", "model", "scenario/dataset")
+NAMED = ("method", "scenario", "model", "scenario/dataset", "federated/server")
 """Groups whose choice stands in the row's names."""
 IRRELEVANT = ("runner", "logger", "protocol", "tuned")
 """Groups whose choice does not matter, only the values they lead to."""
@@ -43,9 +43,9 @@ def variant(composed: Composed, composer: Composer, settled: Mapping[str, Any], 
     if any(composer.cached(roots).choices.get(group) != choice for group, choice in chosen.items()):
         roots = [f"{group}={choice}" for group, choice in chosen.items()]  # a file that is chosen chooses others
     base, added, missing = composer.cached(roots), list[str](), set[str]()
-    for placed in (False, True):  # groups with a place of their own (`…@…`) may come in by the choice of another
+    for tier in range(3):  # groups within another, and those with a place of their own, may come in by the choice of another
         for group, choice in relevant.items():
-            if ("@" in group) == placed and base.choices.get(group, "") != choice:
+            if _tier(group) == tier and base.choices.get(group, "") != choice:
                 missing.add(group)
                 added.append(f"{'' if group in base.choices else '+'}{group}={'null' if choice is None else choice}")
         base = composer.cached([*roots, *added])
@@ -99,6 +99,11 @@ def _differs(composed: Composed, composer: Composer) -> bool:
 
 def _relevant(group: str, composed: Composed, composer: Composer) -> bool:
     return not group.startswith("hydra/") and group not in IRRELEVANT and group not in extra_groups(composed, composer)
+
+
+def _tier(group: str) -> int:
+    """Return when a group's choice is looked at: top groups first, then those within one (`a/b`), then placed ones (`…@…`)."""
+    return 2 if "@" in group else int("/" in group)
 
 
 def _group(name: str) -> str:

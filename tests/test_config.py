@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clbench import config
+from clbench import config, values
 from clbench.cells import Cell
 from clbench.compose import Composer, new_composer
 from clbench.errors import ClbenchError, ConfigError
@@ -59,19 +59,19 @@ def test_the_defaults_make_a_job(composer: Composer) -> None:
 @settings(deadline=None)
 @given(st.integers(1, 50))
 def test_a_count_of_seeds_stands_for_the_first(count: int) -> None:
-    assert config.seeds(count) == tuple(range(count))
+    assert values.seeds(count) == tuple(range(count))
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 10**6), min_size=1, unique=True))
 def test_a_list_of_seeds_is_exact(seeds: list[int]) -> None:
-    assert config.seeds(seeds) == tuple(seeds)
+    assert values.seeds(seeds) == tuple(seeds)
 
 
 @pytest.mark.parametrize("value", [0, -1, [], [1, 1], [-1], [0.5], 2.0, "three", True, [True], None, {"a": 1}])
 def test_other_seeds_are_refused_by_name(value: Any) -> None:
     with pytest.raises(ConfigError, match="seeds="):
-        config.seeds(value)
+        values.seeds(value)
 
 
 @pytest.mark.parametrize(

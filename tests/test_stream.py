@@ -76,7 +76,7 @@ def test_all_outputs_are_in_play_when_asked(sizes):
 @pytest.mark.parametrize("indices", [[0], [2, 0], range(3)])
 def test_union_shows_each_sample_as_its_task_does(setting, views, indices):
     stream = make(setting=setting, views=views)
-    union = stream.union(indices)
+    union = stream.union([stream.tasks[i] for i in indices])
     parts = [stream.tasks[i].train for i in indices]
     assert torch.equal(union.raw(), torch.cat([part.raw() for part in parts]))
     assert torch.equal(union.labels, torch.cat([part.labels for part in parts]))
@@ -89,7 +89,7 @@ def test_union_shows_each_sample_as_its_task_does(setting, views, indices):
 @pytest.mark.parametrize("views", [False, True])
 def test_samples_named_by_row_and_task_come_back_as_they_were(setting, views):
     stream = make(setting=setting, views=views)
-    union = stream.union([1, 2, 0])
+    union = stream.union([stream.tasks[i] for i in (1, 2, 0)])
     mixed = torch.randperm(len(union), generator=torch.Generator().manual_seed(0))
     wanted = union.select(mixed)
     found = stream.gather(wanted.rows, wanted.tasks)

@@ -9,15 +9,16 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "clbench"
 FLOORS = [
-    {"errors", "machine", "randomness", "telling"},
+    {"errors", "machine", "randomness", "telling", "values"},
     {"records", "build", "subspace", "loading"},
     {"data", "cells"},
     {"stream", "metrics"},
     {"models", "scenarios", "results", "leaderboard", "plots"},
     {"engine", "methods", "loggers", "provenance"},
-    {"assembly", "trial", "stacked", "compose", "config", "variant", "job", "help"},
+    {"federated"},
+    {"assembly", "trial", "stacked", "flower", "compose", "config", "variant", "job", "help"},
     {"runner"},
-    {"command", "testing"},
+    {"command", "testing", "superlink"},
     {"api", "app", "reproduction"},
 ]
 """From the ground up; rooms of one floor may know each other."""

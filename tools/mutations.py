@@ -197,6 +197,20 @@ MUTATIONS = (
         "answers.owners(rows), wrong.long()) < answers.counts(rows)",
         ("tests/engine/test_answers.py::test_exact_match_is_what_greedy_decoding_writes",),
     ),
+    Mutation(
+        "fot-projection",  # the averaged update is applied as it is
+        "clbench/federated/servers/fot.py",
+        "            layers.project(updates, matrices, self._projectors)",
+        "            pass",
+        ("tests/federated/servers/test_fot.py::test_every_update_is_orthogonal_to_the_stored_subspace",),
+    ),
+    Mutation(
+        "federated-weights",  # clients count alike, whatever they own
+        "clbench/federated/training.py",
+        'weight = float(reply.samples) if self.server.weighting == "samples" else 1.0',
+        "weight = 1.0",
+        ("tests/federated/test_training.py::test_the_next_model_is_the_mean_weighted_by_samples",),
+    ),
 )
 
 

@@ -14,7 +14,6 @@ import torch
 
 from clbench.compose import new_composer
 from clbench.engine.evaluation import evaluate
-from clbench.engine.training import Training
 from clbench.errors import ClbenchError, ConfigError
 from clbench.job import make_job
 from clbench.stream import EvaluationSet
@@ -31,11 +30,10 @@ def measure(overrides: list[str]) -> tuple[float, float | None]:
     job = make_job(composer(["scenario.valid_fraction=0.2", *overrides]), composer)
     final, learned = [], []
     for cell in job.cells():
-        stream, method, learner, trainer = assemble(cell, torch.device("cpu"))
+        stream, method, learner, training = assemble(cell, torch.device("cpu"))
         if any(task.valid is None for task in stream.tasks):
             raise ConfigError("scenario.valid_fraction=0 leaves nothing to validate on", "give scenario.valid_fraction=0.2")
         columns = tuple(EvaluationSet(task.name, task.valid) for task in stream.tasks if task.valid is not None)
-        training = Training(learner, method, trainer)
         for task in stream.tasks if method.access != "all" else stream.tasks[-1:]:
             training.learn(task)
             row = [100 * hits / n for hits, n in evaluate(learner, method, columns, cell.config["eval"]["batch_size"])]

@@ -20,7 +20,6 @@ from clbench.compose import new_composer
 from clbench.data.pool import Split
 from clbench.engine.conclusion import chance_level
 from clbench.engine.evaluation import evaluate
-from clbench.engine.training import Training
 from clbench.errors import ClbenchError, ConfigError, DivergedError
 from clbench.job import make_job
 from clbench.scenarios.unlearn import only
@@ -47,8 +46,8 @@ def measure(overrides: list[str]) -> tuple[float, float, float, float]:
     job = make_job(composer(["scenario.valid_fraction=0.2", "scenario.relearn_steps=0", *overrides]), composer)
     found = []
     for cell in job.cells():
-        stream, method, learner, trainer = assemble(cell, torch.device("cpu"))
-        columns, training = columns_of(stream), Training(learner, method, trainer)
+        stream, method, learner, training = assemble(cell, torch.device("cpu"))
+        columns = columns_of(stream)
         try:
             for task in stream.tasks:
                 training.learn(task)

@@ -7,16 +7,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from clbench.engine.learner import Learner
 from clbench.engine.memory import Memory
 from clbench.methods.base import Method
-
-if TYPE_CHECKING:
-    from clbench.engine.training import Training
 
 
 class Cost:
@@ -62,8 +59,13 @@ class Cost:
         self.resumed = state["resumed"] + 1
         self.inference_ms = list(state.get("inference_ms", []))
 
-    def report(self, learner: Learner, method: Method, training: Training) -> dict[str, Any]:
-        """Return the record's cost part; peak memory is the device's on CUDA, else the process's."""
+    def report(self, learner: Learner, done: dict[str, int]) -> dict[str, Any]:
+        """Return the record's cost part; peak memory is the device's on CUDA, else the process's.
+
+        Args:
+            learner: holds the model.
+            done: what a training reports (`Training.report`).
+        """
         if self.device.type == "cuda":
             peak = torch.cuda.max_memory_allocated(self.device)
         else:
@@ -73,20 +75,20 @@ class Cost:
             "seconds": self.train_seconds + self.eval_seconds,
             "train_seconds": self.train_seconds,
             "eval_seconds": self.eval_seconds,
-            "samples": training.samples,
-            "samples_per_second": training.samples / self.train_seconds if self.train_seconds > 0 else None,
+            "samples": done["samples"],
+            "samples_per_second": done["samples"] / self.train_seconds if self.train_seconds > 0 else None,
             "peak_memory_bytes": peak,
-            "method_state_bytes": state_bytes(method),
+            "method_state_bytes": done["method_state_bytes"],
             "parameters": sum(parameter.numel() for parameter in learner.model.parameters()),
             "flops": None,
-            "bytes_sent": 0,
+            "bytes_sent": done["bytes_sent"],
             "inference_ms": self.inference_ms,
         }
 
 
 def state_bytes(method: Method) -> int:
     """Return the bytes a method carries from task to task: its tensors, and the samples its memories stand for."""
-    return _tensors(method.state()) + sum(memory.bytes for memory in memories(method))
+    return tensor_bytes(method.state()) + sum(memory.bytes for memory in memories(method))
 
 
 def memories(method: Method) -> list[Memory]:
@@ -95,11 +97,12 @@ def memories(method: Method) -> list[Memory]:
     return [value for part in (method, *parts.values()) for value in vars(part).values() if isinstance(value, Memory)]
 
 
-def _tensors(tree: Any) -> int:
+def tensor_bytes(tree: Any) -> int:
+    """Return the bytes of all tensors in a tree."""
     if isinstance(tree, torch.Tensor):
         return tree.numel() * tree.element_size()
     if isinstance(tree, dict):
-        return sum(_tensors(value) for value in tree.values())
+        return sum(tensor_bytes(value) for value in tree.values())
     if isinstance(tree, (list, tuple)):
-        return sum(_tensors(value) for value in tree)
+        return sum(tensor_bytes(value) for value in tree)
     return 0

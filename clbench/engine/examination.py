@@ -135,7 +135,7 @@ def relearn(learner: Learner, method: Method, trainer: Trainer, batch_size: int)
     learner.rebuild()
     training.start(stream.requests[-1])
     learner.base_lr = optimizer.lr
-    training.fit(stream.union([task.index for task in stream.learned]))
+    training.fit(stream.union(list(stream.learned)))
     learner.model.load_state_dict(kept)
     learner.rebuild()
     optimizer.load_state(moments)

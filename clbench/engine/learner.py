@@ -51,13 +51,15 @@ class Learner:
         self.substitutes: Callable[[int | None], dict[str, Tensor]] | None = None
         """What a method puts in the place of parameters, by task; None: nothing, ever."""
         self.bare = False
-        """Whether a step is the gradient of the loss times the rate, and at most one method changes or watches it."""
+        """Whether a step is the loss's gradient times the rate, and at most one method changes or watches it."""
         self.arithmetic: AbstractContextManager[Any] = nullcontext()
         """In what precision the engine's forward passes are made: a context for each (see `engine.precision`)."""
         self.compiled: Compiled | None = None
-        """The model's forward pass as steps use it, where it is compiled; hooks and evaluation use the model itself."""
+        """The model's forward pass as steps use it, where it is compiled."""
         self.stepping = False
         """Whether the forward pass of a step is under way."""
+        self.place: tuple[str | int, ...] = ()
+        """Whose draws these are, if several learn with one model (federated clients): part of every generator's name."""
         self._frozen: list[nn.Module] = []
         self._offsets = torch.tensor(stream.offsets, device=device)
         self._owners = torch.tensor([t for t, n in enumerate(stream.head_sizes) for _ in range(n)], device=device)
@@ -67,7 +69,7 @@ class Learner:
     # ---- randomness
     def generator(self, *purpose: str | int, device: torch.device | str = "cpu") -> torch.Generator:
         """Return a generator of the trial's own for one purpose; a method names itself first."""
-        return randomness.generator(self.seed, *purpose, device=device)
+        return randomness.generator(self.seed, *purpose, *self.place, device=device)
 
     def memory(self, size: int, policy: Policy = "reservoir", name: str = "memory") -> Memory:
         """Return an empty index memory of at most `size` training samples (see `engine.memory`)."""

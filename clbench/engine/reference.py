@@ -20,5 +20,5 @@ def joint_row(learner: Learner, trainer: Trainer, last: Task, batch_size: int) -
     fresh = Learner(stream, learner.initial, copy.deepcopy(learner.optimizer), learner.device, learner.seed)
     training = Training(fresh, Method(), copy.deepcopy(trainer))
     training.begin(last)
-    training.fit(stream.union([task.index for task in stream.learned if task.index <= last.index]))
+    training.fit(stream.union([task for task in stream.learned if task.index <= last.index]))
     return evaluate(fresh, training.method, stream.evaluation, batch_size)

@@ -185,7 +185,7 @@ class StackedTraining:
         with torch.no_grad():
             if asks("edit_gradients"):
                 self._edit("edit_gradients", gradients, batches)
-            _clip(list(gradients.values()), first.trainer.clip_value, first.trainer.clip_norm)
+            clip(list(gradients.values()), first.trainer.clip_value, first.trainer.clip_norm)
             directions = self.optimizer.directions(names, parameters, list(gradients.values()))
             if asks("edit_update"):
                 updates = {name: direction.clone() for name, direction in zip(names, directions, strict=True)}
@@ -284,7 +284,7 @@ def hindrance(trainings: Sequence[Training]) -> str | None:
     return None
 
 
-def _clip(gradients: list[Tensor], value: float | None, norm: float | None) -> None:
+def clip(gradients: list[Tensor], value: float | None, norm: float | None) -> None:
     """Clip stacked gradients in place as single ones are: entries to ±`value`, each replica's joint norm to `norm`."""
     if value is not None:
         torch._foreach_clamp_min_(gradients, -value)

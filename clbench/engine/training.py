@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from clbench import randomness
@@ -17,52 +15,22 @@ from clbench.data.loader import ahead
 from clbench.data.pool import Split
 from clbench.engine.batch import batch_sizes
 from clbench.engine.compiled import Compiled
+from clbench.engine.cost import state_bytes
 from clbench.engine.differentiation import differentiated
 from clbench.engine.graph import GraphedStep, Recorder, recorded
 from clbench.engine.learner import Batch, Learner
 from clbench.engine.optimizers import clip_by_norm
-from clbench.engine.precision import Precision, arithmetic
+from clbench.engine.precision import arithmetic
 from clbench.engine.requests import covered
 from clbench.engine.schedules import Schedule
+from clbench.engine.trainer import Trainer as Trainer
 from clbench.errors import ConfigError, DivergedError
 from clbench.methods.base import Method
 from clbench.stream import Task
 
-Positive = Annotated[int, Field(ge=1)]
-
 GATHER = 1024
 """Samples that are gathered, augmented and normalised in one go, at least one batch: speed and memory. Under augmentation it also
 says which sample gets which draw, so that another value gives another, equally valid run."""
-
-
-@dataclass
-class Trainer:
-    """How a task is passed over.
-
-    Args:
-        epochs: passes over the data of a task; a list: of each task, the last entry that of all later ones.
-        batch_size: samples per step.
-        online_batch_size: samples per step in a single-pass stream (`scenario.online=true`); applied by the command line.
-        schedule: of the learning rate within a task.
-        clip_norm: bound on the joint norm of all gradients, or None.
-        iterations: steps per task, in as many passes as that takes, the last one cut short; None: `epochs` passes.
-        clip_value: bound on the absolute value of every entry of the gradients, or None.
-        precision: of forward passes, in training and evaluation (`clbench.engine.precision`).
-        micro_batch_size: samples per forward and backward pass; the parts of a batch add up to one step (gradient accumulation).
-            It saves memory; batch normalisation sees the parts, and a method that draws in its loss draws for each. None: all.
-        later_lr: learning rate from the second task on, in the place of the optimiser's; None: that.
-    """
-
-    epochs: Positive | Annotated[list[Positive], Field(min_length=1)]
-    batch_size: Positive
-    online_batch_size: Positive
-    schedule: Any
-    clip_norm: Annotated[float, Field(gt=0)] | None
-    iterations: Positive | None = None
-    clip_value: Annotated[float, Field(gt=0)] | None = None
-    precision: Precision = "float32"
-    micro_batch_size: Positive | None = None
-    later_lr: Annotated[float, Field(gt=0)] | None = None
 
 
 class Training:
@@ -81,15 +49,24 @@ class Training:
         self._edits_gradients = method.overrides("edit_gradients")
         self._edits_update = method.overrides("edit_update")
         self._acts_between = method.overrides("between_epochs")
+        self.first_epoch = 0
+        """Number of the first epoch of a pass, where a task is learned in several (rounds of a federated task)."""
+        self.work = 1.0
+        """Share of a pass's steps that is taken, at least one."""
+        self.attach()
+        # Nobody else will look at the gradients, and each is a tensor of its own: they can be edited where they are.
+        self._spare = learner.bare and not self._penalises and not method.overrides("criterion")
+        self._recorder: Recorder | None = None
+        self._graphed: GraphedStep | None = None
+
+    def attach(self) -> None:
+        """Let the learner act for this method, as it does until another training is attached."""
+        learner, method, trainer = self.learner, self.method, self.trainer
         learner.substitutes = partial(method.substitutes, learner) if method.overrides("substitutes") else None
         clipped = trainer.clip_norm is not None or trainer.clip_value is not None
         edited = self._edits_gradients or method.owners("edit_update") > 1
         learner.bare = learner.optimizer.bare and not clipped and not edited and trainer.precision != "bf16"
         learner.arithmetic = arithmetic(trainer.precision, learner.device)
-        # Nobody else will look at the gradients, and each is a tensor of its own: they can be edited where they are.
-        self._spare = learner.bare and not self._penalises and not method.overrides("criterion")
-        self._recorder: Recorder | None = None
-        self._graphed: GraphedStep | None = None
 
     def accelerate(self, mode: str | None, graph: bool, tell: Callable[[str], None], recorder: Recorder | None = None) -> None:
         """Compile the forward pass of steps, and replay steps as CUDA graphs, where that can be done.
@@ -105,6 +82,22 @@ class Training:
             self.learner.bare = False  # a projection at the inputs of layers is attached to them, which is left out
         if graph:
             self._recorder = recorded(self, tell, recorder)
+
+    def state(self) -> dict[str, Any]:
+        """Return what is carried from task to task beside the model."""
+        return self.method.state()
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Restore what `state` returned."""
+        self.method.load_state(self.learner, state)
+
+    def diagnostics(self) -> dict[str, Any]:
+        """Return plain values for the record, of the task just learned."""
+        return self.method.diagnostics()
+
+    def report(self) -> dict[str, int]:
+        """Return what was seen, carried and sent: samples, bytes of the method's state, bytes of messages."""
+        return {"samples": self.samples, "method_state_bytes": state_bytes(self.method), "bytes_sent": 0}
 
     def learn(self, task: Task) -> None:
         """Let the method learn one task, from `begin_task` to `end_task`; it becomes the learner's current one."""
@@ -205,16 +198,21 @@ class Training:
 
     def gathered(self, split: Split, epoch: int, sizes: list[int]) -> Iterator[tuple[Batch, list[int]]]:
         """Yield the samples of an epoch in its order, some `GATHER` at a time, with the sizes of the batches they make up."""
-        learner, key = self.learner, (self.task.index, self._passes, epoch)
+        learner, key = self.learner, (self.task.index, self._passes, self.first_epoch + epoch)
         device = split.rows.device
-        torch.manual_seed(randomness.derive(learner.seed, "dropout", *key))
+        torch.manual_seed(randomness.derive(learner.seed, "dropout", *key, *learner.place))
         augment = learner.generator("augmentation", *key, device=device) if learner.stream.preprocess.augments else None
-        order = torch.randperm(len(split), generator=learner.generator("batches", *key)).to(device)
+        order = self.order(len(split), epoch).to(device)
         batches = max(1, GATHER // self.trainer.batch_size)
         groups = [sizes[first : first + batches] for first in range(0, len(sizes), batches)]
         places = torch.split(order[: sum(sizes)], [sum(group) for group in groups])
         for group, positions, raw in zip(groups, places, ahead(split, places), strict=True):
             yield learner.batch(split, positions, epoch, augment, raw), group
+
+    def order(self, n: int, epoch: int) -> Tensor:
+        """Return the order in which an epoch meets its `n` samples (int64 `[n]`, on the host)."""
+        draws = self.learner.generator("batches", self.task.index, self._passes, self.first_epoch + epoch)
+        return torch.randperm(n, generator=draws)
 
     def note(self, mean: float, epoch: int) -> None:
         """Keep the mean loss of an epoch.
@@ -243,6 +241,8 @@ class Training:
         steps = self.task.iterations or self.trainer.iterations or passes * len(sizes)
         if given is not None:
             steps = given * len(sizes)
+        if self.work < 1:
+            steps = max(1, round(self.work * steps))
         epochs = -(-steps // len(sizes))
         if self._acts_between and epochs < 2:
             raise ConfigError(

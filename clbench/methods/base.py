@@ -60,6 +60,10 @@ class Method:
     observes: ClassVar[bool] = False
     """Whether `edit_update` only looks at the step, so that it is no projection of it."""
 
+    data_free: ClassVar[bool] = False
+    """Whether what the method keeps, and puts into the model, comes from the model and the place in the stream alone, never from
+    samples: federated clients then share one of it."""
+
     def setup(self, learner: Learner, stream: Stream) -> None:
         """Prepare once, before the first task: sizes and names, no data."""
 
@@ -136,12 +140,12 @@ class Method:
     def state(self) -> dict[str, Any]:
         """Return what the method carries from task to task: one tree of tensors and plain values."""
         own = {f.name for f in fields(self)}
-        return {key: _pack(value) for key, value in vars(self).items() if key not in own and key[0] != "_"}
+        return {key: pack(value) for key, value in vars(self).items() if key not in own and key[0] != "_"}
 
     def load_state(self, learner: Learner, state: dict[str, Any]) -> None:
         """Restore what `state` returned, after `setup`; re-add parameters that `begin_task` had added."""
         for key, value in state.items():
-            setattr(self, key, _unpack(value, getattr(self, key, None)))
+            setattr(self, key, unpack(value, getattr(self, key, None)))
 
     def overrides(self, hook: str) -> bool:
         """Return whether this method changes `hook`; the engine skips hooks that nobody changed."""
@@ -156,22 +160,22 @@ class Method:
         return {}
 
 
-def _pack(value: Any) -> Any:
+def pack(value: Any) -> Any:
     """Return `value` with every engine object replaced by its state."""
     if hasattr(value, "state") and hasattr(value, "load_state"):
         return value.state()
     if isinstance(value, dict):
-        return {key: _pack(item) for key, item in value.items()}
+        return {key: pack(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_pack(item) for item in value]
+        return [pack(item) for item in value]
     return value
 
 
-def _unpack(value: Any, present: Any) -> Any:
+def unpack(value: Any, present: Any) -> Any:
     """Return the restored `value`; `present` is what `setup` had put there."""
     if hasattr(present, "load_state"):
         present.load_state(value)
         return present
     if isinstance(value, dict) and isinstance(present, dict):
-        return {key: _unpack(item, present.get(key)) for key, item in value.items()}
+        return {key: unpack(item, present.get(key)) for key, item in value.items()}
     return value

@@ -78,6 +78,11 @@ class Compose(Method):
         return any(part.syncs for part in self.parts.values())
 
     @property
+    def data_free(self) -> bool:  # type: ignore[override]
+        """Whether no part keeps anything that comes from samples."""
+        return all(part.data_free for part in self.parts.values())
+
+    @property
     def observes(self) -> bool:  # type: ignore[override]
         """Whether no part changes the step."""
         return all(part.observes or not part.overrides("edit_update") for part in self.parts.values())

@@ -46,6 +46,7 @@ class Freeze(Method):
     embeddings: bool
     from_task: NonNegative
     answers: ClassVar[bool] = True
+    data_free: ClassVar[bool] = True
 
     def begin_task(self, learner: Learner, task: Task) -> None:
         """Freeze, when it is time; count what learns."""

@@ -20,7 +20,7 @@ class Joint(Method):
 
     def fit(self, learner: Learner, task: Task, train: Train, history: Sequence[Task]) -> None:
         """Train on the union of all tasks."""
-        train(learner.stream.union([t.index for t in sorted([*history, task], key=lambda t: t.index)]))
+        train(learner.stream.union(sorted([*history, task], key=lambda t: t.index)))
 
 
 @dataclass
@@ -39,4 +39,4 @@ class Cumulative(Method):
         """Train on the union of the tasks seen."""
         if self.reset:
             learner.reset_model()
-        train(learner.stream.union([*(t.index for t in history), task.index]))
+        train(learner.stream.union([*history, task]))

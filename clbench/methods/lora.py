@@ -45,6 +45,7 @@ class SeqLoRA(Method):
     targets: Targets
     base: Literal["frozen", "first_task"]
     answers: ClassVar[bool] = True
+    data_free: ClassVar[bool] = True
 
     def setup(self, learner: Learner, stream: Stream) -> None:
         """Find the layers; no adapter yet."""

@@ -14,3 +14,4 @@ class Naive(Method):
     stackable = True
     requests = "skipped"
     answers = True
+    data_free = True

@@ -23,6 +23,7 @@ usage: clbench-plot [key=value ...]
   kind=subspaces    how much of each layer a projection method (gpm, ...) protects, over the tasks
   kind=curves       accuracy on every task over the steps, of runs measured within tasks (eval.every)
   kind=drift        how far each layer's weights and activations moved in each task (eval.drift=true)
+  kind=clients      how many samples of each class each client has, of federated runs (+federated=...), one seed
   results_dir=DIR   folder that clbench wrote its records to (default: runs)
   out=FOLDER        where the pictures go; older ones of the same name are replaced (default: RESULTS_DIR/plots)
   format=FORMAT     png (default), svg, pdf
@@ -33,7 +34,7 @@ usage: clbench-plot [key=value ...]
 It prints the files written, one per line. The exit status is 1 if a record could not be read or there was nothing to
 draw. Drawing needs matplotlib: pip install 'clbench[plot]'."""
 
-KINDS = ("matrix", "subspaces", "curves", "drift")
+KINDS = ("matrix", "subspaces", "curves", "drift", "clients")
 FORMATS = ("png", "svg", "pdf")
 FILTERS = ("scenario", "setting", "method")
 KEYS = ("kind", "results_dir", "out", "format", *FILTERS)
@@ -42,6 +43,7 @@ _NEEDED = {
     "subspaces": ("sizes of subspaces", "run a projection method, clbench method=gpm, or draw kind=matrix"),
     "curves": ("accuracies within tasks", "run clbench eval.every=STEPS, or draw kind=matrix"),
     "drift": ("drift of layers", "run clbench eval.drift=true, or draw kind=matrix"),
+    "clients": ("classes of clients", "run clbench +federated=dirichlet, or draw kind=matrix"),
 }
 """What a record must tell for a kind of picture, and how to get one that does."""
 _LONGEST = 120  # characters of a file's name before it is cut: file systems take 255 bytes
@@ -170,13 +172,14 @@ def _draw(kind: str, shown: Sequence[Row], groups: dict[str, list[Record]], path
         raise ConfigError(
             f"pictures need matplotlib, which cannot be imported ({error})", "pip install 'clbench[plot]'"
         ) from error
-    from clbench.plots import curves, drift, matrix, style, subspaces
+    from clbench.plots import clients, curves, drift, matrix, style, subspaces
 
     draw, needs = {
         "matrix": (matrix.draw, None),
         "subspaces": (subspaces.draw, subspaces.sizes),
         "curves": (curves.draw, curves.measured),
         "drift": (drift.draw, drift.reported),
+        "clients": (clients.draw, clients.reported),
     }[kind]
     if needs is not None:
         kept = {row["config_id"]: [each for each in groups[row["config_id"]] if needs(each)] for row in shown}

@@ -14,7 +14,9 @@ GRAM_NOISE = 8
 """Roundings of the total within which an eigenvalue of a Gram matrix counts as zero."""
 
 
-def extend(basis: Tensor | None, inputs: Tensor, threshold: float, stop_short: bool = False) -> Tensor:
+def extend(
+    basis: Tensor | None, inputs: Tensor, threshold: float, stop_short: bool = False, held: float | None = None, least: int = 0
+) -> Tensor:
     """Return `basis` with the fewest new directions, so that it holds at least `threshold` of the energy of `inputs`.
 
     New directions are left singular vectors of what the basis misses, largest first (GPM, equations 8-9; the criterion
@@ -26,26 +28,30 @@ def extend(basis: Tensor | None, inputs: Tensor, threshold: float, stop_short: b
         inputs: rows `[n, d]`.
         threshold: share of the squared Frobenius norm, in [0, 1].
         stop_short: take one direction less, so that just under `threshold` is held.
+        held: share of the energy that the basis holds already, in [0, 1], where it is known: `inputs` then only say how what
+            it misses is spread over directions, in any scale; at 1 nothing is added. None: measured on `inputs`.
+        least: take at least so many new directions, if there are any.
 
     Returns:
         `[d, k + r]` orthonormal, in the dtype of `inputs`; never wider than d.
     """
     d = inputs.shape[1]
     old = inputs.new_zeros(d, 0) if basis is None else basis.to(inputs.dtype)
-    if threshold <= 0 or old.shape[1] >= d or inputs.numel() == 0:
+    if threshold <= 0 or old.shape[1] >= d or inputs.numel() == 0 or (held is not None and held >= 1):
         return old
     work, exact = _precision(inputs.dtype, threshold), threshold >= 1
     x, u = inputs.to(work), old.to(work)
     residual = x - (x @ u) @ u.mT if u.shape[1] else x
     energy, directions = spectrum(residual, exact)
-    total, missing = x.square().sum(), residual.square().sum()
+    missing = residual.square().sum()
+    total = x.square().sum() if held is None else missing / (1 - held)
     # The numerical rank, of what was computed in the inputs' own precision; a Gram matrix knows energies only to eps.
     noise = (torch.finfo(inputs.dtype).eps * max(x.shape)) ** 2
     floor = total * (noise if exact else max(noise, GRAM_NOISE * torch.finfo(work).eps))
     room = torch.minimum((energy > floor).sum(), torch.tensor(d - u.shape[1], device=energy.device))
-    held = (total - missing + energy.cumsum(0)) / total
-    r = torch.where((total - missing) / total >= threshold, 0, torch.minimum((held < threshold).sum() + 1, room))
-    count = max(0, int(r) - int(stop_short)) if float(total) > 0 else 0
+    reached = (total - missing + energy.cumsum(0)) / total
+    r = torch.where((total - missing) / total >= threshold, 0, torch.minimum((reached < threshold).sum() + 1, room))
+    count = max(min(least, int(room)), int(r) - int(stop_short)) if float(total) > 0 else 0
     if count == 0:
         return old
     return torch.cat([old, _off(directions(count).to(DOUBLE), old.to(DOUBLE), 2 if exact else 1).to(inputs.dtype)], dim=1)

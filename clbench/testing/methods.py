@@ -150,16 +150,15 @@ def check_access(method: str | Mapping[str, Any], overrides: Sequence[str], conf
     for corrupt in (False, True):
         with tempfile.TemporaryDirectory() as folder:
             cell = make_cell(method, overrides, config_dirs, results_dir=folder)
-            stream, made, learner, trainer = assemble(cell, torch.device("cpu"))
-            results.append(_learn_corrupted(stream, made, learner, trainer, corrupt, evaluate))
+            stream, made, learner, training = assemble(cell, torch.device("cpu"))
+            results.append(_learn_corrupted(stream, made, learner, training, corrupt, evaluate))
     assert results[0] == results[1], "the result depends on data of earlier tasks that the method does not hold in memory"
 
 
-def _learn_corrupted(stream: Stream, method: Method, learner: Any, trainer: Any, corrupt: bool, evaluate: Any) -> list[Any]:
+def _learn_corrupted(stream: Stream, method: Method, learner: Any, training: Any, corrupt: bool, evaluate: Any) -> list[Any]:
     from clbench.engine.cost import memories
-    from clbench.engine.training import Training
 
-    training, rows = Training(learner, method, trainer), []
+    rows = []
     for task in stream.tasks:
         training.learn(task)
         rows.append(evaluate(learner, method, stream.evaluation, 1000))
@@ -195,11 +194,10 @@ def check_requests(method: str | Mapping[str, Any], overrides: Sequence[str], co
 def _learn_blinded(cell: Cell, corrupt: bool) -> list[Any]:
     from clbench.engine.evaluation import evaluate
     from clbench.engine.requests import retained
-    from clbench.engine.training import Training
     from clbench.trial import assemble
 
-    stream, method, learner, trainer = assemble(cell, torch.device("cpu"))
-    training, rows, pool = Training(learner, method, trainer), [], stream.tasks[0].train.pool
+    stream, method, learner, training = assemble(cell, torch.device("cpu"))
+    rows, pool = list[Any](), stream.tasks[0].train.pool
     columns = tuple(column for column in stream.evaluation if column.split.pool is not pool)
     whole = pool.inputs.clone()
     for task in stream.tasks:

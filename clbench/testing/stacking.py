@@ -60,13 +60,11 @@ def check_stackable(
 def _after_two_tasks(
     method: Any, overrides: Sequence[str], config_dirs: Sequence[str | Path], seed: int
 ) -> tuple[Stream, Method, Any]:
-    from clbench.engine.training import Training
     from clbench.trial import assemble
 
     with tempfile.TemporaryDirectory() as folder:
         cell = make_cell(method, overrides, config_dirs, seed=seed, results_dir=folder)
-        stream, made, learner, trainer = assemble(cell, torch.device("cpu"))
-        training = Training(learner, made, trainer)
+        stream, made, learner, training = assemble(cell, torch.device("cpu"))
         for task in stream.tasks[:2]:
             training.learn(task)
     return stream, made, learner

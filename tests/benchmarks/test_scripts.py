@@ -132,3 +132,13 @@ def test_pairs_name_methods_that_are_there(scripts):
     import llm_step
 
     assert {side[0] for pair in llm_step.PAIRS.values() for side in (pair.above, pair.below)} <= METHODS
+
+
+def test_clients_side_by_side_end_where_those_one_by_one_do():
+    lines = run(
+        "federated.py", "--clients", "3", "--chunk", "2", "--samples", "7", "--batch", "3", "--hidden", "4", "--repeats", "1"
+    )
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines.splitlines() if line.startswith("|")][2:]
+    assert [row[:2] for row in rows] == [["3", name] for name in ("bare loop", "one by one", "side by side")]
+    assert all(float(row[2]) > 0 for row in rows)
+    assert float(lines.split()[-1].rstrip(".")) < 1e-5

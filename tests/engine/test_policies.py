@@ -74,7 +74,7 @@ def test_offering_names_is_adding_batches(policy):
 @pytest.mark.parametrize("policy", POLICIES)
 def test_samples_of_several_tasks_may_come_together(policy):
     apart, together = (learner_for(STREAM, seed=4).memory(30, policy) for _ in range(2))
-    union = STREAM.union(range(3))
+    union = STREAM.union(STREAM.tasks[:3])
     for task in STREAM.tasks:
         apart.offer(task.train.rows, task.index)
     together.offer(union.rows, union.tasks)

@@ -70,7 +70,7 @@ def test_another_order_holds_the_same_permutations(stream_of, first):
 @pytest.mark.parametrize("first", [True, False])
 def test_union_shows_each_sample_as_its_task_does(stream_of, first):
     stream = stream_of("permuted", setting="domain", n_tasks=3, first_identity=first, valid_fraction=0.3)
-    union = stream.union([2, 0])
+    union = stream.union([stream.tasks[2], stream.tasks[0]])
     assert torch.equal(union.raw(), torch.cat([stream.tasks[2].train.raw(), stream.tasks[0].train.raw()]))
     some = torch.tensor([50, 3, 70, 3])
     assert torch.equal(union.inputs(some), union.raw()[some])

@@ -72,7 +72,7 @@ def test_another_order_holds_the_same_angles(stream_of):
 
 def test_union_shows_each_sample_as_its_task_does(stream_of):
     stream = stream_of("rotated", setting="domain", n_tasks=3)
-    assert torch.equal(stream.union(range(3)).raw(), torch.cat([task.train.raw() for task in stream.tasks]))
+    assert torch.equal(stream.union(stream.tasks[:3]).raw(), torch.cat([task.train.raw() for task in stream.tasks]))
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,7 @@ def test_what_does_not_change_the_stream_leaves_the_fingerprint(stream_of):
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_union_shows_the_inputs_of_each_task(stream_of, setting):
     stream = stream_of("split", setting=setting, order_seed=1)
-    union = stream.union(range(len(stream)))
+    union = stream.union(stream.tasks)
     assert torch.equal(union.raw(), torch.cat([task.train.raw() for task in stream.tasks]))
     assert torch.equal(union.labels, torch.cat([task.train.labels for task in stream.tasks]))
     assert union.tasks.tolist() == [task.index for task in stream.tasks for _ in range(len(task.train))]

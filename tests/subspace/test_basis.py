@@ -69,6 +69,20 @@ def test_nothing_in_nothing_out():
     assert subspace.extend(None, torch.zeros(4, 6), 0.9).shape == (6, 0)
 
 
+@given(threshold=st.floats(0.1, 0.9999), scale=st.floats(0.01, 100), seed=st.integers(0, 50))
+@settings(max_examples=30, deadline=None)
+def test_a_known_share_stands_for_the_inputs_that_it_was_measured_on(threshold, scale, seed):
+    g = torch.Generator().manual_seed(seed)
+    old = subspace.extend(None, torch.randn(3, 9, generator=g, dtype=D), 0.9)
+    x = torch.randn(30, 9, generator=g, dtype=D) * torch.logspace(0, -1, 9, dtype=D)
+    rest = x - x @ old @ old.mT
+    share = 1 - float(rest.square().sum() / x.square().sum())
+    torch.testing.assert_close(subspace.extend(old, scale * rest, threshold, held=share), subspace.extend(old, x, threshold))
+    assert torch.equal(subspace.extend(old, rest, threshold, held=1.0), old)
+    least = subspace.extend(old, rest, threshold, held=0.99999, least=2)
+    assert least.shape[1] == old.shape[1] + 2
+
+
 def test_the_columns_there_stay_as_they_are():
     g = torch.Generator().manual_seed(4)
     old = subspace.extend(None, torch.randn(5, 20, generator=g), 0.9)

@@ -1,0 +1,115 @@
+"""Masks: streams of uniform elements of a prime field from a seed, added to integers and reduced."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+PRIME = 2**31 - 1
+"""The largest prime whose elements fit into 31 bits: four bytes an entry, and 2^32 of them still add up in int64."""
+CHUNK = 1 << 17
+"""Entries at a time: they stay in the cache while all masks are added."""
+Words = np.ndarray[Any, np.dtype[np.uint32]]
+Generator = Literal["aes", "shake"]
+"""AES-256 in counter mode (package `cryptography`, with the processor's instructions), or SHAKE-256 (standard library, about
+ten times slower). Both are cryptographic; numpy's and torch's generators are not."""
+
+
+class Masks:
+    """The stream of field elements that belongs to a seed."""
+
+    def __init__(self, seed: bytes, generator: Generator) -> None:
+        """Start at the stream's first element; a seed is of 32 bytes, and serves one stream alone."""
+        self._draw = _aes(seed) if generator == "aes" else _shake(seed)
+
+    def take(self, count: int) -> Words:
+        """Return the next elements, `[count]`.
+
+        Each is uniform: of as many random bits as the largest element has, those are left out that are no element (here one word
+        in 2^31).
+        """
+        words = np.frombuffer(self._draw(4 * count), dtype="<u4") & np.uint32((1 << PRIME.bit_length()) - 1)
+        if words.max(initial=0) < PRIME:
+            return words
+        words = words[words < PRIME]
+        return np.concatenate([words, self.take(count - len(words))])
+
+
+def available() -> Generator:
+    """Return the faster generator of those installed."""
+    try:
+        import cryptography  # noqa: F401
+    except ImportError:
+        return "shake"
+    return "aes"
+
+
+def add_masks(values: Mapping[str, Tensor], seeds: Sequence[tuple[bytes, int]], generator: Generator) -> dict[str, Tensor]:
+    """Return `values + sum of sign * stream(seed)` in the field.
+
+    Args:
+        values: integers of any size, int64, on any device. A stream runs through them by name.
+        seeds: (seed, sign 1 or -1).
+        generator: of the streams.
+
+    Returns:
+        Elements of the field, int32, of the same shapes.
+    """
+    streams = [(Masks(seed, generator), sign) for seed, sign in seeds]
+    out = {}
+    for name in sorted(values):
+        flat = values[name].reshape(-1)
+        masked = torch.empty(flat.shape, dtype=torch.int32, device=flat.device)
+        for start in range(0, len(flat), CHUNK):
+            part = slice(start, start + CHUNK)
+            masked[part] = _masked(flat[part], streams)
+        out[name] = masked.reshape(values[name].shape)
+    return out
+
+
+def centred(elements: Tensor) -> Tensor:
+    """Return the integers, int64, between -PRIME/2 and PRIME/2 that elements of the field stand for."""
+    elements = elements.to(torch.int64)
+    return torch.where(elements > PRIME // 2, elements - PRIME, elements)
+
+
+def _masked(values: Tensor, streams: Sequence[tuple[Masks, int]]) -> Tensor:
+    # The streams come from the processor: their sum is made there, and goes to the values' device once.
+    total = np.zeros(len(values), dtype=np.int64)
+    for stream, sign in streams:
+        (np.add if sign > 0 else np.subtract)(total, stream.take(len(values)), out=total)
+    return torch.from_numpy(total).to(values.device).add_(values).remainder_(PRIME)
+
+
+def _aes(seed: bytes) -> Callable[[int], bytearray]:
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+    encryptor = Cipher(algorithms.AES(seed), modes.CTR(bytes(16))).encryptor()  # from 0: no two streams have the same key
+
+    def draw(count: int) -> bytearray:
+        drawn = bytearray(count)
+        encryptor.update_into(drawn, drawn)
+        return drawn
+
+    return draw
+
+
+def _shake(seed: bytes) -> Callable[[int], bytes]:
+    block, left = 0, b""
+
+    def draw(count: int) -> bytes:
+        nonlocal block, left
+        parts, held = [left], len(left)
+        while held < count:  # SHAKE cannot go on where it stopped: every block has a number
+            parts.append(hashlib.shake_256(seed + block.to_bytes(8)).digest(4 * CHUNK))
+            block, held = block + 1, held + 4 * CHUNK
+        whole = b"".join(parts)
+        left = whole[count:]
+        return whole[:count]
+
+    return draw

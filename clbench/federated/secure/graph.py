@@ -1,0 +1,44 @@
+"""Who shares masks and seeds with whom."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Mapping, Sequence
+
+Graph = dict[int, tuple[int, ...]]
+"""The neighbours of every client, ascending."""
+
+
+def complete(clients: Sequence[int]) -> Graph:
+    """Return the graph in which everyone is everyone's neighbour (Bonawitz et al., CCS 2017)."""
+    return {client: tuple(sorted(other for other in clients if other != client)) for client in clients}
+
+
+def ring(clients: Sequence[int], neighbours: int, seed: int | None) -> Graph:
+    """Return a circle of the clients in random order, each with the `neighbours / 2` on either side (Bell et al., CCS 2020).
+
+    Args:
+        clients: who takes part.
+        neighbours: even; as many as there are others, or more: the complete graph.
+        seed: of the order; None: of the operating system.
+    """
+    if neighbours >= len(clients) - 1:
+        return complete(clients)
+    order = sorted(clients)
+    (random.SystemRandom() if seed is None else random.Random(seed)).shuffle(order)
+    graph = {}
+    for place, client in enumerate(order):
+        around = (order[(place + far) % len(order)] for far in range(-neighbours // 2, neighbours // 2 + 1) if far)
+        graph[client] = tuple(sorted(around))
+    return graph
+
+
+def connected(graph: Mapping[int, Collection[int]], among: Collection[int]) -> bool:
+    """Return whether those `among` the clients hang together; else the parts' sums could be told apart."""
+    left = set(among)
+    border = [left.pop()] if left else []
+    while border:
+        found = left.intersection(graph[border.pop()])
+        left -= found
+        border.extend(found)
+    return not left

@@ -1,0 +1,59 @@
+"""Shamir's secret sharing (CACM 1979): any `needed` shares bring a secret back, fewer say nothing about it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+SECRET = 32
+"""Bytes of a secret."""
+SHARE = 33
+"""Bytes of a share."""
+_PRIME = 2**256 + 297  # the smallest prime above all secrets
+
+
+def split(secret: bytes, points: Sequence[int], needed: int, randomness: bytes) -> dict[int, bytes]:
+    """Return shares of a secret.
+
+    Args:
+        secret: 32 bytes.
+        points: who gets a share: different numbers from 1 on.
+        needed: how many of the shares bring it back.
+        randomness: 32 secret bytes that are used for nothing else.
+
+    Returns:
+        33 bytes for each point.
+    """
+    # 512 random bits per coefficient: modulo the prime they are uniform but for 2^-255.
+    drawn = hashlib.shake_256(randomness).digest(64 * (needed - 1))
+    coefficients = [int.from_bytes(drawn[place : place + 64]) % _PRIME for place in range(0, len(drawn), 64)]
+    shares = {}
+    for point in points:
+        value = 0
+        for coefficient in coefficients:
+            value = (value + coefficient) * point % _PRIME
+        shares[point] = ((value + int.from_bytes(secret)) % _PRIME).to_bytes(SHARE)
+    return shares
+
+
+def combine(shares: Mapping[int, bytes]) -> bytes | None:
+    """Return the secret that shares, by point and exactly as many as are needed, belong to; None if they belong to none."""
+    points = tuple(sorted(shares))
+    total = sum(weight * int.from_bytes(shares[point]) for point, weight in zip(points, _lagrange(points), strict=True))
+    secret = total % _PRIME
+    return secret.to_bytes(SECRET) if secret < 1 << 8 * SECRET else None
+
+
+@lru_cache(maxsize=256)  # without dropouts on a complete graph, the points are the same for all clients
+def _lagrange(points: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the weights of a polynomial's values at `points` in its value at 0."""
+    weights = []
+    for point in points:
+        above = below = 1
+        for other in points:
+            if other != point:
+                above = above * other % _PRIME
+                below = below * (other - point) % _PRIME
+        weights.append(above * pow(below, -1, _PRIME) % _PRIME)
+    return tuple(weights)

@@ -1,0 +1,119 @@
+"""Server optimisers: the mean of the clients' models is a step of the server, taken with momentum or with Adam."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+
+from clbench.engine.learner import Learner
+from clbench.federated.messages import Tensors
+from clbench.federated.servers.base import Server
+from clbench.stream import Stream, Task
+
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+@dataclass
+class FedAvgM(Server):
+    """Federated averaging with server momentum (Hsu et al., 2019, arXiv 1909.06335, section 4.3).
+
+    With d = mean - start, what the clients' models moved on average:
+
+        v <- momentum * v + d;    start <- start + lr * v
+
+    Momentum 0 and lr 1 are federated averaging. Statistics of normalisation layers, which no gradient moves, are set to the
+    clients' mean.
+
+    Args:
+        lr: the server's learning rate.
+        momentum: share of the last velocity that stays.
+        carry: whether the velocity goes on from task to task instead of starting anew.
+    """
+
+    lr: Positive
+    momentum: Share
+    carry: bool
+
+    def setup(self, learner: Learner, stream: Stream) -> None:
+        """Start at rest."""
+        self.velocity: Tensors = {}
+
+    def begin_task(self, learner: Learner, task: Task) -> None:
+        """Come to rest, unless the velocity is carried over."""
+        if not self.carry:
+            self.velocity = {}
+
+    def aggregate(self, learner: Learner, start: Tensors, mean: Tensors) -> Tensors:
+        """Return the model after the server's step."""
+        moved = dict(mean)
+        for name, (old, step) in steps(learner, start, mean).items():
+            velocity = _of(self.velocity, name, step).mul_(self.momentum).add_(step)
+            moved[name] = (old + self.lr * velocity).to(start[name].dtype)
+        return moved
+
+
+@dataclass
+class FedAdam(Server):
+    """Adam at the server (Reddi et al., ICLR 2021, arXiv 2003.00295, algorithm 2, FedAdam).
+
+    With d = mean - start, what the clients' models moved on average, by entry:
+
+        m <- beta1 * m + (1 - beta1) * d
+        v <- beta2 * v + (1 - beta2) * d^2
+        start <- start + lr * m / (sqrt(v) + tau)
+
+    There is no correction of the moments' bias; Flower's FedAdam has one. Statistics of normalisation layers, which no gradient
+    moves, are set to the clients' mean.
+
+    Args:
+        lr: the server's learning rate.
+        betas: decay of the two moments.
+        tau: degree of adaptivity; the larger, the closer to plain averaging at the rate lr / tau.
+        first: the second moment's first value. `tau`: tau^2, the least that algorithm 2 allows; `zero`: Flower's.
+        carry: whether both moments go on from task to task instead of starting anew.
+    """
+
+    lr: Positive
+    betas: tuple[Share, Share]
+    tau: Positive
+    first: Literal["tau", "zero"]
+    carry: bool
+
+    def setup(self, learner: Learner, stream: Stream) -> None:
+        """Start without moments."""
+        self.first_moment: Tensors = {}
+        self.second_moment: Tensors = {}
+
+    def begin_task(self, learner: Learner, task: Task) -> None:
+        """Forget both moments, unless they are carried over."""
+        if not self.carry:
+            self.first_moment, self.second_moment = {}, {}
+
+    def aggregate(self, learner: Learner, start: Tensors, mean: Tensors) -> Tensors:
+        """Return the model after the server's step."""
+        beta1, beta2 = self.betas
+        moved = dict(mean)
+        for name, (old, step) in steps(learner, start, mean).items():
+            m = _of(self.first_moment, name, step).mul_(beta1).add_(step, alpha=1 - beta1)
+            v = _of(self.second_moment, name, step, self.tau**2 if self.first == "tau" else 0.0)
+            v.mul_(beta2).addcmul_(step, step, value=1 - beta2)
+            moved[name] = (old + self.lr * m / (v.sqrt() + self.tau)).to(start[name].dtype)
+        return moved
+
+
+def steps(learner: Learner, start: Tensors, mean: Tensors) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Return (start, mean - start) in float64 of every parameter among the tensors; other tensors are no matter of steps."""
+    names = [name for name in mean if name in learner.parameters]
+    old = {name: start[name].to(torch.float64) for name in names}
+    return {name: (old[name], mean[name].to(torch.float64) - old[name]) for name in names}
+
+
+def _of(moments: Tensors, name: str, step: torch.Tensor, first: float = 0.0) -> torch.Tensor:
+    """Return the moment of a parameter, made anew where there is none or the parameter was enlarged."""
+    if name not in moments or moments[name].shape != step.shape:
+        moments[name] = torch.full_like(step, first)
+    return moments[name]

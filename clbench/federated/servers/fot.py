@@ -1,0 +1,161 @@
+"""FOT: steps of the global model are orthogonal to what entered each layer in earlier tasks, which clients only sketch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from clbench import subspace
+from clbench.engine import layers
+from clbench.engine.fullness import Fullness
+from clbench.engine.learner import Learner
+from clbench.errors import ConfigError
+from clbench.federated import sketch
+from clbench.federated.messages import Tensors
+from clbench.federated.servers.base import Ask, Asked, Server
+from clbench.methods.gpm import per_layer
+from clbench.stream import Stream, Task
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Factor = Annotated[float, Field(gt=0)]
+SKETCH = "sketch"
+"""The question that clients are asked after a task; also what stands before the names of the bases that go down with it."""
+ENERGIES = "/energies"
+"""What stands after a matrix's name where an answer's energies are meant, not its sketch."""
+
+
+@dataclass
+class FOT(Server):
+    """Federated orthogonal training (Bakman et al., ICLR 2024, arXiv 2309.01289; duygunuryldz/Federated_Orthogonal_Training).
+
+    After each task clients send, once, a random sketch of what enters each layer on their own samples (`federated.sketch`); the
+    sum of the sketches shows the principal subspace of the pooled inputs, which extends the layer's basis. From then on the
+    server takes from every averaged update of a layer its component in the basis. Clients train as they would anyway. Whatever
+    moves weights at the clients (momentum, weight decay) is in the update, and projected with it.
+
+    Heads of the task setting are trained in their own task only and not projected.
+
+    Args:
+        threshold: share of the inputs' energy to hold, in [0, 1]; one number, or one per layer in the model's order; 0: nothing.
+        threshold_step: added to it after every task.
+        ratio: how much the basis misses already: by `energy`, as the threshold means it, or the authors' mean of `norm` ratios,
+            which keeps more directions than the threshold asks for (`federated.sketch.held`).
+        at_least_one: whether every task adds a direction, as in the authors' program; else none where nothing is new.
+        bias: whether a constant 1 is appended to the inputs, so that biases are in the projection (`project`), or they are left
+            alone (`free`, the authors').
+        width: columns of a sketch, times the inputs' dimension; one number, or one per layer.
+        distribution: of the random columns: `normal` or `uniform`.
+        sketch_on: the model that the inputs are those of: the new `global` one, in a round without training, or each client's own
+            `local` one at the end of the last round (the authors').
+        sketched_by: the last round's participants (`sampled`), or `all` clients.
+        batch_size: samples per forward pass of a sketch: memory, and which draws meet which samples.
+        head: whether updates of a shared head are projected (`project`) or not (`free`).
+        uncovered: parameters that no basis covers (of normalisation layers) from the second task on: `freeze` or `train`.
+        statistics: running ones of normalisation layers from the second task on: `freeze` or `track`.
+    """
+
+    threshold: Share | list[Share]
+    threshold_step: Annotated[float, Field(ge=0)]
+    ratio: sketch.Ratio
+    at_least_one: bool
+    bias: Literal["project", "free"]
+    width: Factor | list[Factor]
+    distribution: sketch.Distribution
+    sketch_on: Literal["global", "local"]
+    sketched_by: Asked
+    batch_size: Annotated[int, Field(ge=1)]
+    head: Literal["project", "free"]
+    uncovered: Literal["freeze", "train"]
+    statistics: Literal["freeze", "track"]
+
+    def __post_init__(self) -> None:
+        if self.sketch_on == "local" and self.sketched_by == "all":
+            raise ConfigError(
+                "federated.server.sketch_on=local with federated.server.sketched_by=all: only those who train have a local model",
+                "give federated.server.sketched_by=sampled, or federated.server.sketch_on=global",
+            )
+
+    @property
+    def riding(self) -> str | None:
+        """Sketches of local models come with the last round's replies."""
+        return SKETCH if self.sketch_on == "local" else None
+
+    @property
+    def asked(self) -> Asked:
+        """Who makes sketches."""
+        return self.sketched_by
+
+    def setup(self, learner: Learner, stream: Stream) -> None:
+        """Check that lists have a value for each matrix."""
+        self.bases: dict[str, Tensor] = {}
+        matrices = self._matrices(learner)
+        for key in ("threshold", "width"):
+            per_layer(f"federated.server.{key}", getattr(self, key), matrices)
+        self._fullness = Fullness({})
+        self._projectors: dict[str, subspace.Projector] = {}
+
+    def begin_task(self, learner: Learner, task: Task) -> None:
+        """Make the projections of this task; freeze what they cannot cover."""
+        self._fullness = Fullness(self.bases)
+        self._projectors = {
+            name: subspace.remove(self.bases[name], matrix.bias is not None)
+            for name, matrix in self._matrices(learner).items()
+            if name in self.bases and self.bases[name].shape[1] > 0
+        }
+        layers.hold(learner, layers.matrices(learner, self.head == "project"), self.uncovered, self.statistics)
+
+    def aggregate(self, learner: Learner, start: Tensors, mean: Tensors) -> Tensors:
+        """Return the start moved by the mean update without its components in the bases."""
+        matrices = self._matrices(learner)
+        names = {name for key in self._projectors for name in (matrices[key].weight, matrices[key].bias) if name in mean}
+        updates = {name: mean[name] - start[name] for name in names if name}
+        with self._fullness.watch(matrices, self._projectors, updates):
+            layers.project(updates, matrices, self._projectors)
+        return {**mean, **{name: start[name] + update for name, update in updates.items()}}
+
+    def rider(self, learner: Learner) -> Tensors:
+        """Return the bases: what they hold is left out of the sketches."""
+        return dict(self.bases)
+
+    def client_message(self, learner: Learner, task: Task, kind: str, payload: Tensors) -> Tensors:
+        """Return a sketch `[d, m]` and energies `[4]` for every matrix, of all samples of the client."""
+        matrices = self._matrices(learner)
+        widths = per_layer("federated.server.width", self.width, matrices)
+        draws = {name: learner.generator("fot", task.index, name, device=learner.device) for name in matrices}
+        own = {name: sketch.Sketch(payload.get(name)) for name in matrices}
+        for positions in torch.split(torch.arange(len(task.train), device=learner.device), self.batch_size):
+            for name, rows in layers.entering(learner, task.train, positions, matrices):
+                columns = max(1, round(widths[name] * rows.shape[1]))
+                own[name].add(rows, sketch.columns(len(rows), columns, self.distribution, draws[name], rows))
+        found: Tensors = {}
+        for name, each in own.items():
+            assert each.matrix is not None  # a client that is asked owns samples
+            found |= {name: each.matrix, name + ENERGIES: each.energies().pack()}
+        return found
+
+    def end_task(self, learner: Learner, task: Task, ask: Ask) -> None:
+        """Extend each basis by what the summed sketches show."""
+        matrices = self._matrices(learner)
+        thresholds = per_layer("federated.server.threshold", self.threshold, matrices)
+        if not any(thresholds.values()):
+            return
+        sums = ask(SKETCH, self.rider(learner))
+        for name, base in thresholds.items():
+            threshold = min(1.0, base + self.threshold_step * task.index) if base > 0 else 0.0
+            extended = sketch.extend(
+                self.bases.get(name), sums[name], sums[name + ENERGIES], threshold, self.ratio, self.at_least_one and base > 0
+            )
+            self.bases[name] = extended.to(learner.parameters[matrices[name].weight].dtype)
+
+    def diagnostics(self) -> dict[str, Any]:
+        """Return for each matrix the directions taken, those there are, those added, and the share of the update removed."""
+        return self._fullness.report(self.bases)
+
+    def _matrices(self, learner: Learner) -> dict[str, layers.Matrix]:
+        """Return the matrices whose updates are projected; without their biases, if these are left alone."""
+        found = layers.matrices(learner, self.head == "project")
+        return found if self.bias == "project" else {name: replace(matrix, bias=None) for name, matrix in found.items()}

@@ -1,0 +1,122 @@
+"""Random sketches of layer inputs, and the subspace that their sum shows: what FOT's clients send and its server makes of it.
+
+With the inputs of client k as rows `X_k` `[n_k, d]` and random `G_k` `[n_k, m]`, a sketch is `X_k^T G_k` `[d, m]`. The sum over
+clients is `[X_1^T .. X_K^T] [G_1; ..; G_K]`: its columns are random combinations of all inputs, so its leading left singular
+vectors are those of the pooled inputs, nearly, once m is a few times d (Bakman et al., ICLR 2024, section 4.2: global
+principal subspace extraction, GPSE). Everything here may be summed over clients before anyone looks at it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from clbench import subspace
+
+Distribution = Literal["normal", "uniform"]
+Ratio = Literal["energy", "norm"]
+
+
+@dataclass(frozen=True)
+class Energies:
+    """What goes along with a sketch, of the rows X `[n, d]` and of what a basis U misses of them; each is summed over clients.
+
+    Args:
+        rows: n.
+        whole: squared Frobenius norm of X.
+        missed: squared Frobenius norm of `X - X U U^T`.
+    """
+
+    rows: float
+    whole: float
+    missed: float
+
+    def pack(self) -> Tensor:
+        """Return `[4]` in double precision: rows, whole, missed, and n times the ratio of the norms (the authors' mean)."""
+        norms = self.rows * (self.missed / self.whole) ** 0.5 if self.whole > 0 else 0.0
+        return torch.tensor([*astuple(self), norms], dtype=torch.float64)
+
+
+def columns(rows: int, width: int, distribution: Distribution, draws: torch.Generator, like: Tensor) -> Tensor:
+    """Return random G `[rows, width]` of the kind of `like`: standard `normal`, or `uniform` in [-1, 1).
+
+    The scale does not matter: the singular values of a sum of sketches are only compared with each other.
+    """
+    made = torch.empty(rows, width, device=like.device, dtype=like.dtype)
+    return made.normal_(generator=draws) if distribution == "normal" else made.uniform_(-1, 1, generator=draws)
+
+
+def missed(rows: Tensor, basis: Tensor | None) -> Tensor:
+    """Return what `basis` `[d, k]` (None: nothing) misses of `rows` `[n, d]`."""
+    if basis is None or basis.shape[1] == 0:
+        return rows
+    basis = basis.to(rows.dtype)
+    return torch.addmm(rows, rows @ basis, basis.mT, alpha=-1)
+
+
+class Sketch:
+    """A client's sketch of one layer, batch by batch: nothing of the inputs is kept."""
+
+    def __init__(self, basis: Tensor | None) -> None:
+        """Start with nothing.
+
+        Args:
+            basis: `[d, k]` orthonormal, that the server has already: what it holds is left out.
+        """
+        self.basis = basis
+        self.matrix: Tensor | None = None
+        """`[d, m]` so far."""
+        self.rows = 0
+        self._energies: Tensor | None = None
+
+    def add(self, rows: Tensor, random: Tensor) -> None:
+        """Add inputs `[n, d]`, combined by `random` `[n, m]`, which must be new for every batch, layer and client."""
+        rest = missed(rows, self.basis)
+        energies = torch.stack([each.to(torch.float64).square().sum() for each in (rows, rest)])
+        self._energies = energies if self._energies is None else self._energies + energies
+        self.matrix = rest.mT @ random if self.matrix is None else self.matrix.addmm_(rest.mT, random)
+        self.rows += len(rows)
+
+    def energies(self) -> Energies:
+        """Return the energies of all batches so far."""
+        whole, rest = (0.0, 0.0) if self._energies is None else self._energies.tolist()
+        return Energies(self.rows, whole, rest)
+
+
+def held(summed: Tensor, ratio: Ratio) -> float:
+    """Return the share of the pooled inputs' energy that the basis holds already.
+
+    Args:
+        summed: sum over clients of what `Energies.pack` returned, `[4]`.
+        ratio: `energy`: 1 - ||X_missed||^2 / ||X||^2, exactly that share. `norm`: 1 - w with w the mean over clients of
+            ||X_missed|| / ||X||, weighted by their rows, as in the authors' program; w is the root of what is meant, so that
+            less counts as held and more directions are taken than the threshold asks for.
+    """
+    rows, whole, rest, norms = summed.tolist()
+    left = rest / whole if ratio == "energy" and whole > 0 else norms / rows if rows > 0 else 0.0
+    return min(1.0, max(0.0, 1 - left))
+
+
+def extend(
+    basis: Tensor | None, summed: Tensor, energies: Tensor, threshold: float, ratio: Ratio = "energy", at_least_one: bool = False
+) -> Tensor:
+    """Return `basis` with the fewest new directions, so that it holds a share `threshold` of the pooled inputs' energy.
+
+    With r the share that the basis misses, the new directions must hold a share (r - (1 - threshold)) / r of the sketch's energy
+    (Bakman et al., section 4.2, and `expand_orth_set` of the authors' program): none if that is not positive.
+
+    Args:
+        basis: `[d, k]` orthonormal, that the clients left out of their sketches; None: nothing.
+        summed: sum of the clients' sketches, `[d, m]`.
+        energies: sum of their packed energies, `[4]`.
+        threshold: share of energy, in [0, 1]; 0 adds nothing.
+        ratio: see `held`.
+        at_least_one: whether one direction is added even if the basis holds enough, as in the authors' program.
+
+    Returns:
+        `[d, k + r]` orthonormal, in the precision of `summed`.
+    """
+    return subspace.extend(basis, summed.mT, threshold, held=held(energies, ratio), least=int(at_least_one))
