@@ -234,6 +234,12 @@ def explain(error: Exception, composer: Composer, overrides: Sequence[str]) -> C
     unknown = re.search(r"Could not override '([^']+)'", text)
     if unknown:
         key = unknown[1].split("@")[0]
+        if "/" in key and composer.loader.repository.group_exists(key):
+            above = key.rpartition("/")[0]
+            return ConfigError(
+                f"{key}=... chooses a part of {above}, and there is no such part in what was chosen",
+                f"choose one that has it: {above}=NAME, or +{above}=NAME where there is none yet (`clbench --help` lists them)",
+            )
         return ConfigError(f"unknown key {key}", f"{_near(key, _keys(composer, overrides))}`clbench --cfg job` shows every key")
     ambiguous = re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^']+)'", text)
     if ambiguous:
@@ -256,8 +262,9 @@ def _near(name: str, known: Sequence[str], group: str = "") -> str:
 def _keys(composer: Composer, overrides: Sequence[str]) -> list[str]:
     """Return the keys and groups there are, given the groups among `overrides`."""
     groups = [text for text in overrides if composer.loader.repository.group_exists(text.split("=")[0].strip("+~").split("@")[0])]
+    chosen = [text for text in groups if "," not in text]
     try:
-        found = composer.cached([text for text in groups if "," not in text])
+        found = composer.cached(chosen if len(chosen) < len(overrides) else ())  # not once more what has just failed
     except ClbenchError:
         return []
     return [key for key, _ in flatten(found.config)] + [group for group in found.choices if not group.startswith("hydra/")]
