@@ -19,26 +19,28 @@ class MLP(nn.Module):
         input_shape: of one sample.
         hidden: widths of the hidden layers; an empty list leaves the flattened input to the head (a linear model).
         bias: whether the layers have one.
-        dropout: rate after every ReLU.
+        dropout: rate after every ReLU; a list: after each.
         init: of the layers: `default`, `kaiming` or `xavier`.
 
     Raises:
         ConfigError: a width below 1 or a rate outside [0, 1).
     """
 
-    def __init__(self, input_shape: Sequence[int], hidden: list[int], bias: bool, dropout: float, init: str = "default") -> None:
+    def __init__(
+        self, input_shape: Sequence[int], hidden: list[int], bias: bool, dropout: float | list[float], init: str = "default"
+    ) -> None:
         super().__init__()
         widths = [prod(input_shape), *sizes(hidden, "hidden", empty=True)]
         flag(bias, "bias")
-        self.dropout = rates(dropout, "dropout", 1)[0]
+        self.dropouts = rates(dropout, "dropout", len(widths) - 1)
         self.layers = nn.ModuleList(nn.Linear(a, b, bias=bias) for a, b in pairwise(widths))
         initialise(self, init)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the features of `x`."""
         x = x.flatten(1)
-        for layer in self.layers:
+        for layer, rate in zip(self.layers, self.dropouts, strict=True):
             x = F.relu(layer(x))
-            if self.dropout:
-                x = F.dropout(x, self.dropout, self.training)
+            if rate:
+                x = F.dropout(x, rate, self.training)
         return x
