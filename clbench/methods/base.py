@@ -44,6 +44,10 @@ class Method:
     answers: ClassVar[bool] = False
     """Whether the method also makes sense where answers are written (`clbench.data.answers`): a row of logits and a label for
     each token of an answer instead of one for each sample."""
+    resets: ClassVar[bool] = False
+    """Whether `fit` returns the model to its initial weights."""
+    accumulates: ClassVar[bool] = False
+    """Whether it keeps in the model itself what earlier tasks learned, and holds it: initial weights would undo that."""
     observes: ClassVar[bool] = False
     """Whether `edit_update` only looks at the step, so that it is no projection of it."""
 
