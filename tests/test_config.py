@@ -84,6 +84,8 @@ def test_other_seeds_are_refused_by_name(value: Any) -> None:
         ("model=nonsense", "mlp"),
         ("trainer.epoch=3", "did you mean trainer.epochs"),
         ("methd=er", "did you mean method"),
+        ("federated/server=fot", "+federated=NAME where there is none yet"),  # once a recursion without end
+        ("federated/server=nobody", "chooses a part of federated"),
         ("+sedes=3", "unknown key sedes=3"),
         ("seeds=0", "seeds=0"),
         ("device=tpu", "device=tpu"),

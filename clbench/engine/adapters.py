@@ -18,6 +18,9 @@ from clbench.errors import ConfigError, RefusedError
 Targets = list[str] | Literal["all-linear"] | None
 """Which layers get an adapter: endings of their names, all linear ones, or what PEFT's own table says of the model's type."""
 
+Draws = Callable[[str], torch.Generator]
+"""Generator (on the CPU) of each layer's A, by the layer's name."""
+
 UNREACHED = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
 """Modules that read the weights of layers within them themselves: an adapter there would silently do nothing."""
 
@@ -47,16 +50,18 @@ class Adapters:
         self.shapes = {name: _shape(learner.model.backbone.get_submodule(name)) for name in self.layers}
         self.present: dict[str, int] = {}
         """Rank of each adapter, in the order in which they were added."""
+        self._draws: dict[str, Draws] = {}
+        learner.completions.append(self.initial)
 
-    def add(self, name: str, rank: int, dropout: float = 0.0, draws: Callable[[str], torch.Generator] | None = None) -> None:
+    def add(self, name: str, rank: int, dropout: float = 0.0, draws: Draws | None = None) -> None:
         """Put an adapter beside every chosen layer.
 
         Args:
             name: of the adapter; without a dot. One that is there already stays as it is.
             rank: r.
             dropout: share of its inputs that are dropped in training.
-            draws: generator (on the CPU) of each layer's A, by the layer's name: kaiming uniform with a = sqrt(5), as PEFT
-                draws it, but from a stream of its own. None: A and B stay what they happen to be, to be written.
+            draws: of A: kaiming uniform with a = sqrt(5), as PEFT draws it, but from a stream of its own. None: A and B stay
+                what they happen to be, to be written.
         """
         if name in self.present:
             return
@@ -77,13 +82,29 @@ class Adapters:
         self.present[name] = rank
         if draws is None:
             return
-        for layer in self.layers:
-            a, b = self._factors(layer, name)
+        self._draws[name] = draws
+        self.write(name, self._drawn(name))
+
+    def _drawn(self, name: str) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return A and B that an adapter starts from, by layer."""
+        found = {}
+        for layer, (a, b) in self.factors(name).items():
             drawn = torch.empty(a.shape)
-            nn.init.kaiming_uniform_(drawn, a=math.sqrt(5), generator=draws(layer))
-            with torch.no_grad():
-                a.copy_(drawn)
-                b.zero_()
+            nn.init.kaiming_uniform_(drawn, a=math.sqrt(5), generator=self._draws[name](layer))
+            found[layer] = (drawn, torch.zeros(b.shape))
+        return found
+
+    def initial(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the state dict of a model without adapters as that of the model with them, the adapters as they were drawn."""
+        if not self.present:
+            return weights
+        places = {f"backbone.{layer}": f"backbone.{layer}.base_layer" for layer in self.layers}
+        own = {f"{name}.{kind}": f"{place}.{kind}" for name, place in places.items() for kind in ("weight", "bias")}
+        found = {own.get(name, name): value for name, value in weights.items()}
+        for name in self._draws:
+            for layer, (a, b) in self._drawn(name).items():
+                found |= {parameter_name(layer, "A", name): a, parameter_name(layer, "B", name): b}
+        return found
 
     def train(self, name: str) -> None:
         """Let all adapters act, `name` train, and everything else in the backbone stand still (running statistics too)."""
@@ -122,6 +143,7 @@ class Adapters:
             for layer in self.layers:
                 self._module(layer).delete_adapter(name)
         del self.present[name]
+        self._draws.pop(name, None)
 
     def _module(self, layer: str) -> Any:
         return self.learner.model.backbone.get_submodule(layer)

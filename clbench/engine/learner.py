@@ -17,7 +17,7 @@ from clbench.engine.batch import Batch as Batch
 from clbench.engine.compiled import Compiled
 from clbench.engine.memory import Memory, Policy
 from clbench.engine.optimizers import Optimizer
-from clbench.engine.parameters import call_with, movable, padded
+from clbench.engine.parameters import Completion, call_with, completed, movable, padded
 from clbench.engine.precision import full
 from clbench.engine.snapshot import Snapshot
 from clbench.models.classifier import Classifier
@@ -48,6 +48,7 @@ class Learner:
         self.lr = self.base_lr = optimizer.lr
         """The rate of the next step, and that which the schedule of the current task starts from."""
         self.gradients: dict[str, Tensor] = {}
+        self.completions: list[Completion] = []
         self.substitutes: Callable[[int | None], dict[str, Tensor]] | None = None
         """What a method puts in the place of parameters, by task; None: nothing, ever."""
         self.bare = False
@@ -97,9 +98,9 @@ class Learner:
         self.parameters = dict(self.model.named_parameters())
 
     def reset_model(self) -> None:
-        """Return the model to its initial weights; no moments outlive that."""
+        """Return the model to its initial weights, and what methods added to what it was at first; no moments outlive that."""
         self.optimizer.reset()
-        self.model.load_state_dict(self.initial().state_dict())
+        self.model.load_state_dict(completed(self.initial().state_dict(), self.model, self.completions))
 
     def add(self, name: str, tensor: Tensor) -> nn.Parameter:
         """Give the model a trainable parameter beside its own, or replace it; the method's `substitutes` says what it does.

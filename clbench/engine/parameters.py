@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
+
+from clbench.errors import RefusedError
+
+Completion = Callable[[dict[str, Tensor]], dict[str, Tensor]]
+"""From the state dict of a fresh model to that of one whose structure a method changed."""
 
 
 def movable(model: nn.Module, heads: Iterable[int]) -> tuple[list[str], list[nn.Parameter]]:
@@ -28,6 +33,25 @@ def padded(weights: Mapping[str, Tensor], parameters: Mapping[str, nn.Parameter]
             if name in weights:
                 filled[name][tuple(slice(n) for n in weights[name].shape)] = weights[name]
     return filled
+
+
+def completed(weights: dict[str, Tensor], model: nn.Module, completions: Iterable[Completion]) -> dict[str, Tensor]:
+    """Return the state dict `weights` of a fresh model as one that fits `model`; parameters that were added are zero.
+
+    Raises:
+        RefusedError: a method changed the model, and nobody says what the initial weights of that are.
+    """
+    for complete in completions:
+        weights = complete(weights)
+    weights = padded(weights, dict(model.named_parameters()))
+    unknown = sorted(weights.keys() ^ model.state_dict().keys())
+    if unknown:
+        raise RefusedError(
+            f"the model cannot return to its initial weights: a method changed its structure ({', '.join(unknown[:3])}"
+            f"{', ...' if len(unknown) > 3 else ''})",
+            "leave out the method that changes it, or the one that starts anew (gdumb; cumulative with reset=true)",
+        )
+    return weights
 
 
 def call_with(part: nn.Module, inputs: Tensor, prefix: str, substitutes: Mapping[str, Tensor]) -> Tensor:

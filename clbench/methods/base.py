@@ -57,6 +57,10 @@ class Method:
     the hooks get the request like any task, and `fit` says how it is met. With `access = "retained"`, `history` then holds the
     tasks learned before, without all that was asked to be forgotten so far, and is empty otherwise; a method of another access
     is handed nothing but the request itself."""
+    resets: ClassVar[bool] = False
+    """Whether `fit` returns the model to its initial weights."""
+    accumulates: ClassVar[bool] = False
+    """Whether it keeps in the model itself what earlier tasks learned, and holds it: initial weights would undo that."""
     observes: ClassVar[bool] = False
     """Whether `edit_update` only looks at the step, so that it is no projection of it."""
 

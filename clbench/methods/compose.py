@@ -24,7 +24,8 @@ class Compose(Method):
     """Parts that act in the order they are listed: penalties add up, batches and gradients pass from one to the next.
 
     At most one part may bring its own criterion, fit, predict or substitutes. Replay beside a projection of the step is
-    refused: the replayed gradient would be projected away with the rest (measured: ER + GPM ends below ER alone).
+    refused: the replayed gradient would be projected away with the rest (measured: ER + GPM ends below ER alone). So is a part
+    that starts anew at every task beside one that keeps earlier tasks' weights: nothing would be left to keep.
 
     Args:
         parts: name -> method.
@@ -49,6 +50,14 @@ class Compose(Method):
                 f"{replay[0]} replays samples and {projection[0]} projects the step: the replayed gradient "
                 "would be projected away",
                 "compose one of them with a penalty, or run them alone",
+            )
+        resets = [name for name, part in self.parts.items() if part.resets]
+        keeps = projection + [name for name, part in self.parts.items() if part.accumulates]
+        if resets and keeps:
+            raise RefusedError(
+                f"{resets[0]} returns the model to its initial weights at every task, and {keeps[0]} keeps in the model what "
+                "earlier tasks learned: nothing would be left of that",
+                "run them alone; cumulative may go on from the last weights instead (its reset=false)",
             )
 
     @property
@@ -91,6 +100,16 @@ class Compose(Method):
     def replays(self) -> bool:  # type: ignore[override]
         """Whether any part replays."""
         return any(part.replays for part in self.parts.values())
+
+    @property
+    def resets(self) -> bool:  # type: ignore[override]
+        """Whether any part starts anew from the initial weights."""
+        return any(part.resets for part in self.parts.values())
+
+    @property
+    def accumulates(self) -> bool:  # type: ignore[override]
+        """Whether any part keeps what earlier tasks learned in the model."""
+        return any(part.accumulates for part in self.parts.values())
 
     def overrides(self, hook: str) -> bool:
         """Return whether any part changes `hook`."""

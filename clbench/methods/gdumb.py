@@ -29,6 +29,7 @@ class GDumb(Method):
 
     buffer_size: Annotated[int, Field(ge=1)]
     replays: ClassVar[bool] = True
+    resets: ClassVar[bool] = True
 
     def setup(self, learner: Learner, stream: Stream) -> None:
         """Make the memory."""

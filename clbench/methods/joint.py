@@ -35,6 +35,11 @@ class Cumulative(Method):
     access: ClassVar[Access] = "seen"
     answers = True
 
+    @property
+    def resets(self) -> bool:  # type: ignore[override]
+        """Whether each task starts anew."""
+        return self.reset
+
     def fit(self, learner: Learner, task: Task, train: Train, history: Sequence[Task]) -> None:
         """Train on the union of the tasks seen."""
         if self.reset:

@@ -47,6 +47,11 @@ class SeqLoRA(Method):
     answers: ClassVar[bool] = True
     data_free: ClassVar[bool] = True
 
+    @property
+    def accumulates(self) -> bool:  # type: ignore[override]
+        """Whether the network below is what the first task made of it."""
+        return self.base == "first_task"
+
     def setup(self, learner: Learner, stream: Stream) -> None:
         """Find the layers; no adapter yet."""
         self._adapters = Adapters(learner, self.targets, self.alpha / self.rank)
@@ -68,7 +73,11 @@ class SeqLoRA(Method):
     def _make(self, learner: Learner, task: Task) -> None:
         """Add an adapter named after a task; what it starts from depends on the seed, the task and the layer alone."""
         self.names.append(f"task{task.index}")
-        self._adapters.add(self.names[-1], self.rank, self.dropout, partial(learner.generator, "lora", task.index))
+        self._add_newest()
+
+    def _add_newest(self) -> None:
+        index = int(self.names[-1].removeprefix("task"))
+        self._adapters.add(self.names[-1], self.rank, self.dropout, partial(self._adapters.learner.generator, "lora", index))
 
     def _settle(self, learner: Learner) -> None:
         """Let the newest adapter and the heads train, and nothing else."""
@@ -98,7 +107,7 @@ class SeqLoRA(Method):
             self._settle(learner)
 
     def _restore(self) -> None:
-        self._adapters.add(self.names[-1], self.rank, self.dropout)
+        self._add_newest()
 
     def diagnostics(self) -> dict[str, Any]:
         """Return the adapters' bytes and the number of trained parameters, of the heads in play among them."""
@@ -119,6 +128,11 @@ class IncLoRA(SeqLoRA):
     """
 
     past: Literal["apart", "folded"]
+
+    @property
+    def accumulates(self) -> bool:  # type: ignore[override]
+        """Earlier tasks' adapters stay as they are."""
+        return True
 
     def setup(self, learner: Learner, stream: Stream) -> None:
         """Start without earlier adapters."""

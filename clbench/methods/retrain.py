@@ -21,6 +21,7 @@ class Retrain(Method):
     access: ClassVar[Access] = "retained"
     requests: ClassVar[Requests] = "met"
     answers: ClassVar[bool] = True
+    resets: ClassVar[bool] = True
 
     def fit(self, learner: Learner, task: Task, train: Train, history: Sequence[Task]) -> None:
         """Learn a task plainly, or start over."""

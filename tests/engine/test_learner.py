@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from clbench.errors import RefusedError
 from clbench.methods.er import ER
 from clbench.methods.naive import Naive
 from tests.streams import blob_stream, learn, learner_for, weights
@@ -91,6 +92,19 @@ def test_reset_returns_the_initial_weights():
     learn(Naive(), stream, learner, tasks=1)
     learner.reset_model()
     assert all(torch.equal(before[name], value) for name, value in weights(learner).items())
+
+
+def test_reset_puts_added_parameters_to_zero_and_refuses_a_structure_that_nobody_explains():
+    learner = learner_for(blob_stream())
+    before = weights(learner)
+    learner.add("more", torch.ones(3))
+    learner.reset_model()
+    after = weights(learner)
+    assert not bool(after.pop("added.more").any())
+    assert all(torch.equal(before[name], value) for name, value in after.items())
+    learner.model.extra = torch.nn.Linear(2, 2)
+    with pytest.raises(RefusedError, match=r"extra\.bias, extra\.weight"):
+        learner.reset_model()
 
 
 def test_logits_in_the_task_setting_need_a_task():

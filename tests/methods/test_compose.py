@@ -61,6 +61,13 @@ def test_replay_under_a_projection_is_refused_with_the_reason():
         Compose({"er": ER(10, 2, "reservoir"), "gpm": shipped("gpm", threshold=0.9, samples=10)})
 
 
+def test_starting_anew_under_a_projection_is_refused_with_the_reason():
+    with pytest.raises(RefusedError, match="all returns the model to its initial weights at every task, and gpm keeps"):
+        Compose({"all": Cumulative(True), "gpm": shipped("gpm", threshold=0.9, samples=10)})
+    assert not Compose({"all": Cumulative(False), "gpm": shipped("gpm", threshold=0.9, samples=10)}).resets
+    assert Compose({"all": Cumulative(True), "ewc": ewc()}).resets
+
+
 def test_what_is_no_method_is_refused():
     with pytest.raises(ConfigError, match=r"method\.parts\.er"):
         Compose({"er": {"buffer_size": 3}})

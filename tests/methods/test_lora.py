@@ -8,16 +8,19 @@ from torch import nn
 
 from clbench.build import build
 from clbench.engine.optimizers import SGD
-from clbench.errors import ConfigError
+from clbench.engine.training import Training
+from clbench.errors import ConfigError, RefusedError
 from clbench.methods.compose import Compose
 from clbench.methods.er import ER
 from clbench.methods.ewc import EWC
+from clbench.methods.gdumb import GDumb
+from clbench.methods.joint import Cumulative
 from clbench.methods.lwf import LwF
 from clbench.methods.naive import Naive
 from clbench.testing import check_method
 from clbench.testing.methods import check_resumes
 from tests.methods.shipped import shipped, values
-from tests.streams import blob_stream, learn, learner_for, same, weights
+from tests.streams import blob_stream, learn, learner_for, same, trainer, weights
 
 pytest.importorskip("peft")
 GENTLE = ("optimizer.lr=0.02",)
@@ -225,3 +228,48 @@ def test_a_kept_model_with_adapters_comes_back_whatever_the_order():
 def test_bad_values_are_refused_by_name(bad):
     with pytest.raises(ConfigError, match=f"method.{next(iter(bad))}"):
         build(values("inc_lora") | bad, "method")
+
+
+@pytest.mark.parametrize("setting", ["task", "class"])
+def test_learning_anew_starts_from_the_adapter_as_it_was_drawn(setting):
+    """The network below, the heads and the adapter: what a first task that saw everything would have started from."""
+    stream = blob_stream(setting)
+    fresh, method = learner_for(stream), lora("seq_lora")
+    method.setup(fresh, stream)
+    method.begin_task(fresh, stream.tasks[0])
+    start = weights(fresh)
+    learner, _ = learn(lora("seq_lora"), stream, learner_for(stream, optimizer=strong()))
+    assert not same(weights(learner), start)
+    learner.reset_model()
+    assert same(weights(learner), start)
+    assert all(p.requires_grad == ("lora" in name) for name, p in learner.parameters.items() if name.startswith("backbone."))
+
+
+def test_cumulative_with_a_reset_beside_an_adapter_ends_where_the_last_task_alone_on_all_data_does():
+    stream = blob_stream()
+    anew, _ = learn(Compose({"lora": lora("seq_lora"), "all": Cumulative(True)}), stream)
+    warm, _ = learn(Compose({"lora": lora("seq_lora"), "all": Cumulative(False)}), stream)
+    once = learner_for(stream)
+    method = Compose({"lora": lora("seq_lora"), "all": Cumulative(True)})
+    method.setup(once, stream)
+    training = Training(once, method, trainer())
+    once.start(0)
+    method.begin_task(once, stream.tasks[0])
+    training.learn(stream.tasks[2])
+    assert same(weights(anew), weights(once))
+    assert not same(weights(warm), weights(once))
+
+
+def test_gdumb_and_cumulative_beside_an_adapter_resume():
+    for part in ("gdumb", "cumulative"):
+        check_resumes("compose", [*GENTLE, "+method@method.parts.lora=seq_lora", f"+method@method.parts.all={part}"], ())
+
+
+@pytest.mark.parametrize("start", [GDumb(30), Cumulative(True)])
+@pytest.mark.parametrize(
+    ("name", "changes"), [("inc_lora", {}), ("olora", {}), ("seq_lora", {"base": "first_task"}), ("inc_lora", {"past": "apart"})]
+)
+def test_starting_anew_beside_what_earlier_tasks_left_is_refused(name, changes, start):
+    with pytest.raises(RefusedError, match=r"start returns the model to its initial weights .* lora keeps"):
+        Compose({"lora": lora(name, **changes), "start": start})
+    Compose({"lora": lora(name, **changes), "start": Cumulative(False)})
