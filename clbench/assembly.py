@@ -80,6 +80,16 @@ def assemble(cell: Cell, device: torch.device, connect: Connect | None = None) -
             f"method={cell.names['method']} works on samples with a label; in this stream answers are written, token by token",
             "choose an encoder (model=minilm, say), so that scenario.form=classes; or another method",
         )
+    if stream.requests and federated is not None:
+        raise RefusedError(
+            "requests to forget in a federated stream: nothing says whose samples they are", "leave +federated out"
+        )
+    if stream.requests and method.requests == "refused":
+        raise RefusedError(
+            f"method={cell.names['method']} does not say what it does when something is to be forgotten, and this stream has "
+            f"{len(stream.requests)} requests",
+            "choose a method that unlearns (method=ga, retrain, ...), or method=naive, which passes over requests",
+        )
     _check_metrics(stream)
     trainer = build(config["trainer"], "trainer")
     optimizer = build(config["optimizer"], "optimizer")

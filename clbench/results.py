@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from clbench.leaderboard.rows import rows, usable
 from clbench.metrics.matrix import fractions, summary
+from clbench.metrics.unlearning import OVERALL, goal, overall
 from clbench.records import Record, load_all
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ class Results(Sequence[Record]):
     def to_frame(self) -> pd.DataFrame:
         """Return a data frame with one line per record: names, seed, every metric in percent, every cost, ids.
 
-        Metrics that are not defined for a record are NaN.
+        Of streams with requests to forget `acc` is the accuracy on what is retained. Metrics that are not defined for a record
+        are NaN.
         """
         import pandas as pd
 
@@ -55,6 +57,7 @@ class Results(Sequence[Record]):
                 "variant": variants[record.config_id],
                 "seed": record.seed,
                 **summary(record.result),
+                **(overall(record.result) if goal(record.result) else {}),
                 **record.cost,
                 "config_id": record.config_id,
                 "id": record.id,
@@ -62,7 +65,7 @@ class Results(Sequence[Record]):
             for record in self
         ]
         frame = pd.DataFrame(lines)
-        metrics = list(summary(self[0].result)) if lines else []
+        metrics = [name for record in self for name in (*summary(record.result), *(OVERALL if goal(record.result) else ()))]
         return frame.astype(dict.fromkeys(metrics, float))
 
     def matrix(self, index: int) -> pd.DataFrame:

@@ -84,6 +84,8 @@ def _together(cells: Sequence[Cell], report: Told, outcomes: dict[str, Record | 
 def _run(trials: list[Trial], outcomes: dict[str, Record | Exception]) -> None:
     if not trials[0].sequential:
         raise StackingError("the method learns all tasks in one event")
+    if trials[0].stream.requests:
+        raise StackingError("requests to forget are met one by one")
     if trials[0].drift is not None:
         raise StackingError("drift is measured one by one (eval.drift=true)")
     trainings = [trial.training for trial in trials if isinstance(trial.training, Training)]

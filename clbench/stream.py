@@ -18,6 +18,8 @@ from clbench.data.preprocess import Preprocess
 Setting = Literal["task", "domain", "class"]
 Outputs = Literal["seen", "all"]
 Role = Literal["task", "forget_train", "forget_test", "retain", "utility"]
+Goal = Literal["suppress", "retrain"]
+"""What an unlearning request asks for: chance level on what is forgotten, or the model that never met it."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Task:
         index: position in the stream, 0-based.
         name: for people.
         classes: the data set's own class numbers, in the order of their outputs.
-        train: what may be learned from.
+        train: what may be learned from; of a request what is to be forgotten.
         valid: held out from train for schedules and tuning, or None.
         kind: `learn`, or `forget` for an unlearning request.
         iterations: steps of this task, where they are not what the trainer says.
@@ -54,6 +56,8 @@ class EvaluationSet:
     role: Role = "task"
     metric: str = "accuracy"
     """`accuracy`; where answers are written one of `clbench.engine.answers.METRICS`."""
+    request: int | None = None
+    """Index of the request that a set of the roles `forget_train` and `forget_test` belongs to."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,9 @@ class Stream:
         fingerprint: sha256 over data and order.
         decode: from tokens to text, where inputs are tokens and can be read.
         claim_at: accuracy on column 0 after task 0 without which nothing is concluded (`engine.conclusion`); None: no matter.
+            In a stream with requests: share of joint training's accuracy on what will be forgotten.
+        goal: of the requests; None: there are none.
+        relearn_steps: steps of plain training on what was forgotten, after the last request, that tell how fast it comes back.
     """
 
     setting: Setting
@@ -88,9 +95,21 @@ class Stream:
     fingerprint: str = field(default="")
     decode: Callable[[list[int]], str] | None = field(default=None, compare=False)
     claim_at: float | None = None
+    goal: Goal | None = None
+    relearn_steps: int = 0
 
     def __len__(self) -> int:
         return len(self.tasks)
+
+    @cached_property
+    def requests(self) -> tuple[Task, ...]:
+        """The unlearning requests, in order."""
+        return tuple(task for task in self.tasks if task.kind == "forget")
+
+    @cached_property
+    def learned(self) -> tuple[Task, ...]:
+        """The tasks to be learned, in order: all others."""
+        return tuple(task for task in self.tasks if task.kind == "learn")
 
     @property
     def pad(self) -> int | None:
@@ -135,8 +154,8 @@ class Stream:
 
     @cached_property
     def classes_met(self) -> tuple[int, ...]:
-        """How many classes have been met by the end of each task, summed once: steps ask for it."""
-        return tuple(accumulate(len(task.classes) for task in self.tasks))
+        """How many classes have been met by the end of each task, summed once: steps ask for it. Requests bring none."""
+        return tuple(accumulate(len(task.classes) if task.kind == "learn" else 0 for task in self.tasks))
 
     def union(self, tasks: Sequence[Task]) -> Split:
         """Return the training data of several tasks (or of a client's shares of them) as one mixed split; labels as in each."""

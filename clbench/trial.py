@@ -15,11 +15,13 @@ from clbench.assembly import pick_device as pick_device
 from clbench.cells import Cell
 from clbench.engine import checkpoint
 from clbench.engine.answers import row_of
-from clbench.engine.conclusion import conclusion
+from clbench.engine.conclusion import conclusion, described, shown, unlearning
 from clbench.engine.cost import Cost
 from clbench.engine.drift import Drift
 from clbench.engine.evaluation import Row, evaluate
+from clbench.engine.examination import examine
 from clbench.engine.learner import Learner
+from clbench.engine.training import Training
 from clbench.errors import ConfigError
 from clbench.federated.division import dealt
 from clbench.loggers import build_loggers
@@ -113,7 +115,8 @@ class Trial:
             self._measure("untrained", -1, None)
         for task in self.tasks[done:]:
             self._learn(task)
-            self._measure("task", task.index, None)
+            self._measure("task" if task.kind == "learn" else "request", task.index, None)
+            self._examine(task)
             self.save(task)
         return self.finish()
 
@@ -182,8 +185,11 @@ class Trial:
         return after_step
 
     def _measure(self, kind: str, task: int, step: int | None) -> None:
+        before = self.cost.eval_seconds
         with self.cost.evaluation():
             row = evaluate(self.learner, self.method, self.stream.evaluation, self.eval_batch)
+        if kind != "within":
+            self.cost.inference_ms.append(1000 * (self.cost.eval_seconds - before) / sum(n for _, n in row))
         self.measured(row, kind, task, step)
 
     def measured(self, row: Row, kind: str, task: int, step: int | None) -> None:
@@ -191,18 +197,29 @@ class Trial:
 
         Args:
             row: it.
-            kind: `untrained`, `task` or `within`.
+            kind: `untrained`, `task`, `request` (after one was met) or `within`.
             task: the task being learned, -1 before the first.
             step: within it; None: after it.
         """
         self.events.append({"kind": kind, "task": task, "step": step})
         self.matrix.append([list(entry) for entry in row])
         self.rows.append(torch.tensor(row, dtype=torch.float64))
-        if kind == "task":
-            seen = row[: task + 1]
+        if kind in ("task", "request"):
+            seen = shown(self.stream, row, task)
             self._conclude(task)
             self.report({"event": "task", "task": task, "acc": 100 * sum(hit / n for hit, n in seen) / len(seen)})
         self.loggers.event(self._result())
+
+    def _examine(self, task: Task) -> None:
+        """Where there are requests: say before the first whether there is enough to forget, and look closer after each."""
+        if not self.stream.requests:
+            return
+        assert isinstance(self.training, Training)  # federated trials refuse requests
+        with self.cost.evaluation():
+            found = examine(self.learner, self.method, self.training.trainer, task, self.matrix[-1], self.eval_batch)
+        self.diagnostics[-1] |= found
+        if "no_claim" in found.get("conclusion", {}):
+            self.say(found["conclusion"]["no_claim"])
 
     def _conclude(self, task: int) -> None:
         """Put what the stream's condition allows to conclude into the diagnostics; say it once if that is nothing."""
@@ -212,24 +229,22 @@ class Trial:
             if task == 0 and "no_claim" in found:
                 self.say(found["no_claim"])
 
-    def _columns(self) -> list[dict[str, str]]:
-        return [{"name": c.name, "role": c.role, "metric": c.metric} for c in self.stream.evaluation]
-
     def _result(self) -> dict[str, Any]:
         stream = self.stream
         return {
             "setting": stream.setting,
-            "n_tasks": len(stream),
+            "n_tasks": len(stream.learned),
             "sequential": self.sequential,
             "access": self.method.access,
             "stream": stream.fingerprint,
             "task_names": [task.name for task in stream.tasks],
-            "columns": self._columns(),
+            "columns": described(stream),
             "events": self.events,
             "matrix": self.matrix,
             "curves": {"loss": self.losses},
             "diagnostics": self.diagnostics,
             **dealt(stream),
+            **unlearning(stream),
         }
 
     def save(self, task: Task, alone: bool = True) -> None:

@@ -15,6 +15,7 @@ from clbench.testing import (
     check_method,
     check_neutral,
     check_repeats,
+    check_requests,
     check_resumes,
     check_scenario,
     check_stackable,
@@ -33,6 +34,7 @@ NEUTRAL = {
     "freeze": {"layers": 0, "embeddings": False},
 }
 NEUTRAL |= {name: {"strength": 0.0} for name in ("lwf", "mas", "si")}
+NEUTRAL |= {name: {} for name in ("ga", "gd", "kl_ga", "npo", "simnpo", "random_labels", "task_vector", "retrain", "bad_teacher")}
 NEUTRAL |= {"der": {"alpha": 0.0}, "derpp": {"alpha": 0.0, "beta": 0.0}}
 OVERRIDES = {"ranpac": ["method.projection=64"], "rogo": ["trainer.epochs=2"]}
 METHODS = sorted(path.stem for path in (conf_dir() / "method").glob("*.yaml") if path.stem != "compose")
@@ -113,6 +115,31 @@ class Flat(Method):
             update /= update.norm()
 
 
+@dataclass
+class Peeking(Method):
+    """Declares no retained data, and trains on all there is when something is to be forgotten."""
+
+    requests = "met"
+
+    def fit(self, learner, task, train, history):
+        assert not history
+        train(task.train if task.kind == "learn" else learner.stream.tasks[0].train)
+
+
+@dataclass
+class Relapsing(Method):
+    """Trains on what is retained as it was before earlier requests."""
+
+    requests = "met"
+    access = "retained"
+
+    def fit(self, learner, task, train, history):
+        if task.kind == "learn":
+            train(task.train)
+        elif len(learner.stream.requests) and task is not learner.stream.requests[0]:
+            train(learner.stream.requests[0].train)
+
+
 def node(cls):
     return {"_target_": f"tests.test_testing.{cls.__name__}"}
 
@@ -123,11 +150,18 @@ def node(cls):
         (check_repeats, Careless, "two runs of the same cell differ"),
         (check_access, Hoarder, "depends on data of earlier tasks"),
         (check_stackable, Flat, "stacked hooks differ"),
+        (check_requests, Peeking, "not handed"),
+        (check_requests, Relapsing, "not handed"),
     ],
 )
 def test_a_broken_promise_is_found(check, cls, complaint):
     with pytest.raises(AssertionError, match=complaint):
         check(node(cls), [], [])
+
+
+@pytest.mark.parametrize("options", [[], ["scenario.goal=retrain", "scenario.n_tasks=2", "scenario.valid_fraction=0.2"]])
+def test_a_stream_with_requests_keeps_its_promises(options):
+    check_scenario("unlearn_digits", ["scenario.n_tasks=1", *options])
 
 
 def test_what_is_kept_elsewhere_is_found_by_resuming():

@@ -1,4 +1,4 @@
-"""What a stream with a condition lets one conclude: nothing, unless the first task was known well enough to be lost."""
+"""What a stream with a condition lets one conclude: nothing, unless what is to be lost was known well enough."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def conclusion(stream: Stream, events: Sequence[dict[str, Any]], matrix: Sequenc
         to, and `returned` the share of the loss that came back (absent without a loss).
     """
     ends = {event["task"]: row[0][0] / row[0][1] for event, row in zip(events, matrix) if event["kind"] == "task"}
-    if stream.claim_at is None or 0 not in ends:
+    if stream.claim_at is None or 0 not in ends or stream.requests:
         return {}
     last, before = max(ends), ends[0]
     found: dict[str, Any] = {"before": before, "needed": stream.claim_at, "claim": before >= stream.claim_at}
@@ -41,3 +41,74 @@ def conclusion(stream: Stream, events: Sequence[dict[str, Any]], matrix: Sequenc
         if before > after:
             found["returned"] = (ends[last] - after) / (before - after)
     return found
+
+
+def worth_forgetting(stream: Stream, row: Sequence[Sequence[float]], joint: Sequence[Sequence[float]] | None) -> dict[str, Any]:
+    """Return whether a model knows what it is about to be asked to forget; asked before the first request.
+
+    Args:
+        stream: `claim_at` is the share of joint training's accuracy that is needed.
+        row: (correct, n) by column, of the model.
+        joint: the same of joint training; None: the model is that, since there is one task to be learned.
+
+    Returns:
+        `before`, `joint`: accuracy on the samples of all requests together, test samples where a request has a test set;
+        `chance`; `needed`: `claim_at` * joint, but at least twice chance, below which there is nothing to be forgotten; `claim`:
+        whether it is reached, else `no_claim` says so in words.
+    """
+    assert stream.claim_at is not None
+    before = _on_forgotten(stream, row)
+    reference = before if joint is None else _on_forgotten(stream, joint)
+    chance = chance_level(stream) or 0.0
+    needed = max(stream.claim_at * reference, 2 * chance)
+    found: dict[str, Any] = {"before": before, "joint": reference, "chance": chance, "needed": needed, "claim": before >= needed}
+    if not found["claim"]:
+        found["no_claim"] = (
+            f"no claim: accuracy on what is to be forgotten was {100 * before:.1f} % before the first request, less than the "
+            f"{100 * needed:.1f} % needed (scenario.claim_at={stream.claim_at} of joint training's {100 * reference:.1f} %, and "
+            "twice chance level): forgetting what was not there says nothing"
+        )
+    return found
+
+
+def chance_level(stream: Stream) -> float | None:
+    """Return the accuracy of a guess among all outputs, or among all label words; None where answers are free."""
+    if stream.vocabulary is None:
+        return 1 / stream.head_sizes[0]
+    words = stream.tasks[0].train.pool.answers
+    return None if words is None else 1 / len({tuple(row) for row in words.tolist()})
+
+
+def _on_forgotten(stream: Stream, row: Sequence[Sequence[float]]) -> float:
+    tested = {column.request for column in stream.evaluation if column.role == "forget_test"}
+    chosen = [
+        entry
+        for column, entry in zip(stream.evaluation, row, strict=True)
+        if column.request is not None and column.metric != "format"
+        if column.role == ("forget_test" if column.request in tested else "forget_train")
+    ]
+    return sum(entry[0] for entry in chosen) / sum(entry[1] for entry in chosen)
+
+
+def shown(stream: Stream, row: Sequence[Any], task: int) -> list[Any]:
+    """Return what of a row at the end of `task` tells how a model does: the tasks learned; after a request what is retained."""
+    if stream.tasks[task].kind == "forget":
+        return [entry for entry, column in zip(row, stream.evaluation, strict=True) if column.role == "retain"]
+    return list(row[: sum(other.index <= task for other in stream.learned)])
+
+
+def described(stream: Stream) -> list[dict[str, Any]]:
+    """Return the evaluation sets as a record names them."""
+    found: list[dict[str, Any]] = [{"name": c.name, "role": c.role, "metric": c.metric} for c in stream.evaluation]
+    for column, each in zip(stream.evaluation, found, strict=True):
+        if column.request is not None:
+            each["request"] = column.request
+    return found
+
+
+def unlearning(stream: Stream) -> dict[str, Any]:
+    """Return what a record says of the stream's requests; nothing where there are none."""
+    if not stream.requests:
+        return {}
+    about = {"goal": stream.goal, "requests": [task.index for task in stream.requests], "chance": chance_level(stream)}
+    return {"unlearning": about}

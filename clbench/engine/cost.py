@@ -24,6 +24,8 @@ class Cost:
         self.device = device
         self.train_seconds = self.eval_seconds = 0.0
         self.resumed = 0
+        self.inference_ms: list[float] = []
+        """Per sample, of each evaluation of a trial on its own: what answering costs, and whether it grows."""
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
 
@@ -48,12 +50,14 @@ class Cost:
 
     def state(self) -> dict[str, Any]:
         """Return what to keep in a checkpoint."""
-        return {"train_seconds": self.train_seconds, "eval_seconds": self.eval_seconds, "resumed": self.resumed}
+        seconds = {"train_seconds": self.train_seconds, "eval_seconds": self.eval_seconds}
+        return {**seconds, "resumed": self.resumed, "inference_ms": self.inference_ms}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
         self.train_seconds, self.eval_seconds = state["train_seconds"], state["eval_seconds"]
         self.resumed = state["resumed"] + 1
+        self.inference_ms = list(state.get("inference_ms", []))
 
     def report(self, learner: Learner, done: dict[str, int]) -> dict[str, Any]:
         """Return the record's cost part; peak memory is the device's on CUDA, else the process's.
@@ -78,6 +82,7 @@ class Cost:
             "parameters": sum(parameter.numel() for parameter in learner.model.parameters()),
             "flops": None,
             "bytes_sent": done["bytes_sent"],
+            "inference_ms": self.inference_ms,
         }
 
 

@@ -40,7 +40,7 @@ class Learner:
             seed: of the trial.
         """
         self.stream, self.optimizer, self.device, self.seed = stream, optimizer, device, seed
-        self._initial = initial
+        self.initial = initial
         self.model = initial().to(device)
         if any(isinstance(part, nn.Conv2d) for part in self.model.modules()):
             self.model.to(memory_format=torch.channels_last)  # a quarter faster, on a CPU too
@@ -99,7 +99,7 @@ class Learner:
     def reset_model(self) -> None:
         """Return the model to its initial weights; no moments outlive that."""
         self.optimizer.reset()
-        self.model.load_state_dict(self._initial().state_dict())
+        self.model.load_state_dict(self.initial().state_dict())
 
     def add(self, name: str, tensor: Tensor) -> nn.Parameter:
         """Give the model a trainable parameter beside its own, or replace it; the method's `substitutes` says what it does.

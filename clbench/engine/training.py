@@ -21,6 +21,7 @@ from clbench.engine.graph import GraphedStep, Recorder, recorded
 from clbench.engine.learner import Batch, Learner
 from clbench.engine.optimizers import clip_by_norm
 from clbench.engine.precision import arithmetic
+from clbench.engine.requests import covered
 from clbench.engine.schedules import Schedule
 from clbench.engine.trainer import Trainer as Trainer
 from clbench.errors import ConfigError, DivergedError
@@ -100,6 +101,10 @@ class Training:
 
     def learn(self, task: Task) -> None:
         """Let the method learn one task, from `begin_task` to `end_task`; it becomes the learner's current one."""
+        if task.kind == "forget" and self.method.requests == "skipped":
+            self.learner.start(task.index)
+            self.start(task)
+            return
         self.begin(task)
         self.method.fit(self.learner, task, self.fit, self.history(task))
         self.end()
@@ -117,12 +122,7 @@ class Training:
 
     def history(self, task: Task) -> tuple[Task, ...]:
         """Return the tasks whose training data the method's declared access covers, beside the current one."""
-        tasks = self.learner.stream.tasks
-        if self.method.access == "seen":
-            return tasks[: task.index]
-        if self.method.access == "all":
-            return tuple(other for other in tasks if other is not task)
-        return ()
+        return covered(self.learner.stream, self.method.access, task)
 
     def start(self, task: Task) -> None:
         """Begin a task: curves and step count start anew."""
@@ -141,15 +141,15 @@ class Training:
                 "give scenario.valid_fraction=0.05 (or another share of the training data)",
             )
 
-    def fit(self, split: Split) -> None:
-        """Pass over `split` as the trainer says; methods get this as `train`.
+    def fit(self, split: Split, epochs: int | None = None) -> None:
+        """Pass over `split` as the trainer says, or `epochs` times; methods get this as `train`.
 
         Raises:
             ConfigError: the method acts between epochs, and there is only one.
             DivergedError: the mean loss of an epoch is not finite.
         """
         schedule: Schedule = self.trainer.schedule
-        sizes, steps, epochs = self.plan(len(split))
+        sizes, steps, epochs = self.plan(len(split), epochs)
         learner, rate = self.learner, schedule.start(self.learner.base_lr, epochs)
         best, kept = float("inf"), None
         for epoch in range(epochs):
@@ -220,24 +220,27 @@ class Training:
         Raises:
             DivergedError: it is not finite.
         """
-        if not mean < float("inf"):
-            key = "optimizer.lr" if self.learner.base_lr == self.learner.optimizer.lr else "trainer.later_lr"
+        if not abs(mean) < float("inf"):
+            later = "method.lr" if self.task.kind == "forget" else "trainer.later_lr"
+            key = "optimizer.lr" if self.learner.base_lr == self.learner.optimizer.lr else later
             where = f"task {self.task.index}, epoch {epoch} ({key}={self.learner.base_lr})"
             raise DivergedError(
                 f"the loss became {mean} in {where}", f"lower {key} or the method's strength, or set trainer.clip_norm"
             )
         self.losses.append(mean)
 
-    def plan(self, n: int) -> tuple[list[int], int, int]:
-        """Return the sizes of an epoch's batches over `n` samples, and how many steps and epochs a task takes.
+    def plan(self, n: int, given: int | None = None) -> tuple[list[int], int, int]:
+        """Return the sizes of an epoch's batches over `n` samples, and how many steps and epochs a task takes (`given`: epochs).
 
         Raises:
             ConfigError: the method acts between epochs, and there is only one.
         """
         sizes = batch_sizes(n, self.trainer.batch_size, self.learner.model)
         each = self.trainer.epochs
-        passes = each if isinstance(each, int) else each[min(self.task.index, len(each) - 1)]
+        passes = each if isinstance(each, int) else each[min(self.learner.task, len(each) - 1)]
         steps = self.task.iterations or self.trainer.iterations or passes * len(sizes)
+        if given is not None:
+            steps = given * len(sizes)
         if self.work < 1:
             steps = max(1, round(self.work * steps))
         epochs = -(-steps // len(sizes))

@@ -2,7 +2,7 @@
 
 With the inputs of client k as rows `X_k` `[n_k, d]` and random `G_k` `[n_k, m]`, a sketch is `X_k^T G_k` `[d, m]`. The sum over
 clients is `[X_1^T .. X_K^T] [G_1; ..; G_K]`: its columns are random combinations of all inputs, so its leading left singular
-vectors are those of the pooled inputs, nearly, once m is a few times d (Bakman et al., ICLR 2024, section 4.2: global
+vectors are those of the pooled inputs, nearly, once m is a few times d (Bakman et al., ICLR 2024: global
 principal subspace extraction, GPSE). Everything here may be summed over clients before anyone looks at it.
 """
 
@@ -106,7 +106,7 @@ def extend(
     """Return `basis` with the fewest new directions, so that it holds a share `threshold` of the pooled inputs' energy.
 
     With r the share that the basis misses, the new directions must hold a share (r - (1 - threshold)) / r of the sketch's energy
-    (Bakman et al., section 4.2, and `expand_orth_set` of the authors' program): none if that is not positive.
+    (Bakman et al., and `expand_orth_set` of the authors' program): none if that is not positive.
 
     Args:
         basis: `[d, k]` orthonormal, that the clients left out of their sketches; None: nothing.

@@ -5,18 +5,22 @@ from __future__ import annotations
 import itertools
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from clbench.errors import StoreError
+from clbench.metrics import unlearning
 from clbench.metrics.matrix import decode, summary
 from clbench.metrics.statistics import half_width, mean
-from clbench.records import Record, flatten
+from clbench.records import Record, canonical, flatten
 
 Row = dict[str, Any]
 
 NAMES = ("scenario", "setting", "model", "method", "server", "variant")
 """What a reader sees of a row's identity; `rows` makes sure that no two rows share all of it."""
+
+UNLEARNING = (*unlearning.OVERALL[1:], *unlearning.GAPS)
+"""Metrics of streams with requests to forget, beside `acc`, which is the accuracy on what is retained there."""
 
 KEYS = (
     *NAMES,
@@ -38,6 +42,10 @@ KEYS = (
     "samples_per_second",
     "method_state_bytes",
     "parameters",
+    "goal",
+    "claim",
+    *(f"{metric}{ending}" for metric in UNLEARNING for ending in ("", "_ci95")),
+    "inference_ms",
 )
 """Keys of a row, in order."""
 
@@ -53,7 +61,8 @@ def rows(records: Iterable[Record]) -> list[Row]:
 
     Returns:
         Dictionaries with the keys `KEYS`. Metrics in percent, `*_ci95` the half width of the 95 % Student-t interval
-        over seeds, costs as means per seed; None where undefined.
+        over seeds, costs as means per seed; None where undefined. With requests to forget `goal` is theirs, and `claim` says
+        whether anything may be concluded: if not for every seed, only `acc` is shown.
 
     Raises:
         StoreError: a record holds no matrix or no names (`usable` sorts such records out).
@@ -61,7 +70,8 @@ def rows(records: Iterable[Record]) -> list[Row]:
     groups: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         groups[record.config_id].append(record)
-    made = [_row(sorted(group, key=lambda record: record.seed)) for group in groups.values()]
+    standards = _standards(record for group in groups.values() for record in group)
+    made = [_row(sorted(group, key=lambda record: record.seed), standards) for group in groups.values()]
     _tell_apart(made, {config_id: group[0].identity for config_id, group in groups.items()})
     return sorted(made, key=_order)
 
@@ -74,13 +84,55 @@ def usable(records: Iterable[Record]) -> tuple[list[Record], list[StoreError]]:
         try:
             _names(record)
             decode(record.result)
+            _summary(record, {})
             good.append(record)
         except StoreError as error:
             errors.append(StoreError(f"the record {record.id} cannot be shown: {error.what}", error.remedy))
     return good, errors
 
 
-def _row(group: Sequence[Record]) -> Row:
+def _standards(records: Iterable[Record]) -> dict[str, Record]:
+    """Return the records of retraining in streams with requests, by `_but_method`."""
+    retrained = "clbench.methods.retrain.Retrain"
+    return {
+        _but_method(record): record
+        for record in records
+        if unlearning.goal(record.result) == "retrain" and record.identity["method"].get("_target_") == retrained
+    }
+
+
+def _but_method(record: Record) -> str:
+    """Return what names all trials that differ from this one in the method alone."""
+    rest = {key: value for key, value in record.identity.items() if key != "method"}
+    return canonical({**rest, "names": {**record.identity["names"], "method": None}})
+
+
+def _summary(record: Record, standards: Mapping[str, Record]) -> dict[str, float | None]:
+    """Return every metric of one record that a row shows.
+
+    Raises:
+        StoreError: it lacks what it needs.
+    """
+    result = record.result
+    goal = unlearning.goal(result)
+    if goal is None:
+        return summary(result)
+    try:
+        found: dict[str, float | None] = dict.fromkeys((*METRICS, *UNLEARNING))
+        told = unlearning.overall(result)
+        if not unlearning.claims(result):
+            return found | {"acc": told["acc"]}
+        standard = standards.get(_but_method(record))
+        beside = {} if goal != "retrain" or standard is None else unlearning.gaps(result, standard.result)
+        return found | told | beside
+    except (LookupError, TypeError, ValueError, AttributeError, StopIteration) as error:
+        raise StoreError(
+            f"the result holds no readable requests ({type(error).__name__}: {error})",
+            "move the record out of the results folder",
+        ) from error
+
+
+def _row(group: Sequence[Record], standards: Mapping[str, Record]) -> Row:
     """Return the row of one configuration; its variant may still be ambiguous."""
     first = group[0]
     row: Row = dict.fromkeys(KEYS)
@@ -94,9 +146,12 @@ def _row(group: Sequence[Record]) -> Row:
         n_seeds=len(group),
         seeds=[record.seed for record in group],
     )
-    summaries = [summary(record.result) for record in group]
-    for metric in METRICS:
-        values = [value for each in summaries if (value := each[metric]) is not None]
+    summaries = [_summary(record, standards) for record in group]
+    row["goal"] = unlearning.goal(first.result)
+    if row["goal"] is not None:
+        row["claim"] = all(unlearning.claims(record.result) for record in group)
+    for metric in (*METRICS, *UNLEARNING):
+        values = [value for each in summaries if (value := each.get(metric)) is not None]
         if len(values) == len(group):
             row[metric], row[f"{metric}_ci95"] = mean(values), half_width(values)
     for cost in COSTS:
@@ -104,6 +159,8 @@ def _row(group: Sequence[Record]) -> Row:
         if len(amounts) == len(group):
             whole = all(isinstance(value, int) for value in amounts)
             row[cost] = round(mean(amounts)) if whole else mean(amounts)
+    inference = [each[-1] for record in group if isinstance(each := record.cost.get("inference_ms"), list) and each]
+    row["inference_ms"] = mean(inference) if len(inference) == len(group) else None
     return row
 
 
@@ -179,4 +236,4 @@ def _alike(made: Sequence[Row]) -> list[list[Row]]:
 def _order(row: Row) -> tuple[Any, ...]:
     accuracy = row["acc"]
     names = (row["method"], row["variant"], row["config_id"])
-    return (row["scenario"], str(row["setting"]), accuracy is None, -(accuracy or 0.0), *names)
+    return (row["scenario"], str(row["setting"]), row["goal"] or "", accuracy is None, -(accuracy or 0.0), *names)

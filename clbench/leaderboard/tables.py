@@ -28,6 +28,15 @@ NOTES = (
     "task, retained: what need not be forgotten). seconds: wall clock per seed.",
 )
 """What stands under every table meant for reading."""
+UNLEARNING_NOTES = (
+    "Requests to forget: retained: accuracy on test samples that no request named (high is good). forgotten: mean over requests "
+    "of the accuracy on test samples of what was to be forgotten; trained on: on the very samples. utility: on unrelated data. "
+    "revival: how far earlier requests came back (low). relearning: accuracy on the forgotten while all is learned again. MIA: "
+    "area under the ROC curve of the loss between forgotten samples and unseen ones, 50 is none. All after the last request.",
+    "goal suppress: forgotten should be at chance level. goal retrain: forgotten, relearning and MIA should be those of training "
+    "anew without what was forgotten; Δ: ours minus that, in points, KS: distance of the losses on the forgotten, 0 to 1.",
+)
+"""What stands there too where there are requests to forget."""
 
 _EMPTY = "No records yet."
 _COLUMNS = (
@@ -41,11 +50,27 @@ _COLUMNS = (
     ("learning accuracy", "learning_accuracy"),
     ("BWT", "bwt"),
     ("FWT", "fwt"),
+    ("forgotten", "forget_acc"),
+    ("trained on", "forget_train_acc"),
+    ("utility", "utility_acc"),
+    ("revival", "revival"),
+    ("relearning", "relearning"),
+    ("MIA", "membership_auc"),
+    ("failures", "failure_rate"),
+    ("Δ retained", "retain_gap"),
+    ("Δ forgotten", "forget_gap"),
+    ("Δ trained on", "forget_train_gap"),
+    ("KS", "retrain_distance"),
     ("seconds", "seconds"),
     ("n", "n_seeds"),
 )
-_OPTIONAL = ("variant", "server", "fwt")
+_OPTIONAL = (
+    *("variant", "server", "fwt", "forget_acc", "forget_train_acc", "utility_acc", "revival", "relearning", "membership_auc"),
+    *("failure_rate", "retain_gap", "forget_gap", "forget_train_gap", "retrain_distance"),
+)
 """Columns left out of a table in which they would be empty."""
+_OF_TASKS = ("forgetting", "learning_accuracy", "bwt")
+"""Columns left out where there are requests to forget."""
 _UNBOUNDED = 10_000  # characters: wider than any table
 _TEXT = ("method", "variant", "server", "model", "access")
 
@@ -80,7 +105,7 @@ def print_table(rows: Sequence[Row], console: Console) -> None:
         needed = console.measure(table, options=unbounded).minimum
         console.print(table, width=max(needed, console.width), crop=False, highlight=False, markup=False)
         console.print()
-    for note in NOTES:
+    for note in notes(rows):
         console.print(note, style="dim", highlight=False, markup=False)
 
 
@@ -110,18 +135,33 @@ def _table(title: str, rows: Sequence[Row], tight: bool = False) -> Table:
 
 
 def sections(rows: Iterable[Row]) -> Iterator[tuple[str, list[Row]]]:
-    """Yield (title, rows) for each scenario and setting of sorted rows; a model that all share is in the title."""
-    for (scenario, setting), group in itertools.groupby(rows, key=lambda row: (row["scenario"], row["setting"])):
+    """Yield (title, rows) for each scenario, setting and goal of sorted rows; a model that all share is in the title."""
+    for (scenario, setting, goal), group in itertools.groupby(rows, key=lambda r: (r["scenario"], r["setting"], r.get("goal"))):
         part = list(group)
         models = {row["model"] for row in part}
-        yield " · ".join([scenario, f"{setting} setting", *(models if len(models) == 1 else ())]), part
+        named = [] if goal is None else [f"goal {goal}"]
+        yield " · ".join([scenario, f"{setting} setting", *named, *(models if len(models) == 1 else ())]), part
+
+
+def notes(rows: Sequence[Row]) -> list[str]:
+    """Return what stands under these rows; of seeds that knew too little to forget it, that they allow no conclusion."""
+    found = list(NOTES)
+    if any(row.get("goal") for row in rows):
+        found += UNLEARNING_NOTES
+    silent = [f"{row['scenario']} {row['method']} {row['variant']}".strip() for row in rows if row.get("claim") is False]
+    if silent:
+        found.append(f"No conclusion (too little known of what was to be forgotten, scenario.claim_at): {'; '.join(silent)}.")
+    return found
 
 
 def _columns(rows: Sequence[Row]) -> list[tuple[str, str]]:
     """Return (heading, key) of the columns that say something about these rows."""
-    empty = {key for key in _OPTIONAL if all(row[key] in (None, "") for row in rows)}
+    empty = {key for key in _OPTIONAL if all(row.get(key) in (None, "") for row in rows)}
     if len({row["model"] for row in rows}) == 1:
         empty.add("model")
+    if any(row.get("goal") for row in rows):
+        columns = [("retained" if key == "acc" else name, key) for name, key in _COLUMNS if key not in _OF_TASKS]
+        return [(name, key) for name, key in columns if key not in empty]
     return [(name, key) for name, key in _COLUMNS if key not in empty]
 
 
@@ -131,7 +171,7 @@ def _cell(row: Row, key: str) -> str:
         return str(value or "")
     if key == "n_seeds":
         return str(value)
-    text = _number(value)
+    text = f"{value:.2f}" if key == "retrain_distance" and value is not None else _number(value)
     width = row.get(f"{key}_ci95")
     return text if width is None else f"{text} ± {_number(width)}"
 
@@ -151,7 +191,7 @@ def _markdown(rows: Sequence[Row]) -> str:
         lines.append(_line("---" if key in _TEXT else "---:" for _, key in columns))
         lines += [_line(_cell(row, key).replace("|", "\\|") for _, key in columns) for row in part]
         lines.append("")
-    return "\n".join([*lines, "\n\n".join(NOTES)])
+    return "\n".join([*lines, "\n\n".join(notes(rows))])
 
 
 def _line(cells: Iterable[str]) -> str:
@@ -185,7 +225,7 @@ def _latex(rows: Sequence[Row]) -> str:
         lines += [" & ".join(_escaped(name) for name, _ in columns) + r" \\", r"\midrule"]
         lines += [" & ".join(_latex_cell(row, key) for _, key in columns) + r" \\" for row in part]
         lines += [r"\bottomrule", r"\end{tabular}", ""]
-    return "\n".join([*lines, *(f"% {note}" for note in NOTES)])
+    return "\n".join([*lines, *(f"% {note}" for note in notes(rows))])
 
 
 def _latex_cell(row: Row, key: str) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     from clbench.engine.learner import Batch, Learner
 
 Access = Literal["current", "seen", "all", "retained"]
-Train = Callable[[Split], None]
+Requests = Literal["refused", "skipped", "met"]
+
+
+class Train(Protocol):
+    """What `fit` calls to train: passes over a split as the trainer says, or as often as said here."""
+
+    def __call__(self, split: Split, epochs: int | None = None) -> None:
+        """Pass over `split`; `epochs`: in the place of the trainer's epochs or iterations."""
 
 
 @dataclass
@@ -44,6 +51,12 @@ class Method:
     answers: ClassVar[bool] = False
     """Whether the method also makes sense where answers are written (`clbench.data.answers`): a row of logits and a label for
     each token of an answer instead of one for each sample."""
+    requests: ClassVar[Requests] = "refused"
+    """What happens at a request to forget (a task of the kind `forget`, whose `train` is what is to be forgotten). `refused`:
+    a stream with requests is refused. `skipped`: no hook is called and nothing moves; the baseline without unlearning. `met`:
+    the hooks get the request like any task, and `fit` says how it is met. With `access = "retained"`, `history` then holds the
+    tasks learned before, without all that was asked to be forgotten so far, and is empty otherwise; a method of another access
+    is handed nothing but the request itself."""
     observes: ClassVar[bool] = False
     """Whether `edit_update` only looks at the step, so that it is no projection of it."""
 
@@ -58,7 +71,7 @@ class Method:
         """Prepare for a task. May add, replace or freeze parameters; the optimiser is built afterwards."""
 
     def fit(self, learner: Learner, task: Task, train: Train, history: Sequence[Task]) -> None:
-        """Learn a task by calling `train(split)` as often as needed (closed-form methods: not at all)."""
+        """Learn a task, or meet a request, by calling `train(split)` as often as needed (closed-form methods: not at all)."""
         train(task.train)
 
     def extend_batch(self, learner: Learner, batch: Batch) -> Batch:

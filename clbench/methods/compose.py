@@ -12,7 +12,7 @@ from torch import Tensor
 
 from clbench.engine.learner import Batch, Learner
 from clbench.errors import ConfigError, RefusedError
-from clbench.methods.base import Access, Method, Train
+from clbench.methods.base import Access, Method, Requests, Train
 from clbench.stream import Stream, Task
 
 EXCLUSIVE = ("criterion", "fit", "predict", "substitutes")
@@ -62,6 +62,12 @@ class Compose(Method):
         return all(part.answers for part in self.parts.values())
 
     @property
+    def requests(self) -> Requests:  # type: ignore[override]
+        """`met` if a part meets requests and the others at most pass over them; `refused` if any part refuses them."""
+        said = {part.requests for part in self.parts.values()}
+        return "refused" if "refused" in said else "met" if "met" in said else "skipped"
+
+    @property
     def access(self) -> Access:  # type: ignore[override]
         """The widest access of any part."""
         return max((part.access for part in self.parts.values()), key=BREADTH.index)
@@ -109,8 +115,9 @@ class Compose(Method):
             part.begin_task(learner, task)
 
     def fit(self, learner: Learner, task: Task, train: Train, history: Sequence[Task]) -> None:
-        """Fit as the one part that says how, or as usual."""
-        self._owner("fit").fit(learner, task, train, history)
+        """Fit as the one part that says how, with the history that it declared, or as usual."""
+        owner = self._owner("fit")
+        owner.fit(learner, task, train, history if owner.access != "current" else ())
 
     def extend_batch(self, learner: Learner, batch: Batch) -> Batch:
         """Pass the batch through every part that extends it."""

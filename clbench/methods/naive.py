@@ -9,8 +9,9 @@ from clbench.methods.base import Method
 
 @dataclass
 class Naive(Method):
-    """Learn each task on its own data and do nothing about the others; also called fine-tuning or SGD."""
+    """Learn each task on its own data and do nothing about the others, nor about requests to forget: fine-tuning, SGD."""
 
     stackable = True
+    requests = "skipped"
     answers = True
     data_free = True

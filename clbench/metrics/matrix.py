@@ -206,6 +206,8 @@ def summary(result: dict[str, Any]) -> dict[str, float | None]:
 def decode(result: dict[str, Any]) -> tuple[Row | None, list[Row], list[tuple[str, int, Row]]]:
     """Return (accuracies of the untrained model or None, A, trajectory) of `Record.result`, task columns only.
 
+    What happened at requests to forget is no part of it: tasks are counted without them.
+
     Raises:
         StoreError: as `summary`.
     """
@@ -213,10 +215,15 @@ def decode(result: dict[str, Any]) -> tuple[Row | None, list[Row], list[tuple[st
         n_tasks, events, matrix = int(result["n_tasks"]), result["events"], result["matrix"]
         rows = [fractions(row[:n_tasks]) for row in matrix]
         marks = [(str(event["kind"]), int(event["task"])) for event in events]
+        requests = sorted(map(int, (result.get("unlearning") or {}).get("requests", ())))
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise StoreError(f"the result holds no readable matrix ({type(error).__name__}: {error})", _REMEDY) from error
     untrained = next((row for (kind, _), row in zip(marks, rows) if kind == "untrained"), None)
-    trajectory = [(kind, task, row) for (kind, task), row in zip(marks, rows) if kind in ("within", "task")]
+    trajectory = [
+        (kind, task - sum(request < task for request in requests), row)
+        for (kind, task), row in zip(marks, rows)
+        if kind in ("within", "task") and task not in requests
+    ]
     ends = [task for kind, task, _ in trajectory if kind == "task"]
     expected = list(range(n_tasks)) if result.get("sequential", True) else ends[-1:]
     if len(marks) != len(rows) or any(len(row) != n_tasks for row in rows) or not ends or ends != expected:

@@ -12,6 +12,7 @@ from clbench.testing.methods import check_access as check_access
 from clbench.testing.methods import check_method as check_method
 from clbench.testing.methods import check_neutral as check_neutral
 from clbench.testing.methods import check_repeats as check_repeats
+from clbench.testing.methods import check_requests as check_requests
 from clbench.testing.methods import check_resumes as check_resumes
 from clbench.testing.scenarios import check_scenario as check_scenario
 from clbench.testing.servers import check_server as check_server

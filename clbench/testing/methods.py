@@ -35,7 +35,8 @@ def check_method(
 
     Interface; refusal of settings it does not declare; and in each declared setting: determinism, equality after resuming
     at every task, blindness to what its access does not cover, a neutral strength that is the plain run bit for bit, and
-    (if it declares `stackable`) hooks that hold with a leading replica axis.
+    (if it declares `stackable`) hooks that hold with a leading replica axis. At requests to forget: refusal unless it says what
+    it does then; else determinism, resuming, and blindness to all but the request and, if declared, what is retained.
 
     Args:
         method: as `make_cell` takes it.
@@ -58,6 +59,8 @@ def check_method(
             check_neutral(method, neutral, options, config_dirs)
         if made.stackable:
             check_stackable(method, options, config_dirs)
+    if "class" in made.settings:
+        check_requests(method, overrides, config_dirs)
 
 
 def check_interface(method: Any) -> None:
@@ -65,6 +68,7 @@ def check_interface(method: Any) -> None:
     assert isinstance(method, Method), f"{type(method).__name__} is not derived from clbench.methods.base.Method"
     assert set(method.settings) <= set(SETTINGS), f"unknown settings {set(method.settings) - set(SETTINGS)}"
     assert method.settings, "a method must declare at least one setting"
+    assert method.requests in ("refused", "skipped", "met"), f"unknown requests {method.requests!r}"
     assert method.access in ("current", "seen", "all", "retained"), f"unknown access {method.access!r}"
     known = {name for name in vars(Method) if not name.startswith("_")}
     near = {name for name in vars(type(method)) if not name.startswith("_") and name not in known}
@@ -102,7 +106,7 @@ def check_resumes(method: str | Mapping[str, Any], overrides: Sequence[str], con
     with tempfile.TemporaryDirectory() as folder:
         cell = make_cell(method, overrides, config_dirs, results_dir=folder)
         whole = run(make_cell(method, overrides, config_dirs, results_dir=Path(folder) / "whole")).result
-        for _ in range(whole["n_tasks"]):
+        for _ in range(whole["n_tasks"] + len((whole.get("unlearning") or {}).get("requests", ()))):
             try:
                 result = _run_one_task(cell)
                 break
@@ -162,6 +166,49 @@ def _learn_corrupted(stream: Stream, method: Method, learner: Any, training: Any
             held = {row for memory in memories(method) for _, row in memory.samples}
             gone = [row for row in task.train.rows.tolist() if row not in held]
             task.train.pool.inputs[gone] = 0
+    return rows
+
+
+def check_requests(method: str | Mapping[str, Any], overrides: Sequence[str], config_dirs: Sequence[str | Path]) -> None:
+    """Check what a method does when something is to be forgotten, on a stream of four requests.
+
+    If it refuses: that it does. Else that runs repeat and resume, and that it does not depend on samples it is not handed: before
+    each request all training samples but its own and, for access `retained`, those still to be retained, are overwritten.
+    """
+    from clbench.trial import assemble
+
+    options = [*overrides, "scenario=unlearn_digits", "scenario.n_tasks=1", "scenario.relearn_steps=2", "scenario.goal=retrain"]
+    made = build(make_cell(method, options, config_dirs).config["method"], "method")
+    if made.requests == "refused":
+        try:
+            assemble(make_cell(method, options, config_dirs), torch.device("cpu"))
+        except RefusedError:
+            return
+        raise AssertionError("the method does not say what it does at a request to forget, but was not refused")
+    check_repeats(method, options, config_dirs)
+    check_resumes(method, options, config_dirs)
+    rows = [_learn_blinded(make_cell(method, options, config_dirs), corrupt) for corrupt in (False, True)]
+    assert rows[0] == rows[1], "at a request the method depends on data that it is not handed"
+
+
+def _learn_blinded(cell: Cell, corrupt: bool) -> list[Any]:
+    from clbench.engine.evaluation import evaluate
+    from clbench.engine.requests import retained
+    from clbench.trial import assemble
+
+    stream, method, learner, training = assemble(cell, torch.device("cpu"))
+    rows, pool = list[Any](), stream.tasks[0].train.pool
+    columns = tuple(column for column in stream.evaluation if column.split.pool is not pool)
+    whole = pool.inputs.clone()
+    for task in stream.tasks:
+        if corrupt and task.kind == "forget":
+            handed = [task, *(retained(stream, task) if method.access == "retained" else ())]
+            hidden = torch.ones(len(pool), dtype=torch.bool)
+            hidden[torch.cat([each.train.rows for each in handed])] = False
+            pool.inputs[hidden] = 0
+        training.learn(task)
+        pool.inputs.copy_(whole)
+        rows.append(evaluate(learner, method, columns, 1000))
     return rows
 
 

@@ -16,9 +16,17 @@ from clbench.errors import ConfigError, DataError
 CONF = Path(__file__).parents[2] / "conf"
 NAMES = sorted(path.stem for path in (CONF / "scenario").glob("*.yaml"))
 GIVEN = {"seed", "data_sha256", "search", "download", "device"}
-SETTINGS = {"split": "class", "permuted": "domain", "rotated": "domain", "sequence": "class", "texts": "class"}
+SETTINGS = {
+    "split": "class",
+    "permuted": "domain",
+    "rotated": "domain",
+    "sequence": "class",
+    "texts": "class",
+    "unlearn": "class",
+}
 SETTINGS["biography"] = "domain"
 BIOGRAPHY = {"biography", "biography_tiny"}
+UNLEARN = {"unlearn", "unlearn_digits", "unlearn_mnist", "unlearn_fashion_mnist", "unlearn_debian"}
 TEXTS = {"debian_sections", "sentiment_domains", "standard_cl", "long_sequence", "trace"}
 
 
@@ -37,6 +45,7 @@ def test_everything_promised_is_there():
     sets = ["digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "svhn", "kmnist", "animals"]
     promised = {f"{kind}_{name}" for kind in ("split", "permuted", "rotated") for name in sets}
     others = {"split", "permuted", "rotated", "sequence", "split_miniimagenet", "split_cifar10_mobilenet", "four_datasets"}
+    others |= UNLEARN
     assert promised | others | {"five_datasets", "split_cifar100_superclass", "texts"} | TEXTS | BIOGRAPHY == set(NAMES)
 
 

@@ -7,6 +7,7 @@ from clbench.data.sources.features import Features
 from clbench.data.sources.folder import Folder
 from clbench.data.sources.npz import Npz
 from clbench.data.sources.prose import Prose
+from clbench.data.sources.scrambled import Scrambled
 from clbench.data.sources.text import Text
 from clbench.data.sources.textfolder import TextFolder
 from clbench.data.sources.vision import Vision
@@ -18,6 +19,7 @@ __all__ = [
     "Folder",
     "Npz",
     "Prose",
+    "Scrambled",
     "Sections",
     "Sentiment",
     "Source",

@@ -1,0 +1,37 @@
+"""Unlearning by task arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from pydantic import Field
+
+from clbench.engine.learner import Learner
+from clbench.methods.base import Train
+from clbench.methods.unlearning import Unlearner
+from clbench.stream import Task
+
+
+@dataclass
+class TaskVector(Unlearner):
+    """Train further on what is to be forgotten, and go the opposite way (Ilharco et al., ICLR 2023, section 3).
+
+    With w before and w' after training on the request, the model becomes w - scale (w' - w). Running statistics stay.
+
+    Args:
+        scale: lambda; 0 leaves the model as it is.
+    """
+
+    scale: Annotated[float, Field(ge=0)]
+
+    def forget(self, learner: Learner, task: Task, train: Train, history: Sequence[Task]) -> None:
+        """Train, and negate."""
+        before = {name: value.detach().clone() for name, value in learner.model.state_dict().items()}
+        train(task.train, self.epochs)
+        with torch.no_grad():
+            for name, parameter in learner.parameters.items():
+                before[name] -= self.scale * (parameter.detach() - before[name])
+        learner.model.load_state_dict(before)

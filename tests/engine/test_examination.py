@@ -1,0 +1,166 @@
+"""What is looked at around requests: whether there is enough to forget, losses, relearning; and that looking changes nothing."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from clbench.engine.conclusion import chance_level, shown, worth_forgetting
+from clbench.engine.evaluation import evaluate
+from clbench.engine.examination import LARGEST, LOSSES, examine, losses
+from clbench.engine.optimizers import Adam
+from clbench.engine.reference import joint_row
+from clbench.engine.training import Training
+from clbench.errors import RefusedError
+from clbench.testing import make_cell, run
+from clbench.trial import assemble, run_trial
+from tests.methods.shipped import shipped
+from tests.methods.test_unlearning import stream_of
+from tests.streams import learner_for, same, trainer, weights
+
+
+def learned(stream, name="naive", tasks=None, **options):
+    learner, method = learner_for(stream, **options), shipped(name)
+    method.setup(learner, stream)
+    training = Training(learner, method, trainer())
+    for task in stream.tasks[:tasks]:
+        training.learn(task)
+    return learner, method, training
+
+
+def row(stream, **accuracy):
+    """A row of the matrix with the given accuracies by role, 0 elsewhere, of 100 samples a column."""
+    return [[accuracy.get(column.role, 0), 100] for column in stream.evaluation]
+
+
+def test_too_little_known_is_no_claim():
+    stream = stream_of(claim_at=0.8)
+    assert chance_level(stream) == pytest.approx(1 / 6)
+    # two test sets, and the samples of the request without one
+    joint = row(stream, forget_test=90, forget_train=90)
+    assert worth_forgetting(stream, row(stream, forget_test=73, forget_train=73), joint)["claim"]
+    found = worth_forgetting(stream, row(stream, forget_test=71, forget_train=72), joint)
+    assert found["claim"] is False
+    assert "no claim" in found["no_claim"]
+    assert found["before"] == pytest.approx((71 + 71 + 72) / 300)
+
+
+def test_what_is_at_chance_is_nothing_to_forget():
+    stream = stream_of(claim_at=0.8)
+    poor = row(stream, forget_test=30, forget_train=30)
+    assert worth_forgetting(stream, poor, None)["claim"] is False
+    fair = row(stream, forget_test=34, forget_train=34)
+    assert worth_forgetting(stream, fair, None)["claim"] is True
+
+
+def test_joint_training_is_the_base_of_a_single_task():
+    stream = stream_of()
+    learner, method, _ = learned(stream, tasks=1)
+    before = weights(learner)
+    assert joint_row(learner, trainer(), stream.tasks[0], 64) == evaluate(learner, method, stream.evaluation, 64)
+    assert same(before, weights(learner))
+
+
+def test_a_continual_learner_is_held_against_joint_training():
+    """Two tasks, the first one forgotten: naive knows nothing of class 1, joint training does."""
+    stream = stream_of(n_tasks=2, requests=[{"classes": [1]}])
+    learner, method, training = learned(stream, tasks=2)
+    measured = evaluate(learner, method, stream.evaluation, 64)
+    found = examine(learner, method, training.trainer, stream.tasks[1], measured, 64)["conclusion"]
+    assert found["joint"] == 1.0
+    assert found["before"] < 0.5
+    assert not found["claim"]
+    assert examine(learner, method, training.trainer, stream.tasks[0], measured, 64) == {}
+
+
+def test_losses_are_those_of_the_right_labels():
+    stream = stream_of()
+    learner, method, _ = learned(stream, tasks=1)
+    split = stream.tasks[1].train
+    batch = learner.batch(split, torch.arange(len(split)))
+    expected = F.cross_entropy(learner.forward(batch), batch.labels, reduction="none")
+    assert losses(learner, method, split, 7) == pytest.approx(expected.tolist(), rel=1e-3)
+    whole = losses(learner, method, stream.tasks[0].train, 64)
+    assert len(whole) == LOSSES
+    with torch.no_grad():
+        learner.model.heads[0].bias[1] = float("-inf")
+    assert losses(learner, method, split, 64) == [LARGEST] * len(split)
+
+
+@pytest.mark.parametrize("optimizer", [None, Adam(0.01, (0.9, 0.999), 1e-8, 0.0, carry=True)])
+def test_looking_changes_nothing(optimizer):
+    stream = stream_of(relearn_steps=5)
+    learner, method, training = learned(stream, "gd", optimizer=copy.deepcopy(optimizer))
+    last = stream.tasks[-1]
+    before, moments = weights(learner), copy.deepcopy(learner.optimizer.state())
+    flags = (learner.bare, learner.lr, learner.base_lr, learner.task)
+    told = examine(learner, method, training.trainer, last, [], 64)
+    assert same(before, weights(learner))
+    assert flags == (learner.bare, learner.lr, learner.base_lr, learner.task)
+    after = learner.optimizer.state()
+    assert str(after) == str(moments)
+    assert [each["request"] for each in told["losses"]] == [1, 2, 3]
+    assert told["relearning"]["steps"] == [0, 1, 2, 4, 5]
+    assert all(len(row) == 3 for row in told["relearning"]["accuracy"])
+    assert told == examine(learner, method, training.trainer, last, [], 64)
+
+
+def test_what_was_forgotten_comes_back():
+    stream = stream_of(relearn_steps=32)
+    learner, method, training = learned(stream, "ga")
+    told = examine(learner, method, training.trainer, stream.tasks[-1], [], 64)["relearning"]
+    assert told["accuracy"][-1][0] > told["accuracy"][0][0]
+
+
+def test_what_is_shown_after_an_event():
+    stream = stream_of(n_tasks=2)
+    some = list(range(len(stream.evaluation)))
+    assert shown(stream, some, 0) == [0]
+    assert shown(stream, some, 1) == [0, 1]
+    assert [stream.evaluation[i].role for i in shown(stream, some, 2)] == ["retain"]
+
+
+def test_methods_that_say_nothing_are_refused():
+    with pytest.raises(RefusedError, match="method=er does not say"):
+        assemble(make_cell("er", ["scenario=unlearn_digits", "scenario.n_tasks=1"]), torch.device("cpu"))
+
+
+def test_compositions_say_what_their_parts_say():
+    from clbench.methods.compose import Compose
+
+    parts = {name: shipped(name) for name in ("naive", "ga", "er")}
+    assert Compose({"a": parts["naive"]}).requests == "skipped"
+    assert Compose({"a": parts["naive"], "b": parts["ga"]}).requests == "met"
+    assert Compose({"a": parts["ga"], "b": parts["er"]}).requests == "refused"
+
+
+def test_a_record_of_requests(tmp_path):
+    options = ["scenario=unlearn_digits", "scenario.n_tasks=1", "trainer.epochs=3", "scenario.relearn_steps=2"]
+    options += ["scenario.goal=retrain"]
+    result = run(make_cell("retrain", options, results_dir=tmp_path)).result
+    assert result["unlearning"] == {"goal": "retrain", "requests": [1, 2, 3, 4], "chance": 1 / 20}
+    assert [event["kind"] for event in result["events"]] == ["untrained", "task", *["request"] * 4]
+    assert result["n_tasks"] == 1
+    assert {column["role"] for column in result["columns"]} == {"task", "forget_train", "forget_test", "retain", "utility"}
+    place = next(i for i, c in enumerate(result["columns"]) if c["role"] == "forget_test" and c["request"] == 1)
+    assert result["matrix"][1][place][0] > 20
+    assert result["matrix"][2][place][0] == 0, "retrained without the class, nobody names it"
+
+
+def test_too_little_training_is_said_once(tmp_path):
+    told = []
+    options = ["scenario=unlearn_digits", "scenario.n_tasks=1", "optimizer.lr=1e-6"]
+    cell = make_cell("naive", options, results_dir=tmp_path)
+    result = run_trial(cell, lambda message: told.append(message.get("text", ""))).result
+    assert result["diagnostics"][0]["conclusion"]["claim"] is False
+    assert sum("no claim" in text for text in told) == 1
+
+
+def test_streams_without_requests_say_nothing_of_them(tmp_path):
+    result = run(make_cell("naive", results_dir=tmp_path)).result
+    assert "unlearning" not in result
+    assert all("request" not in column for column in result["columns"])
+    assert result["n_tasks"] == 5
+    assert replace(stream_of(()), fingerprint="").goal is None
