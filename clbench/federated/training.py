@@ -87,7 +87,7 @@ class FederatedTraining:
                 self.after_step(number + 1)
             if self.after_epoch is not None:
                 self.after_epoch(number, rounds)
-        asked = owners if self.server.asked == "all" else chosen.answering
+        asked = chosen.answering if self.server.asked == "sampled" and chosen.answering else owners
         self.server.end_task(learner, task, lambda kind, payload: self._ask(task, asked, kind, payload))
         self.exchange.end(task)
 
@@ -146,7 +146,7 @@ class FederatedTraining:
 
     def _ask(self, task: Task, clients: list[int], kind: str, payload: Tensors) -> Tensors:
         """Return the sum of what clients answer."""
-        if self.server.riding == kind:
+        if self.server.riding == kind and self._riding.count:
             return self._riding.tensors
         self._count("down", kind, size(payload) * len(clients))
         secure, total = self.federated.secure, Sum()
@@ -170,7 +170,7 @@ class FederatedTraining:
         for reply in self.exchange.ask(task, clients, kind, payload):
             wrong = odd(reply, first)
             if wrong is None:
-                first = {name: tensor[:0].new_empty(tensor.shape, device="meta") for name, tensor in reply.tensors.items()}
+                first = {name: torch.empty_like(tensor, device="meta") for name, tensor in reply.tensors.items()}
                 yield reply.client, reply.tensors
             else:
                 self._reject(reply, wrong, f"{kind!r} after task {task.index}")

@@ -15,4 +15,5 @@ from clbench.testing.methods import check_repeats as check_repeats
 from clbench.testing.methods import check_requests as check_requests
 from clbench.testing.methods import check_resumes as check_resumes
 from clbench.testing.scenarios import check_scenario as check_scenario
+from clbench.testing.servers import check_server as check_server
 from clbench.testing.stacking import check_stackable as check_stackable

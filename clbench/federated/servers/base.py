@@ -107,7 +107,7 @@ class Server:
 
     @property
     def asked(self) -> Asked:
-        """Who is asked by `ask`: the last round's participants (`sampled`), or all clients that own samples of the task."""
+        """Who is asked by `ask`: the last round's participants (`sampled`; if all have failed, all), or all that own samples."""
         return "sampled"
 
     def state(self) -> dict[str, Any]:

@@ -133,7 +133,7 @@ def train(rule, start=None, clients=4, rounds=4, tasks=1, how=None, **options):
 
     rule.begin_task = begin
     after = lambda training, round: seen.append(product(training.learner))  # noqa: E731
-    run = federate(rule, learner.stream, lora, clients, rounds, tasks, learner, how, after, **options)
+    run = federate(rule, learner.stream, lora, clients, rounds, tasks, learner, how, after=after, **options)
     return seen, run
 
 
