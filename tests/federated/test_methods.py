@@ -18,6 +18,8 @@ EACH = (
     *("er", "er_ewc", "er_lwf", "er_ace", "agem", "gem", "der", "derpp", "der_si", "gdumb"),
 )
 """Methods of which every client has its own."""
+UNLEARNING = ("ga", "gd", "kl_ga", "npo", "simnpo", "random_labels", "task_vector", "retrain", "bad_teacher")
+"""Methods that answer requests to forget, of which a federated stream has none; they learn as naive does."""
 REFUSED = {
     "joint": "learns all tasks at once",
     **dict.fromkeys(("icarl", "ncm", "slda", "ranpac"), "predicts from what it keeps of samples"),
@@ -32,7 +34,7 @@ def overrides(setting: str) -> list[str]:
 
 def test_every_method_is_here():
     shipped = {path.stem for path in (conf_dir() / "method").glob("*.yaml")} - {"compose"}
-    assert shipped == {*ONCE, *EACH, *REFUSED}
+    assert shipped == {*ONCE, *EACH, *UNLEARNING, *REFUSED}
 
 
 @pytest.mark.parametrize("setting", ["task", "class"])
@@ -50,6 +52,11 @@ def test_it_is_refused_with_the_reason(method, tmp_path):
     with pytest.raises(RefusedError, match=REFUSED[method]) as caught:
         run(make_cell(method, overrides("task"), results_dir=tmp_path))
     assert caught.value.remedy
+
+
+def test_requests_to_forget_are_refused(tmp_path):
+    with pytest.raises(RefusedError, match="requests to forget"):
+        run(make_cell("ga", ["scenario=unlearn_digits", "+federated=iid", "federated.clients=4"], results_dir=tmp_path))
 
 
 @pytest.mark.parametrize(("method", "several"), [("naive", False), ("freeze", False), ("ewc", True), ("gpm", True), ("er", True)])
