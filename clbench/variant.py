@@ -13,6 +13,8 @@ from clbench.records import canonical, flatten
 
 SILENT = ("scenario.setting",)
 """Keys with a column of their own."""
+FOLLOWING = ("trainer.epochs", "trainer.iterations")
+"""Keys that follow from the node `federated`, where there is one."""
 NAMED = ("method", "scenario", "model", "scenario/dataset", "federated/server")
 """Groups whose choice stands in the row's names."""
 IRRELEVANT = ("runner", "logger", "protocol", "tuned")
@@ -116,7 +118,8 @@ def _leaves(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the leaves of an identity that can differ without a name telling so."""
     nodes = {key: config[key] for key in (*NODES, *LATER_NODES) if config.get(key) is not None}
     what = identity(nodes, {}, "", 0, config.get("neutral") or {})
-    return {key: value for key, value in flatten({key: what[key] for key in nodes if key in what}) if key not in SILENT}
+    silent = (*SILENT, *FOLLOWING) if config.get("federated") is not None else SILENT
+    return {key: value for key, value in flatten({key: what[key] for key in nodes if key in what}) if key not in silent}
 
 
 def _endings(key: str) -> Iterable[str]:
