@@ -90,7 +90,7 @@ def test_the_configuration_is_shown_as_it_will_be_used(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("method=nonsense",), "choose one of: adam_nscl, agem, compose, cumulative"),
+        (("method=nonsense",), "choose one of: adam_nscl, agem, bad_teacher, compose"),
         (("scenario=nonsense",), "split_digits"),
         (("trainer.epoch=3",), "did you mean trainer.epochs"),
         (("+nonsense=3",), "unknown key nonsense=3"),

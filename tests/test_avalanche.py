@@ -268,7 +268,8 @@ def test_er(avalanche):
     for seed in range(5):
         options = ["scenario.outputs=all", "optimizer.lr=0.1", "method.buffer_size=200", "method.replay_batch=10"]
         cell = make_cell("er", [*options, "optimizer=sgd", "trainer.batch_size=10", "scenario.setting=class"], seed=seed)
-        run = Ours(None, assembled=assemble(cell, torch.device("cpu")))
+        stream, method, learner, training = assemble(cell, torch.device("cpu"))
+        run = Ours(None, assembled=(stream, method, learner, training.trainer))
         ours.append(run.accuracy())
         torch.manual_seed(seed)
         other = Theirs(avalanche, "Replay", run, how={"shuffle": True}, mem_size=200)

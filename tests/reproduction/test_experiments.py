@@ -13,7 +13,7 @@ EXPERIMENTS = find(COMPOSER, conf_dir())
 
 
 def test_there_are_experiments_of_every_source():
-    assert {name.partition("/")[0] for name in EXPERIMENTS} == {"mammoth", "vandeven", "continualai", "gpm", "adam_nscl"}
+    assert {name.partition("/")[0] for name in EXPERIMENTS} == {"mammoth", "vandeven", "continualai", "gpm", "adam_nscl", "fot"}
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
