@@ -1,4 +1,4 @@
-"""What a secure sum costs: the steps of the protocol, and masks and shares beside those of Flower's SecAgg+ where it is installed."""
+"""What a secure sum costs: its steps, and masks and shares beside those of Flower's SecAgg+ where that is installed."""
 
 from __future__ import annotations
 

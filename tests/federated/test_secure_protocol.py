@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import combinations
 
 import numpy as np
@@ -177,6 +178,17 @@ def test_with_real_keys_the_sum_is_that_of_those_who_answered(neighbours, lost, 
     sent = messages(range(9))
     talk = Talk(sent, lost, Secure(20, 8.0, 0.51, neighbours), X25519(), seed=None)
     assert near(talk.finish(silent), sent, [client for client in sent if client not in lost])
+
+
+def test_without_the_package_of_ciphers_the_sum_is_the_same(monkeypatch):
+    sent = messages(range(5))
+    found = Talk(sent, lost=(1,)).finish()["a"]
+    monkeypatch.setitem(sys.modules, "cryptography", None)  # importing it fails
+    talk = Talk(sent, lost=(1,))
+    assert talk.suite.generator == "shake"
+    assert torch.equal(talk.finish()["a"], found)
+    with pytest.raises(ConfigError, match=r"need the package cryptography"):
+        X25519()
 
 
 def test_real_keys_leave_nothing_in_the_clear():
