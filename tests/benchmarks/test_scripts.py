@@ -142,3 +142,12 @@ def test_clients_side_by_side_end_where_those_one_by_one_do():
     assert [row[:2] for row in rows] == [["3", name] for name in ("bare loop", "one by one", "side by side")]
     assert all(float(row[2]) > 0 for row in rows)
     assert float(lines.split()[-1].rstrip(".")) < 1e-5
+
+
+def test_a_secure_sum_is_timed_by_step():
+    pytest.importorskip("cryptography")
+    lines = run("secure_sum.py", "--entries", "500", "--clients", "4", "--turns", "1").splitlines()
+    parts, *sums = map(json.loads, lines)
+    assert min(parts["mask_aes_ns"], parts["mask_shake_ns"], parts["shares_ms"]) > 0
+    assert [(line["neighbours"], line["keys"]) for line in sums] == [(n, k) for n in (None, 20) for k in ("simulated", "x25519")]
+    assert all(line[step] >= 0 for line in sums for step in ("setup", "mask", "unmask"))

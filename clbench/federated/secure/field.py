@@ -14,6 +14,7 @@ PRIME = 2**31 - 1
 """The largest prime whose elements fit into 31 bits: four bytes an entry, and 2^32 of them still add up in int64."""
 CHUNK = 1 << 17
 """Entries at a time: they stay in the cache while all masks are added."""
+_BLOCK = 1 << 12  # bytes of SHAKE at a time: what is left of one is kept for every stream, and drawn in vain for a short one
 Words = np.ndarray[Any, np.dtype[np.uint32]]
 Generator = Literal["aes", "shake"]
 """AES-256 in counter mode (package `cryptography`, with the processor's instructions), or SHAKE-256 (standard library, about
@@ -106,8 +107,8 @@ def _shake(seed: bytes) -> Callable[[int], bytes]:
         nonlocal block, left
         parts, held = [left], len(left)
         while held < count:  # SHAKE cannot go on where it stopped: every block has a number
-            parts.append(hashlib.shake_256(seed + block.to_bytes(8)).digest(4 * CHUNK))
-            block, held = block + 1, held + 4 * CHUNK
+            parts.append(hashlib.shake_256(seed + block.to_bytes(8)).digest(_BLOCK))
+            block, held = block + 1, held + _BLOCK
         whole = b"".join(parts)
         left = whole[count:]
         return whole[:count]

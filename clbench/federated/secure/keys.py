@@ -54,11 +54,18 @@ class X25519:
         return X25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()
 
     def agree(self, secret: bytes, public: bytes, purpose: str) -> bytes:
-        """Return the hash of the Diffie-Hellman secret with both public keys and the purpose."""
+        """Return the hash of the Diffie-Hellman secret with both public keys and the purpose.
+
+        Raises:
+            RefusedError: the public key is of those that give the same secret with everyone's.
+        """
         from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
         private = X25519PrivateKey.from_private_bytes(secret)
-        shared = private.exchange(X25519PublicKey.from_public_bytes(public))
+        try:
+            shared = private.exchange(X25519PublicKey.from_public_bytes(public))
+        except ValueError as error:
+            raise RefusedError("a public key that some client got has no secret in common with any other") from error
         return _hash(purpose, shared, *sorted([public, private.public_key().public_bytes_raw()]))
 
     def seal(self, key: bytes, sender: int, receiver: int, plain: bytes) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -86,10 +86,12 @@ class Aggregator:
         """
         if client not in self.sharing or client in self.survivors:
             raise RefusedError(f"client {client} sent a masked message {'again' if client in self.survivors else 'unasked'}")
-        wanted = self.total or masked
-        odd = [name for name in wanted.keys() | masked.keys() if _kind(wanted.get(name)) != _kind(masked.get(name))]
-        if odd or not all(tensor.dtype == torch.int32 for tensor in masked.values()):
-            raise RefusedError(f"client {client}'s masked message is not like the others: {', '.join(sorted(odd)) or 'no int32'}")
+        shapes = {name: tensor.shape for name, tensor in masked.items()}
+        wanted = {name: tensor.shape for name, tensor in self.total.items()} or shapes
+        odd = sorted(name for name in wanted.keys() | shapes.keys() if wanted.get(name) != shapes.get(name))
+        odd += sorted(name for name, tensor in masked.items() if tensor.dtype != torch.int32)
+        if odd:
+            raise RefusedError(f"client {client}'s masked message is not like the others, or no int32, in {', '.join(odd)}")
         for name, tensor in masked.items():
             if name in self.total:
                 self.total[name] += tensor
@@ -176,7 +178,3 @@ class Aggregator:
                 f"lower federated.secure.threshold={self.secure.threshold:g} (down to just above 0.5), "
                 "or have fewer clients drop out",
             )
-
-
-def _kind(tensor: Tensor | None) -> Collection[int] | None:
-    return None if tensor is None else tensor.shape

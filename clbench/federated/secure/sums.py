@@ -9,6 +9,7 @@ from clbench.federated.secure.client import Participant
 from clbench.federated.secure.keys import Simulated
 from clbench.federated.secure.options import Secure
 from clbench.federated.secure.server import Aggregator
+from clbench.telling import tell
 
 Answers = Callable[[Sequence[int]], Iterator[tuple[int, Tensors]]]
 """Ask clients once more for the same answers; who has none is passed over."""
@@ -20,7 +21,8 @@ def secure_sum(secure: Secure, clients: Sequence[int], answers: Answers, seed: i
     """Return the sum of the clients' answers, float64, as a server would get it that sees masked messages alone.
 
     Answers are asked for twice where the range is to be agreed on first (`clip` None), so that never more than one is held. Who
-    gives none the first time is not among those who mask; who gives one and then no more is one of those who drop out.
+    gives none the first time is not among those who mask; who gives one and then no more is one of those who drop out. If entries
+    lie outside of the range, that is told: only whoever runs all clients can know it.
 
     Args:
         secure: the options.
@@ -47,6 +49,9 @@ def secure_sum(secure: Secure, clients: Sequence[int], answers: Answers, seed: i
         masked = people[client].mask(secure, suite, sealed[client], message)
         count("up", size(masked))
         server.add(client, masked)
+    clipped = sum(each.clipped for each in people.values())
+    if clipped:
+        tell(f"{clipped} entries of {len(server.survivors)} clients' answers were clipped to federated.secure.clip={secure.clip}")
     asked = _sent("down", server.requests(), count)
     return server.unmask(
         asked, _sent("up", {client: people[client].reveal(secure, down) for client, down in asked.items()}, count)
