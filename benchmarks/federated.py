@@ -62,7 +62,7 @@ def engine(exchange: LocalExchange, device: str) -> tuple[float, dict[str, Tenso
     """Return the seconds of one round of local training, and the sums of the clients' models in double precision."""
     learner = exchange.clients.learner
     task = learner.stream.tasks[0]
-    exchange.begin(task)
+    exchange.clients.begin(task)
     down = {name: value.clone() for name, value in learner.model.state_dict().items()}
     sums = {name: torch.zeros_like(value, dtype=torch.float64) for name, value in down.items()}
     assert task.clients is not None

@@ -127,7 +127,7 @@ def federate(
         connect: makes what connects server and clients.
     """
     clients = Clients(learner, lambda: make_method(node), trainer, federated)
-    training = FederatedTraining(learner, clients.method, federated, connect(clients))
+    training = FederatedTraining(clients, connect(clients))
     return clients.method, learner, training
 
 

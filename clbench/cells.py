@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 from clbench.records import config_hash, identity_hash
@@ -64,6 +66,11 @@ class Cell:
     def config_id(self) -> str:
         """Name of the row of the leaderboard that the trial belongs to."""
         return config_hash(self.identity)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the trial keeps its checkpoints while it runs."""
+        return Path(os.path.abspath(self.results_dir)) / ".checkpoints" / self.id
 
     @property
     def names(self) -> dict[str, str]:

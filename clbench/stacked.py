@@ -17,7 +17,7 @@ from clbench.engine.stack import StackingError
 from clbench.engine.stacked import StackedTraining
 from clbench.engine.training import Training
 from clbench.records import Record
-from clbench.trial import Trial, checkpoint_folder, prepare, run_trial
+from clbench.trial import Trial, prepare, run_trial
 
 Told = Callable[[Cell, dict[str, Any]], None]
 
@@ -124,7 +124,7 @@ def _level(cells: Sequence[Cell]) -> list[list[Cell]]:
     """Return the cells that have a checkpoint in common together; those that are further than others lose no work for them."""
     clusters: list[tuple[set[int], list[Cell]]] = []
     for cell in cells:
-        points = _points(checkpoint_folder(cell))
+        points = _points(cell.checkpoints)
         for shared, some in clusters:
             if shared & points:
                 shared &= points

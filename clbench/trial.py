@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,7 +96,7 @@ class Trial:
         self.eval_every: int | None = cell.config["eval"]["every"]
         self.eval_batch: int = cell.config["eval"]["batch_size"]
         self.drift = Drift(learner) if cell.config["eval"].get("drift") else None
-        self.folder = checkpoint_folder(cell)
+        self.folder = cell.checkpoints
         self.cost = Cost(learner.device)
         self.events: list[dict[str, Any]] = []
         self.matrix: list[list[list[Any]]] = []
@@ -295,8 +294,3 @@ class Trial:
         self.diagnostics, self.training.samples = tree["diagnostics"], tree["samples"]
         self.cost.load_state(tree["cost"])
         return task + 1 if self.sequential else 1
-
-
-def checkpoint_folder(cell: Cell) -> Path:
-    """Return where a cell keeps its checkpoints while it runs."""
-    return Path(os.path.abspath(cell.results_dir)) / ".checkpoints" / cell.id

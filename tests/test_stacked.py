@@ -12,7 +12,7 @@ from clbench.errors import DivergedError
 from clbench.records import Record
 from clbench.stacked import run_stacked
 from clbench.testing import make_cell, run
-from clbench.trial import Trial, checkpoint_folder
+from clbench.trial import Trial
 
 SEEDS = (0, 1, 2)
 
@@ -88,7 +88,7 @@ def test_checkpoints_are_small_and_few(tmp_path, monkeypatch):
     finish = Trial.finish
 
     def look(trial, stacked=1):
-        (path,) = checkpoint_folder(trial.cell).glob("*.pt")
+        (path,) = trial.cell.checkpoints.glob("*.pt")
         sizes.append(path.stat().st_size)
         return finish(trial, stacked)
 
@@ -120,7 +120,7 @@ def test_seeds_that_were_interrupted_elsewhere_lose_nothing(tmp_path, monkeypatc
     with pytest.raises(Interruption):
         run(first)
     monkeypatch.setattr(Trial, "save", original)
-    assert checkpoint.stored(checkpoint_folder(first)) == [1]
+    assert checkpoint.stored(first.checkpoints) == [1]
     made = run_stacked([first, *rest], lambda cell, message: None)
     assert [record.provenance["resumed"] for record in made] == [1, 0, 0]
     assert [record.provenance["stacked"] for record in made] == [1, 2, 2]
@@ -142,7 +142,7 @@ def test_a_seed_that_diverges_fails_alone(tmp_path, monkeypatch):
     assert isinstance(made[1], DivergedError)
     assert isinstance(made[0], Record)
     assert isinstance(made[2], Record)
-    assert checkpoint.stored(checkpoint_folder(cells(tmp_path)[1])) == []
+    assert checkpoint.stored(cells(tmp_path)[1].checkpoints) == []
 
 
 def test_only_one_configuration_at_a_time(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -196,14 +197,12 @@ class Learner:
             if self.stream.own_heads and self.stream.outputs == "seen":
                 labels = labels + self.stream.offsets[batch.task]
         assert replayed.tasks is not None
-        return Batch(
-            torch.cat([batch.inputs, replayed.inputs]),
-            torch.cat([labels, replayed.labels]),
-            torch.cat([batch.rows, replayed.rows]),
-            batch.task,
-            batch.epoch,
-            torch.cat([own, replayed.tasks]),
-            batch.own,
+        return replace(
+            batch,
+            inputs=torch.cat([batch.inputs, replayed.inputs]),
+            labels=torch.cat([labels, replayed.labels]),
+            rows=torch.cat([batch.rows, replayed.rows]),
+            tasks=torch.cat([own, replayed.tasks]),
         )
 
     def widen(self, batch: Batch) -> Batch:
@@ -215,8 +214,7 @@ class Learner:
         if not self.stream.own_heads or batch.tasks is not None:
             return batch
         labels = batch.labels if self.stream.outputs == "all" else batch.labels + self.stream.offsets[batch.task]
-        tasks = torch.full_like(batch.rows, batch.task)
-        return Batch(batch.inputs, labels, batch.rows, batch.task, batch.epoch, tasks, batch.own)
+        return replace(batch, labels=labels, tasks=torch.full_like(batch.rows, batch.task))
 
     def wide(self, batch: Batch) -> bool:
         """Return whether the batch needs the heads of several tasks side by side."""

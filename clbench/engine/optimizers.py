@@ -180,6 +180,12 @@ def clip_by_norm(gradients: list[Tensor], limit: float) -> None:
     torch._foreach_mul_(gradients, (limit / (norm + 1e-6)).clamp(max=1.0))
 
 
+def clip_by_value(gradients: list[Tensor], limit: float) -> None:
+    """Bound every entry in place to the interval from -`limit` to `limit`."""
+    torch._foreach_clamp_min_(gradients, -limit)
+    torch._foreach_clamp_max_(gradients, limit)
+
+
 def options(optimizer: Optimizer) -> dict[str, Any]:
     """Return the hyper-parameters of `optimizer` as plain values."""
     return {key: value for key, value in vars(optimizer).items() if not key.startswith("_")}

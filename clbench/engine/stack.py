@@ -166,12 +166,21 @@ class Stack:
         finally:
             for name, buffer in kept.items():
                 self.buffers[name].copy_(buffer)
-        finite = torch.isfinite(apart)
-        if not bool(finite.any()):  # all have diverged, which the end of the epoch tells
-            return
-        scale = apart[finite].abs().max().clamp(min=1e-6)
-        if bool((together[finite] - apart[finite]).abs().max() > AGREEMENT[precision] * scale):
-            raise StackingError("the model gives other outputs under vmap than by itself")
+        compare(together, apart, precision)
+
+
+def compare(together: Tensor, apart: Tensor, precision: Precision) -> None:
+    """Check that outputs of a stacked forward pass are those of the models by themselves (same shapes), where these are finite.
+
+    Raises:
+        StackingError: they are not, by more than `AGREEMENT`.
+    """
+    finite = torch.isfinite(apart)
+    if not bool(finite.any()):  # all have diverged, which the end of the epoch tells
+        return
+    scale = apart[finite].abs().max().clamp(min=1e-6)
+    if bool((together[finite] - apart[finite]).abs().max() > AGREEMENT[precision] * scale):
+        raise StackingError("the model gives other outputs under vmap than by itself")
 
 
 def stack_trees(trees: Sequence[Any]) -> Any:

@@ -15,6 +15,7 @@ from clbench.engine.batch import Batch
 from clbench.engine.compiled import Compiled
 from clbench.engine.evaluation import Row, counted, evaluate, parts
 from clbench.engine.graph import GraphedStep, Recorder, recorded
+from clbench.engine.optimizers import clip_by_value
 from clbench.engine.stack import Stack, StackingError, stack_trees, unstack_tree
 from clbench.engine.training import Training
 from clbench.errors import DivergedError
@@ -287,8 +288,7 @@ def hindrance(trainings: Sequence[Training]) -> str | None:
 def clip(gradients: list[Tensor], value: float | None, norm: float | None) -> None:
     """Clip stacked gradients in place as single ones are: entries to ±`value`, each replica's joint norm to `norm`."""
     if value is not None:
-        torch._foreach_clamp_min_(gradients, -value)
-        torch._foreach_clamp_max_(gradients, value)
+        clip_by_value(gradients, value)
     if norm is not None:
         joint = torch.stack([gradient.flatten(1).square().sum(1) for gradient in gradients]).sum(0).sqrt()
         factor = (norm / (joint + 1e-6)).clamp(max=1.0)

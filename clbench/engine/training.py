@@ -19,7 +19,7 @@ from clbench.engine.cost import state_bytes
 from clbench.engine.differentiation import differentiated
 from clbench.engine.graph import GraphedStep, Recorder, recorded
 from clbench.engine.learner import Batch, Learner
-from clbench.engine.optimizers import clip_by_norm
+from clbench.engine.optimizers import clip_by_norm, clip_by_value
 from clbench.engine.precision import arithmetic
 from clbench.engine.requests import covered
 from clbench.engine.schedules import Schedule
@@ -103,11 +103,10 @@ class Training:
         """Let the method learn one task, from `begin_task` to `end_task`; it becomes the learner's current one."""
         if task.kind == "forget" and self.method.requests == "skipped":
             self.learner.start(task.index)
-            self.start(task)
-            return
+            return self.start(task)
         self.begin(task)
         self.method.fit(self.learner, task, self.fit, self.history(task))
-        self.end()
+        return self.end()
 
     def begin(self, task: Task) -> None:
         """Make `task` the current one, and let the method prepare for it."""
@@ -273,8 +272,7 @@ class Training:
                 method.edit_gradients(learner, batch)
                 gradients = list(learner.gradients.values())
             if self.trainer.clip_value is not None:
-                torch._foreach_clamp_min_(gradients, -self.trainer.clip_value)
-                torch._foreach_clamp_max_(gradients, self.trainer.clip_value)
+                clip_by_value(gradients, self.trainer.clip_value)
             if self.trainer.clip_norm is not None:
                 clip_by_norm(gradients, self.trainer.clip_norm)
             directions = learner.optimizer.directions(names, list(parameters), gradients)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import torch
 
@@ -20,9 +20,6 @@ from clbench.telling import tell
 
 class Exchange(Protocol):
     """What the server needs of whatever connects it with its clients. Replies come in any order, one for each client asked."""
-
-    def begin(self, task: Task) -> None:
-        """Let the clients' methods prepare for a task; the server's learner comes out ready for it, too."""
 
     def train(
         self, task: Task, round: int, down: Tensors, names: Sequence[str], work: Mapping[int, float], rider: Tensors | None
@@ -41,18 +38,6 @@ class Exchange(Protocol):
     def ask(self, task: Task, clients: Sequence[int], kind: str, payload: Tensors) -> Iterator[Reply]:
         """Ask clients a question about a task, on the server's model."""
 
-    def end(self, task: Task) -> None:
-        """Let the clients' methods consolidate after a task, on the server's model."""
-
-    def kept_bytes(self) -> int:
-        """Return the bytes of what the clients keep from task to task, samples held included."""
-
-    def state(self) -> dict[str, Any]:
-        """Return what the clients keep from task to task, as far as it is here."""
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Restore what `state` returned."""
-
 
 class LocalExchange:
     """All clients in this process, on the server's own learner."""
@@ -68,10 +53,6 @@ class LocalExchange:
         self.clients = clients
         self.chunk = fitting(clients.learner) if chunk == "auto" else chunk
         self._asked_for = chunk != "auto"
-
-    def begin(self, task: Task) -> None:
-        """Let the clients' methods prepare."""
-        self.clients.begin(task)
 
     def train(
         self, task: Task, round: int, down: Tensors, names: Sequence[str], work: Mapping[int, float], rider: Tensors | None
@@ -116,22 +97,6 @@ class LocalExchange:
         """Ask one client after the other."""
         for client in clients:
             yield self.clients.answer(client, task, kind, payload)
-
-    def end(self, task: Task) -> None:
-        """Let the clients' methods consolidate."""
-        self.clients.end(task)
-
-    def kept_bytes(self) -> int:
-        """Return the bytes of what the clients keep."""
-        return self.clients.kept_bytes()
-
-    def state(self) -> dict[str, Any]:
-        """Return what the clients keep."""
-        return self.clients.state()
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Restore it."""
-        self.clients.load_state(state)
 
 
 COPIES = 8

@@ -20,7 +20,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from clbench.engine.optimizers import SGD, Adam
 from clbench.engine.precision import full
 from clbench.engine.schedules import Constant
-from clbench.engine.stack import AGREEMENT, StackingError
+from clbench.engine.stack import StackingError, compare
 from clbench.engine.stacked import clip
 from clbench.errors import DivergedError
 from clbench.federated.clients import Clients, ClientTraining, load, only, weights
@@ -254,11 +254,7 @@ class Stack:
             raise
         except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
             raise StackingError(f"the model does not go through vmap: {' '.join(str(error).split())[:200]}") from error
-        apart = apart[:, : together.shape[1]]
-        if bool(torch.isfinite(apart).all()):
-            scale = apart.abs().max().clamp(min=1e-6)
-            if bool((together - apart).abs().max() > AGREEMENT[self.trainer.precision] * scale):
-                raise StackingError("the model gives other outputs under vmap than by itself")
+        compare(together, apart[:, : together.shape[1]], self.trainer.precision)
 
     def step(self, inputs: Tensor, labels: Tensor, sizes: Tensor) -> Tensor:
         """Move the parameters of all active clients once; return their losses `[R]`.

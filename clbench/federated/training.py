@@ -10,15 +10,12 @@ from typing import Any
 import torch
 
 from clbench.engine.cost import tensor_bytes
-from clbench.engine.learner import Learner
 from clbench.errors import ClbenchError, DivergedError
-from clbench.federated.clients import load, weights
+from clbench.federated.clients import Clients, load, weights
 from clbench.federated.exchange import Exchange
 from clbench.federated.messages import DIVERGED, Reply, Sum, Tensors, fault, odd, size
-from clbench.federated.options import Federated
 from clbench.federated.rounds import Participants, participants
 from clbench.federated.secure.sums import secure_sum
-from clbench.methods.base import Method
 from clbench.randomness import derive
 from clbench.stream import Task
 from clbench.telling import tell
@@ -31,19 +28,20 @@ class FederatedTraining:
     counted; the weights of the others fill its place. A round without a single good reply leaves the model as it was.
     """
 
-    def __init__(self, learner: Learner, method: Method, federated: Federated, exchange: Exchange) -> None:
+    def __init__(self, clients: Clients, exchange: Exchange) -> None:
         """Set the server's rule up.
 
         Args:
-            learner: the server's; its model is what is evaluated.
-            method: the clients', as configured.
-            federated: what is federated, and how.
-            exchange: to the clients.
+            clients: on the server's learner, whose model is evaluated; what they keep from task to task is here. Where others
+                train (over Flower), they keep the server's model in step.
+            exchange: to those who train and answer.
         """
-        self.learner, self.federated, self.exchange = learner, federated, exchange
-        self._wide = method.overrides("extend_batch") and learner.stream.own_heads
+        self.clients, self.exchange = clients, exchange
+        learner = self.learner = clients.learner
+        self.federated = clients.federated
+        self._wide = clients.method.overrides("extend_batch") and learner.stream.own_heads
         """Whether steps move heads of earlier tasks (replay, distillation)."""
-        self.server = federated.server
+        self.server = clients.federated.server
         self.after_step: Callable[[int], None] | None = None
         """Called after every round with its number, from 1."""
         self.after_epoch: Callable[[int, int], None] | None = None
@@ -68,7 +66,7 @@ class FederatedTraining:
             DivergedError: no client of a round comes back with finite values.
         """
         learner, owners = self.learner, self._owners(task)
-        self.exchange.begin(task)
+        self.clients.begin(task)
         self.server.begin_task(learner, task)
         learner.rebuild()
         movable, _ = learner.trainable(self._wide)
@@ -89,7 +87,7 @@ class FederatedTraining:
                 self.after_epoch(number, rounds)
         asked = chosen.answering if self.server.asked == "sampled" and chosen.answering else owners
         self.server.end_task(learner, task, lambda kind, payload: self._ask(task, asked, kind, payload))
-        self.exchange.end(task)
+        self.clients.end(task)
 
     def _owners(self, task: Task) -> list[int]:
         assert task.clients is not None
@@ -195,7 +193,7 @@ class FederatedTraining:
         """Return what was seen, carried and sent: samples, bytes that clients and server keep, bytes of messages."""
         return {
             "samples": self.samples,
-            "method_state_bytes": self.exchange.kept_bytes() + tensor_bytes(self.server.state()),
+            "method_state_bytes": self.clients.kept_bytes() + tensor_bytes(self.server.state()),
             "bytes_sent": sum(self.sent.values()),
         }
 
@@ -207,7 +205,7 @@ class FederatedTraining:
     def state(self) -> dict[str, Any]:
         """Return what server and clients carry from task to task."""
         return {
-            "clients": self.exchange.state(),
+            "clients": self.clients.state(),
             "server": self.server.state(),
             "moved": self.moved,
             "known": self.known,
@@ -216,6 +214,6 @@ class FederatedTraining:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore what `state` returned."""
-        self.exchange.load_state(state["clients"])
+        self.clients.load_state(state["clients"])
         self.server.load_state(self.learner, state["server"])
         self.moved, self.known, self.sent = list(state["moved"]), list(state["known"]), dict(state["sent"])

@@ -13,9 +13,9 @@ from clbench.assembly import assemble, pick_device
 from clbench.cells import Cell
 from clbench.federated.clients import Clients, load
 from clbench.federated.exchange import LocalExchange
-from clbench.federated.messages import Reply
-from clbench.flower.messages import pack_reply, unpack
-from clbench.stream import Stream
+from clbench.federated.messages import Tensors
+from clbench.flower.messages import ABOUT, pack_reply, unpack
+from clbench.stream import Stream, Task
 
 app = ClientApp()
 
@@ -50,37 +50,32 @@ def side(text: str) -> Side:
     return _sides[text]
 
 
-def _reach(own: Side, task: int) -> None:
-    """Begin the tasks up to `task` that this process has not begun: what clients share follows from the model and its place."""
-    while own.task < task:
+def received(message: Message) -> tuple[Side, Task, dict[str, Any], Tensors, Tensors]:
+    """Return the trial's side, at the task of the message, and what came: plain values, the model, what is beside it.
+
+    Tasks that this process has not begun are begun: what clients share follows from the model and its place in the stream.
+    """
+    own = side(message.content[ABOUT]["cell"])
+    about, down, more = unpack(message.content, own.clients.learner.device)
+    while own.task < about["task"]:
         own.task += 1
         own.clients.begin(own.stream.tasks[own.task])
         own.clients.federated.server.begin_task(own.clients.learner, own.stream.tasks[own.task])
+    return own, own.stream.tasks[about["task"]], about, down, more
 
 
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Let a client train for a round; arguments as of `Clients.train`."""
-    about, down, rider = unpack(message.content, _device(message))
-    own = side(about["cell"])
-    task = own.stream.tasks[about["task"]]
-    _reach(own, task.index)
-    payload = rider if about["rides"] else None
-    reply = own.clients.train(about["client"], task, about["round"], down, about["names"], about["work"], payload)
+    own, task, about, down, more = received(message)
+    rider = more if about["rides"] else None
+    reply = own.clients.train(about["client"], task, about["round"], down, about["names"], about["work"], rider)
     return Message(pack_reply(reply), reply_to=message)
 
 
 @app.query()
 def answer(message: Message, context: Context) -> Message:
     """Let a client answer a question, on the model that came with it."""
-    about, down, payload = unpack(message.content, _device(message))
-    own = side(about["cell"])
-    task = own.stream.tasks[about["task"]]
-    _reach(own, task.index)
+    own, task, about, down, payload = received(message)
     load(own.clients.learner, down)
-    reply: Reply = own.clients.answer(about["client"], task, about["kind"], payload)
-    return Message(pack_reply(reply), reply_to=message)
-
-
-def _device(message: Message) -> Any:
-    return side(message.content["about"]["cell"]).clients.learner.device
+    return Message(pack_reply(own.clients.answer(about["client"], task, about["kind"], payload)), reply_to=message)

@@ -52,10 +52,6 @@ class GridExchange:
         self.grid, self.clients, self.timeout = grid, clients, timeout
         self._cell = json.dumps(cell.to_dict())
 
-    def begin(self, task: Task) -> None:
-        """Bring the server's model to where the clients' are when the task begins."""
-        self.clients.begin(task)
-
     def train(
         self,
         task: Task,
@@ -77,22 +73,6 @@ class GridExchange:
         learner = self.clients.learner
         names = [*learner.parameters, *(name for name, buffer in learner.model.named_buffers() if buffer.is_floating_point())]
         yield from self._send(QUERY, told, weights(learner, names), payload)
-
-    def end(self, task: Task) -> None:
-        """Consolidate what clients share, at the server."""
-        self.clients.end(task)
-
-    def kept_bytes(self) -> int:
-        """Return the bytes that clients keep: what they share."""
-        return self.clients.kept_bytes()
-
-    def state(self) -> dict[str, Any]:
-        """Return what clients share."""
-        return self.clients.state()
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Restore it."""
-        self.clients.load_state(state)
 
     def _send(self, kind: str, told: Mapping[int, dict[str, Any]], model: Tensors, more: Tensors) -> Iterator[Reply]:
         """Send a message for every client, as many at a time as there are nodes, and yield the replies."""

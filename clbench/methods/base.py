@@ -143,13 +143,11 @@ class Method:
 
     def state(self) -> dict[str, Any]:
         """Return what the method carries from task to task: one tree of tensors and plain values."""
-        own = {f.name for f in fields(self)}
-        return {key: pack(value) for key, value in vars(self).items() if key not in own and key[0] != "_"}
+        return state_of(self)
 
     def load_state(self, learner: Learner, state: dict[str, Any]) -> None:
         """Restore what `state` returned, after `setup`; re-add parameters that `begin_task` had added."""
-        for key, value in state.items():
-            setattr(self, key, unpack(value, getattr(self, key, None)))
+        restore(self, state)
 
     def overrides(self, hook: str) -> bool:
         """Return whether this method changes `hook`; the engine skips hooks that nobody changed."""
@@ -164,22 +162,34 @@ class Method:
         return {}
 
 
-def pack(value: Any) -> Any:
+def state_of(keeper: Any) -> dict[str, Any]:
+    """Return what a dataclass has set on itself besides its fields, as one tree; names with a leading underscore are left out."""
+    own = {f.name for f in fields(keeper)}
+    return {key: _pack(value) for key, value in vars(keeper).items() if key not in own and key[0] != "_"}
+
+
+def restore(keeper: Any, state: dict[str, Any]) -> None:
+    """Set on `keeper` what `state_of` returned."""
+    for key, value in state.items():
+        setattr(keeper, key, _unpack(value, getattr(keeper, key, None)))
+
+
+def _pack(value: Any) -> Any:
     """Return `value` with every engine object replaced by its state."""
     if hasattr(value, "state") and hasattr(value, "load_state"):
         return value.state()
     if isinstance(value, dict):
-        return {key: pack(item) for key, item in value.items()}
+        return {key: _pack(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [pack(item) for item in value]
+        return [_pack(item) for item in value]
     return value
 
 
-def unpack(value: Any, present: Any) -> Any:
+def _unpack(value: Any, present: Any) -> Any:
     """Return the restored `value`; `present` is what `setup` had put there."""
     if hasattr(present, "load_state"):
         present.load_state(value)
         return present
     if isinstance(value, dict) and isinstance(present, dict):
-        return {key: unpack(item, present.get(key)) for key, item in value.items()}
+        return {key: _unpack(item, present.get(key)) for key, item in value.items()}
     return value

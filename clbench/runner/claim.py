@@ -20,11 +20,6 @@ ATTEMPTS = 100
 SOMEONE = "another process"
 
 
-def checkpoints(cell: Cell) -> Path:
-    """Return the folder of a cell in progress: its lock, its checkpoints."""
-    return Path(cell.results_dir) / ".checkpoints" / cell.id
-
-
 @contextmanager
 def claim(cell: Cell) -> Iterator[str | None]:
     """Try to be the one process that is at `cell`, until the block ends or the process does.
@@ -35,7 +30,7 @@ def claim(cell: Cell) -> Iterator[str | None]:
     Raises:
         StoreError: the results folder cannot be written.
     """
-    path = checkpoints(cell) / "lock"
+    path = cell.checkpoints / "lock"
     try:
         with _opened(path) as (file, ours):
             if not ours:
@@ -105,7 +100,7 @@ def clear(cell: Cell) -> None:
     """Remove what was kept of a cell in progress, and halves of its record; it must be ours, and its record stored."""
     for half in Path(cell.results_dir).glob(f".{cell.id}.*.tmp"):
         half.unlink(missing_ok=True)
-    shutil.rmtree(checkpoints(cell), ignore_errors=True)  # who opened the lock meanwhile finds the record
+    shutil.rmtree(cell.checkpoints, ignore_errors=True)  # who opened the lock meanwhile finds the record
 
 
 def tidy(cells: Collection[Cell]) -> None:

@@ -135,7 +135,7 @@ def check_apart(
             cell = make_cell(method, _options(server, overrides), config_dirs, results_dir=folder)
             training = _training(cell)
             if apart:
-                clients = training.exchange.clients  # type: ignore[attr-defined]
+                clients = training.clients
                 clients.federated = build(cell.config["federated"], "federated")
             try:
                 for task in training.learner.stream.tasks:

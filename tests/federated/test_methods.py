@@ -65,10 +65,10 @@ def test_what_is_kept_is_kept_by_client(method, several, tmp_path):
     trial, training = ready(make_cell(method, overrides("task"), results_dir=tmp_path))
     for task in trial.tasks:
         training.learn(task)
-    kept = training.exchange.state()
+    kept = training.clients.state()
     assert (len(kept) == 4) is several
     if method == "er":
-        clients = training.exchange.clients
+        clients = training.clients
         for client in range(4):
             own = {(task.index, row) for task in trial.tasks for row in clients.share(client, task).train.rows.tolist()}
             held = {(int(task), int(row)) for task, row in clients.training(client).method.memory.samples}

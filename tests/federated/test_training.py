@@ -37,7 +37,8 @@ def test_one_client_keeps_its_method(tmp_path, method):
     central = run(make_cell(method, ["scenario.n_tasks=5", "scenario.setting=task", "trainer.epochs=1"], results_dir=tmp_path))
     alone = run(federated_cell("federated.clients=1", "federated.rounds=1", method=method, folder=tmp_path / "alone"))
     ours, theirs = (torch.tensor(record.result["matrix"]) for record in (alone, central))
-    assert (ours - theirs).abs().max() <= 2  # GPM projects at the inputs in the one, the step in the other
+    most = 2 if method == "gpm" else 0  # samples: GPM projects at the inputs in the one, the step in the other
+    assert (ours - theirs).abs().max() <= most
 
 
 def test_the_next_model_is_the_mean_weighted_by_samples(tmp_path):
@@ -163,7 +164,7 @@ def test_resuming_is_bit_equal(tmp_path):
 def test_clients_differ_in_what_they_draw(tmp_path):
     """Two clients with the same number of samples go through them in different orders, the same one every time."""
     trial, training = ready(federated_cell(folder=tmp_path))
-    clients, orders = training.exchange.clients, []
+    clients, orders = training.clients, []
     for client in (0, 1, 1):
         with clients.acting(client) as own:
             own.start(clients.share(client, trial.stream.tasks[0]))

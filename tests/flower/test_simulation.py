@@ -100,14 +100,14 @@ class Told:
 
 def exchange(folder, answer, timeout=5.0, *options):
     _, training = ready(federated_cell("federated.clients=2", "scenario.n_tasks=2", *options, folder=folder))
-    clients = training.exchange.clients
+    clients = training.clients
     return training, GridExchange(Node(answer), clients, federated_cell(folder=folder), timeout)
 
 
 def test_a_node_that_fails_is_a_reply_that_says_so(tmp_path, within_a_run):
     training, grid = exchange(tmp_path, lambda id, message: Told(id, reason="boom   at line 3"))
     task = training.learner.stream.tasks[0]
-    grid.begin(task)
+    training.clients.begin(task)
     (reply,) = grid.train(task, 0, {}, [], {1: 1.0}, None)
     assert reply == Reply(1, error="its node failed: boom at line 3")
 
@@ -124,7 +124,7 @@ def test_a_run_outlives_a_client_that_breaks(tmp_path, within_a_run):
     told: list[str] = []
     cell = federated_cell("federated.clients=2", "scenario.n_tasks=2", folder=tmp_path)
     trial, training = ready(cell, told)
-    clients = training.exchange.clients
+    clients = training.clients
 
     def answer(id, message):
         about, down, _ = unpack(message.content, CPU)
@@ -145,7 +145,7 @@ def test_a_run_outlives_a_client_that_breaks(tmp_path, within_a_run):
 def test_methods_that_keep_something_at_clients_are_refused(tmp_path, method):
     _, training = ready(federated_cell(method=method, folder=tmp_path))
     with pytest.raises(RefusedError, match=r"runner\.federated=local"):
-        GridExchange(Node(None), training.exchange.clients, federated_cell(folder=tmp_path), 1.0)
+        GridExchange(Node(None), training.clients, federated_cell(folder=tmp_path), 1.0)
 
 
 def test_the_engine_is_named_and_no_part_of_what_a_run_is(tmp_path):

@@ -22,7 +22,7 @@ from clbench.errors import StoreError
 from clbench.records import Record, record_path, write
 from clbench.runner import claim as claims
 from clbench.runner import run_cells
-from clbench.runner.claim import available, checkpoints, claim
+from clbench.runner.claim import available, claim
 from clbench.runner.progress import Display
 from tests.runner.trials import make_cell
 
@@ -48,7 +48,7 @@ def test_a_lock_that_was_removed_while_we_opened_it_is_no_claim(tmp_path: Path, 
     def remove_first(file: Any, how: int) -> None:
         if not removed:
             removed.append(file)
-            shutil.rmtree(checkpoints(cell))
+            shutil.rmtree(cell.checkpoints)
         lock(file, how)
 
     monkeypatch.setattr(claims.fcntl, "flock", remove_first)
@@ -65,7 +65,7 @@ def test_a_folder_that_vanishes_before_the_lock_is_made_is_made_again(tmp_path: 
     def vanishing(path: Path, *words: Any, **more: Any) -> Any:
         if not removed:
             removed.append(path)
-            shutil.rmtree(checkpoints(cell))
+            shutil.rmtree(cell.checkpoints)
         return builtins.open(path, *words, **more)
 
     monkeypatch.setattr(claims, "open", vanishing, raising=False)
@@ -83,7 +83,7 @@ def left_by_a_kill(cell: Cell) -> list[Path]:
     """Leave what a process leaves that is killed between storing a record and clearing up, or before."""
     half = Path(cell.results_dir) / f".{cell.id}.0123456789abcdef.tmp"
     half.write_text('{"format": 1, "id"')
-    old = checkpoints(cell) / "task-0001.pt"
+    old = cell.checkpoints / "task-0001.pt"
     old.parent.mkdir(parents=True)
     old.write_text("state")
     return [half, old, old.parent]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from clbench.federated.messages import Tensors
-from clbench.methods.base import Method, pack, unpack
+from clbench.methods.base import Method, restore, state_of
 from clbench.stream import Stream, Task
 
 if TYPE_CHECKING:
@@ -112,13 +112,11 @@ class Server:
 
     def state(self) -> dict[str, Any]:
         """Return what the rule carries from task to task: one tree of tensors and plain values."""
-        own = {f.name for f in fields(self)}
-        return {key: pack(value) for key, value in vars(self).items() if key not in own and key[0] != "_"}
+        return state_of(self)
 
     def load_state(self, learner: Learner, state: dict[str, Any]) -> None:
         """Restore what `state` returned, after `setup`."""
-        for key, value in state.items():
-            setattr(self, key, unpack(value, getattr(self, key, None)))
+        restore(self, state)
 
     def diagnostics(self) -> dict[str, Any]:
         """Return plain values for the record after each task."""

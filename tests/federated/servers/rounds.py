@@ -71,7 +71,7 @@ def federate(
     learner = learner or learner_for(federated_stream(stream, clients))
     node = options(server, clients, rounds, **changes)
     clients_side = Clients(learner, make, how or trainer(), node)
-    training = FederatedTraining(learner, clients_side.method, node, LocalExchange(clients_side, chunk))
+    training = FederatedTraining(clients_side, LocalExchange(clients_side, chunk))
     if after is not None:
         training.after_step = lambda number: after(training, number)
     for task in learner.stream.tasks[:tasks]:
