@@ -2,5 +2,35 @@
 
 import os
 
+import pytest
+
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[name] = "1"  # before torch and numpy are imported; subprocesses inherit it
+
+
+PLUGIN = {
+    "scenario/stream.yaml": "defaults: [split_digits]",
+    "protocol/stream.yaml": "trainer: {epochs: 7, batch_size: 70}\noptimizer: {lr: 0.7}\nmodel: {hidden: [7, 7]}",
+    "tuned/stream/er.yaml": (
+        "# @package _global_\n"
+        "tuned:\n"
+        "  class: {method: {buffer_size: 71}, optimizer: {lr: 0.71}}\n"
+        "  task: {method: {buffer_size: 72}}\n"
+    ),
+    "tuned/stream/ewc.yaml": "# @package _global_\ntuned: {class: {method: {strenth: 1.0}}}",
+    "experiment/table.yaml": (
+        "# @package _global_\ndefaults: [{override /scenario: stream}, {override /method: er}]\ntrainer: {epochs: 1}\nseeds: 3\n"
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def composer(tmp_path_factory):
+    """Return a composer of clbench's configuration and of `PLUGIN`'s files."""
+    from clbench.compose import new_composer
+
+    folder = tmp_path_factory.mktemp("plugin")
+    for name, text in PLUGIN.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return new_composer([folder])

@@ -1,6 +1,5 @@
 """Seeds side by side: what each of them learns is what it learns alone."""
 
-from dataclasses import dataclass
 from functools import partial
 
 import pytest
@@ -10,11 +9,10 @@ from torch import nn
 from clbench.engine.evaluation import evaluate
 from clbench.engine.learner import Learner
 from clbench.engine.optimizers import SGD, Adam
-from clbench.engine.schedules import Cosine, Plateau
+from clbench.engine.schedules import Cosine
 from clbench.engine.stack import StackingError, stack_trees, unstack_tree
 from clbench.engine.stacked import StackedTraining
 from clbench.engine.training import Training
-from clbench.methods.base import Method
 from clbench.methods.naive import Naive
 from clbench.models import build_model
 from tests.methods.shipped import shipped
@@ -190,14 +188,6 @@ def test_permutations_and_augmentation_are_each_seeds_own():
     assert not torch.equal(views[0], views[1])
 
 
-def test_running_statistics_are_each_replicas_own():
-    one, other = (with_model(Norms) for _ in range(2))
-    assert together(one) == apart(other)
-    assert_same(one, other)
-    statistics = [training.learner.model.backbone.norm.running_mean for training in one]
-    assert not torch.equal(statistics[0], statistics[1])
-
-
 def with_model(kind, make=Naive):
     """Return replicas whose backbone is `kind`."""
     made = []
@@ -214,86 +204,12 @@ def with_model(kind, make=Naive):
     return made
 
 
-@pytest.mark.parametrize(("kind", "reason"), [(Noisy, "vmap"), (Constant, "other outputs")])
-def test_a_model_that_means_something_else_side_by_side_is_found_out(kind, reason):
-    trainings = with_model(kind)
-    before = {name: value.clone() for name, value in trainings[0].learner.model.state_dict().items()}
-    with pytest.raises(StackingError, match=reason):
-        StackedTraining(trainings).learn(0)
-    for name, value in trainings[0].learner.model.state_dict().items():
-        assert torch.equal(value, before[name])
-
-
-def test_no_memory_for_the_check_is_no_fault_of_the_model(monkeypatch):
-    def exhausted(*arguments):
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    stacked = StackedTraining(replicas(Naive))
-    monkeypatch.setattr(stacked.stack, "logits", exhausted)
-    with pytest.raises(torch.OutOfMemoryError):
-        stacked.learn(0)
-
-
-def test_when_all_diverge_all_fail():
-    trainings = replicas(Naive)
-    for training in trainings:
-        with torch.no_grad():
-            training.learner.model.heads[0].weight.fill_(float("nan"))
-    stacked = StackedTraining(trainings)
-    stacked.learn(0)
-    assert sorted(stacked.failed) == [0, 1, 2]
-
-
-@dataclass
-class Direct(Method):
-    """A penalty on the model itself, past the learner: autograd would not find the stacked weights."""
-
-    def penalty(self, learner, batch, logits):
-        return sum(parameter.square().sum() for parameter in learner.model.parameters())
-
-
-@dataclass
-class ThroughLearner(Method):
-    """The same through the learner."""
-
-    def penalty(self, learner, batch, logits):
-        return 0.01 * sum(parameter.square().sum() for parameter in learner.parameters.values())
-
-
-@dataclass
-class Replaces(Method):
-    """Gradients replaced by new tensors instead of changed in place."""
-
-    def edit_gradients(self, learner, batch):
-        learner.gradients = {name: 0.5 * value for name, value in learner.gradients.items()}
-
-
-def test_a_loss_that_goes_past_the_stack_is_found_out():
-    with pytest.raises(StackingError, match=r"learner\.model directly"):
-        StackedTraining(replicas(Direct)).learn(0)
-
-
-@pytest.mark.parametrize("kind", [ThroughLearner, Replaces])
-def test_hooks_as_users_write_them(kind):
-    one, other = (replicas(kind) for _ in range(2))
+def test_running_statistics_are_each_replicas_own():
+    one, other = (with_model(Norms) for _ in range(2))
     assert together(one) == apart(other)
     assert_same(one, other)
-
-
-def test_what_cannot_be_stacked_says_why():
-    def sizes(seed):
-        return blob_stream(seed=seed, n_tasks=2 + (seed == 1))
-
-    cases = [
-        (lambda: replicas(lambda: shipped("gdumb", buffer_size=10)), "its own fit"),
-        (lambda: replicas(lambda: shipped("trgp"), "task"), "its own substitutes"),
-        (lambda: replicas(lambda: shipped("gem", buffer_size=30)), "waits for the host"),
-        (lambda: replicas(Naive, how=lambda: trainer(schedule=Plateau(2.0, 1, 1e-4))), "validation loss"),
-        (lambda: replicas(Naive, streams=sizes), "differ in size"),
-    ]
-    for make, reason in cases:
-        with pytest.raises(StackingError, match=reason):
-            StackedTraining(make())
+    statistics = [training.learner.model.backbone.norm.running_mean for training in one]
+    assert not torch.equal(statistics[0], statistics[1])
 
 
 def test_a_replica_that_diverges_leaves_the_others():
