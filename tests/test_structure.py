@@ -14,7 +14,7 @@ FLOORS = [
     {"data", "cells"},
     {"stream", "metrics"},
     {"models", "scenarios", "results", "leaderboard", "plots"},
-    {"engine", "methods", "loggers", "provenance"},
+    {"engine", "methods", "detection", "loggers", "provenance"},
     {"federated"},
     {"assembly", "trial", "stacked", "flower", "compose", "config", "variant", "job", "help"},
     {"runner"},

@@ -6,13 +6,12 @@ import importlib.util
 import math
 import re
 import warnings
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from clbench.engine.learner import Learner
 from clbench.errors import ConfigError, RefusedError
 
 Targets = list[str] | Literal["all-linear"] | None
@@ -25,15 +24,21 @@ UNREACHED = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDe
 """Modules that read the weights of layers within them themselves: an adapter there would silently do nothing."""
 
 
+class Holder(Protocol):
+    """What has a model with a backbone; a learner, say."""
+
+    model: Any
+
+
 class Adapters:
-    """The adapters on a learner's backbone: y = W x + sum of scaling * B A dropout(x) over those present.
+    """The adapters on a backbone: y = W x + sum of scaling * B A dropout(x) over those present.
 
     A is `[r, d_in]`, B `[d_out, r]`; B starts at zero, so that an adapter that was just added changes no output. An adapted
     layer's own weight is then the parameter `backbone.LAYER.base_layer.weight`, the factors of an adapter
     `backbone.LAYER.lora_A.ADAPTER.weight` and `backbone.LAYER.lora_B.ADAPTER.weight`.
 
     Args:
-        learner: holds the model.
+        holder: its `model.backbone` is adapted.
         targets: see `Targets`; endings match whole parts of a name, between dots.
         scaling: s, alpha / r in the literature.
 
@@ -42,16 +47,15 @@ class Adapters:
         RefusedError: a layer named shares its weight with another.
     """
 
-    def __init__(self, learner: Learner, targets: Targets, scaling: float) -> None:
+    def __init__(self, holder: Holder, targets: Targets, scaling: float) -> None:
         if importlib.util.find_spec("peft") is None:
             raise ConfigError("low-rank adapters need the package peft, which is not installed", "pip install 'clbench[llm]'")
-        self.learner, self.scaling = learner, scaling
-        self.layers = chosen(learner.model, targets)
-        self.shapes = {name: _shape(learner.model.backbone.get_submodule(name)) for name in self.layers}
+        self.holder, self.scaling = holder, scaling
+        self.layers = chosen(holder.model, targets)
+        self.shapes = {name: _shape(holder.model.backbone.get_submodule(name)) for name in self.layers}
         self.present: dict[str, int] = {}
         """Rank of each adapter, in the order in which they were added."""
         self._draws: dict[str, Draws] = {}
-        learner.completions.append(self.initial)
 
     def add(self, name: str, rank: int, dropout: float = 0.0, draws: Draws | None = None) -> None:
         """Put an adapter beside every chosen layer.
@@ -67,7 +71,7 @@ class Adapters:
             return
         from peft import LoraConfig, inject_adapter_in_model
 
-        backbone = self.learner.model.backbone
+        backbone = self.holder.model.backbone
         if hasattr(backbone, "peft_config"):
             del backbone.peft_config  # PEFT's note of the last adapter; it warns of it
         config = LoraConfig(
@@ -108,17 +112,26 @@ class Adapters:
 
     def train(self, name: str) -> None:
         """Let all adapters act, `name` train, and everything else in the backbone stand still (running statistics too)."""
-        for layer in self.layers:
-            self._module(layer).set_adapter(list(self.present))
-        for parameter in self.learner.model.backbone.parameters():
+        self.act(list(self.present))
+        for parameter in self.holder.model.backbone.parameters():
             parameter.requires_grad_(False)
         for factors in self.factors(name).values():
             for factor in factors:
                 factor.requires_grad_(True)
 
+    def act(self, names: Sequence[str]) -> None:
+        """Let these adapters act and no others; whether a factor trains is to be said afterwards."""
+        for layer in self.layers if self.present else ():
+            self._module(layer).set_adapter(list(names))
+
     def factors(self, name: str) -> dict[str, tuple[nn.Parameter, nn.Parameter]]:
         """Return A `[r, d_in]` and B `[d_out, r]` of an adapter, by layer."""
         return {layer: self._factors(layer, name) for layer in self.layers}
+
+    def output(self, layer: str, name: str) -> nn.Module:
+        """Return the module whose output, times the scaling, an adapter adds to a layer's."""
+        part: nn.Module = self._module(layer).lora_B[name]
+        return part
 
     def write(self, name: str, factors: Mapping[str, tuple[Tensor, Tensor]]) -> None:
         """Give an adapter these A and B, by layer."""
@@ -146,7 +159,7 @@ class Adapters:
         self._draws.pop(name, None)
 
     def _module(self, layer: str) -> Any:
-        return self.learner.model.backbone.get_submodule(layer)
+        return self.holder.model.backbone.get_submodule(layer)
 
     def _factors(self, layer: str, name: str) -> tuple[nn.Parameter, nn.Parameter]:
         module = self._module(layer)

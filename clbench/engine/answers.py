@@ -137,8 +137,14 @@ def _rouge_l(asked: Asked) -> Iterator[Tensor]:
     """ROUGE-L F1 of what greedy decoding writes (Lin, 2004), by the package `rouge-score`, with stemming."""
     from clbench.engine.generation import rouge_l
 
+    method = asked.method
+    if method.overrides("predict") and not method.overrides("answering"):
+        raise RefusedError(
+            f"the metric rouge_l lets the model write, and {type(method).__name__} only scores what is written", "another metric"
+        )
     for rows, _ in asked.batches():
-        yield rouge_l(asked.learner, rows, asked.task_id)
+        with method.answering(asked.learner, rows):
+            yield rouge_l(asked.learner, rows, asked.task_id)
 
 
 def _all_right(rows: Tensor, scores: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from clbench.engine.requests import unseen
 from clbench.engine.schedules import Constant
 from clbench.engine.training import Trainer, Training
 from clbench.methods.base import Method
+from clbench.metrics.unlearning import auc
 from clbench.stream import EvaluationSet, Task
 
 LOSSES = 200
@@ -65,7 +67,8 @@ def examine(
     Returns:
         Before the first request `conclusion`: see `worth_forgetting`. After a request `losses`: of this request, and after the
         last one of all, its index (`request`), the losses of its own samples (`members`), and those of test samples with the same
-        labels, which nothing was learned from (`others`). After the last one also `relearning`: see `relearn`.
+        labels, which nothing was learned from (`others`). After the last one also `relearning`: see `relearn`; and `detection`
+        of methods that tell inputs apart: see `detection`.
     """
     stream = learner.stream
     if task.kind == "learn":
@@ -84,8 +87,38 @@ def examine(
             for request in (stream.requests if last else [task])
         ]
     }
+    if last and method.overrides("likeness"):
+        told["detection"] = detection(learner, method, batch_size)
     if last and stream.relearn_steps:
         told["relearning"] = relearn(learner, method, trainer, batch_size)
+    return told
+
+
+def detection(learner: Learner, method: Method, batch_size: int) -> list[dict[str, Any]]:
+    """Return how well a method tells what was to be forgotten from the rest: by request areas under the ROC curve, 0 to 1.
+
+    Returns:
+        `request`: its index; `retain`, `utility`: its test samples (its own where there are none) against retained ones, and
+        against unrelated ones where there are any.
+    """
+    stream = learner.stream
+    learner.model.eval()
+
+    def seen(columns: Sequence[EvaluationSet]) -> Tensor:
+        found = [torch.zeros(0, len(stream.requests))]
+        for column in columns:
+            places = torch.split(torch.arange(len(column.split), device=column.split.rows.device), batch_size)
+            with torch.inference_mode(), learner.arithmetic:
+                for _, raw in zip(places, ahead(column.split, places), strict=True):
+                    found.append(method.likeness(learner, learner.stream.preprocess(raw)).float().cpu())
+        return torch.cat(found)
+
+    others = {role: seen([c for c in stream.evaluation if c.role == role]) for role in ("retain", "utility")}
+    told: list[dict[str, Any]] = []
+    for place, request in enumerate(stream.requests):
+        own = (-seen([forgotten(stream.evaluation, request.index)])[:, place]).tolist()
+        areas = {role: auc(own, (-rest[:, place]).tolist()) for role, rest in others.items() if len(rest)}
+        told.append({"request": request.index, **{role: round(area, 4) for role, area in areas.items()}})
     return told
 
 
@@ -96,13 +129,16 @@ class _Plain(Method):
         self._method = method
 
     def overrides(self, hook: str) -> bool:
-        return hook in ("substitutes", "predict") and self._method.overrides(hook)
+        return hook in ("substitutes", "predict", "answering") and self._method.overrides(hook)
 
     def substitutes(self, learner: Learner, task_id: int | None) -> dict[str, Tensor]:
         return self._method.substitutes(learner, task_id)
 
     def predict(self, learner: Learner, inputs: Tensor, task_id: int | None) -> Tensor:
         return self._method.predict(learner, inputs, task_id)
+
+    def answering(self, learner: Learner, inputs: Tensor) -> AbstractContextManager[None]:
+        return self._method.answering(learner, inputs)
 
 
 def relearn(learner: Learner, method: Method, trainer: Trainer, batch_size: int) -> dict[str, list[Any]]:

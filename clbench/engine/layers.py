@@ -201,11 +201,11 @@ def freeze(learner: Learner, names: list[str]) -> None:
         learner.parameters[name].requires_grad_(False)
 
 
-def freeze_statistics(learner: Learner) -> None:
-    """Keep BatchNorm's running statistics as they are, in training too (those on batches alone have none)."""
+def freeze_statistics(learner: Learner, frozen: bool = True) -> None:
+    """Keep BatchNorm's running statistics as they are, in training too (those on batches alone have none); or let them move."""
     for module in learner.model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            learner.freeze(module)
+            (learner.freeze if frozen else learner.thaw)(module)
 
 
 def hold(

@@ -138,6 +138,10 @@ class Learner:
         if all(module is not other for other in self._frozen):
             self._frozen.append(module)
 
+    def thaw(self, module: nn.Module) -> None:
+        """Undo `freeze`."""
+        self._frozen = [other for other in self._frozen if other is not module]
+
     def train(self) -> None:
         """Put the model into training mode, but for what is frozen."""
         self.model.train()

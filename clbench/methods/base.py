@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
@@ -140,6 +141,21 @@ class Method:
             task_id: the task whose head is asked.
         """
         return learner.logits(inputs, task_id)
+
+    def answering(self, learner: Learner, inputs: Tensor) -> AbstractContextManager[None]:
+        """Return a context in which the model itself answers for these inputs as `predict` would: where a language model writes.
+
+        A method whose `predict` is more than a forward pass of the model either says here what that takes, or cannot be asked to
+        write; `inputs` are as for `predict`.
+        """
+        return nullcontext()
+
+    def likeness(self, learner: Learner, inputs: Tensor) -> Tensor:
+        """Return how much inputs `[B, ...]` are like what each request so far asked to forget, `[B, requests]`; higher is more.
+
+        For methods that tell such inputs apart; how well they do is measured on test samples, and never handed back.
+        """
+        raise NotImplementedError
 
     def state(self) -> dict[str, Any]:
         """Return what the method carries from task to task: one tree of tensors and plain values."""

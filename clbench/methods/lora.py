@@ -55,6 +55,8 @@ class SeqLoRA(Method):
     def setup(self, learner: Learner, stream: Stream) -> None:
         """Find the layers; no adapter yet."""
         self._adapters = Adapters(learner, self.targets, self.alpha / self.rank)
+        learner.completions.append(self._adapters.initial)
+        self._generator = learner.generator
         self._report: dict[str, Any] = {}
         self.names: list[str] = []
 
@@ -77,7 +79,7 @@ class SeqLoRA(Method):
 
     def _add_newest(self) -> None:
         index = int(self.names[-1].removeprefix("task"))
-        self._adapters.add(self.names[-1], self.rank, self.dropout, partial(self._adapters.learner.generator, "lora", index))
+        self._adapters.add(self.names[-1], self.rank, self.dropout, partial(self._generator, "lora", index))
 
     def _settle(self, learner: Learner) -> None:
         """Let the newest adapter and the heads train, and nothing else."""

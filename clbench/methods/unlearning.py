@@ -50,6 +50,9 @@ class Unlearner(Method):
         """Meet a request; `history` as for `fit`."""
         raise NotImplementedError
 
+    def _meeting(self, learner: Learner) -> bool:
+        return learner.stream.tasks[learner.task].kind == "forget"
+
 
 @dataclass
 class Losses(Unlearner):
@@ -115,9 +118,6 @@ class Losses(Unlearner):
         """Bound the step at a request."""
         if self.clip_norm is not None and self._meeting(learner):
             clip_by_norm(list(learner.gradients.values()), self.clip_norm)
-
-    def _meeting(self, learner: Learner) -> bool:
-        return learner.stream.tasks[learner.task].kind == "forget"
 
     def _forgetting(self, learner: Learner, batch: Batch, logits: Tensor, own: int) -> Tensor:
         if own == 0:  # a part of a batch that holds retained samples alone

@@ -1,0 +1,159 @@
+"""One detector for each request: is this input of the kind that was to be forgotten?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from clbench import randomness
+from clbench.data.pool import Split
+from clbench.detection.boundary import Boundary, Weighting, boundary, values, weights
+from clbench.detection.contrast import Contrast, train
+from clbench.detection.encoder import Encoder, layers_of
+from clbench.detection.score import Reference, Scoring, reference, scores
+from clbench.engine.adapters import Targets
+from clbench.engine.learner import Learner
+from clbench.stream import Task
+
+FEWEST = 10
+"""Requests of fewer samples hold none out: the boundary is then that of the very samples it was made of."""
+
+
+@dataclass
+class Detector:
+    """Detectors of requests, on one frozen encoder; each has an adapter of its own on it, and what it keeps of its features.
+
+    The encoder is a copy of the model's own backbone, made at the first request, so that any model has one and its tokens are the
+    model's (O3's authors take RoBERTa, whatever the model).
+
+    Args:
+        encoder: `current`: the backbone as it is at the first request, which has learned to tell what it was taught; `initial`:
+            as it was before it learned anything, a pre-trained one for example.
+        rank: r of the adapters.
+        alpha: their outputs are multiplied by alpha / r.
+        dropout: of what enters them, in training.
+        targets: as of `clbench.methods.lora.SeqLoRA`.
+        held_out: share of a request's samples that the boundary's spread is taken from.
+        batch_size: samples per forward pass where nothing is trained.
+        training: how the adapters are trained.
+        scoring: how features become scores.
+        weighting: how scores become weights.
+    """
+
+    encoder: Literal["current", "initial"]
+    rank: Annotated[int, Field(ge=1)]
+    alpha: Annotated[float, Field(gt=0)]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    targets: Targets
+    held_out: Annotated[float, Field(gt=0, lt=1)]
+    batch_size: Annotated[int, Field(ge=1)]
+    training: Contrast
+    scoring: Scoring
+    weighting: Weighting
+
+    def setup(self, learner: Learner) -> None:
+        """Start without a request."""
+        self._learner = learner
+        self._encoder: Encoder | None = None
+        self._seen: tuple[Tensor, Tensor] | None = None
+        self.references: list[Reference] = []
+        self.boundaries: list[Boundary] = []
+
+    @property
+    def names(self) -> list[str]:
+        """The adapters' names, one per request met."""
+        return [f"detector{number}" for number in range(len(self.references))]
+
+    def learn(self, task: Task) -> list[float]:
+        """Add the detector of a request; return the losses of its encoder's steps."""
+        learner, split, seed = self._learner, task.train, self._learner.seed
+        learner.model.eval()
+        self._seen = None
+        if self._encoder is None:
+            self._make(layers_of(self._backbone(), self._inputs(split, torch.arange(min(2, len(split))))))
+        encoder, name = self._made(), f"detector{len(self.references)}"
+        encoder.adapters.add(name, self.rank, self.dropout, partial(learner.generator, "detector", task.index))
+        encoder.to(learner.device).eval()
+        torch.manual_seed(randomness.derive(seed, "detector dropout", task.index))
+        draws = learner.generator("detector training", task.index)
+        losses = train(encoder, name, len(split), partial(self._inputs, split), self.training, draws)
+        order = torch.randperm(len(split), generator=learner.generator("detector split", task.index))
+        n_held = round(self.held_out * len(split)) if len(split) >= FEWEST else 0
+        held, fitted = (self._features(split, part, name) for part in (order[:n_held] if n_held else order, order[n_held:]))
+        kept = reference(fitted, held, self.scoring, randomness.derive(seed, "centres", task.index) % 2**32)
+        bounds = boundary(scores(fitted, kept, self.scoring), scores(held, kept, self.scoring), self.weighting)
+        self.references.append(kept)
+        self.boundaries.append(bounds)
+        return losses
+
+    def likeness(self, inputs: Tensor) -> Tensor:
+        """Return h `[B, requests]` of inputs as `read` gives them: the greater, the more like what a request asked to forget."""
+        encoder, columns = self._made(), []
+        for name, kept, bounds in zip(self.names, self.references, self.boundaries, strict=True):
+            found = scores(encoder.features([inputs], name), kept, self.scoring)
+            columns.append(values(found, bounds, self.weighting))
+        return torch.stack(columns, dim=1)
+
+    def read(self, inputs: Tensor) -> Tensor:
+        """Return what is looked at of preprocessed inputs `[B, ...]`; see `Encoder.read`."""
+        return self._made().read(inputs)
+
+    def weights(self, inputs: Tensor) -> Tensor:
+        """Return the weight `[B, requests]` of each request's adapter for preprocessed inputs.
+
+        Asked twice in a row about the same inputs (several answers to one prompt, say) it looks once.
+        """
+        inputs = self.read(inputs)
+        if self._seen is None or self._seen[0].shape != inputs.shape or not torch.equal(self._seen[0], inputs):
+            columns = zip(self.likeness(inputs).unbind(1), self.boundaries, strict=True)
+            self._seen = inputs, torch.stack([weights(h, kept, self.weighting) for h, kept in columns], dim=1)
+        return self._seen[1]
+
+    def state(self) -> dict[str, Any]:
+        """Return the encoder with its adapters, and what is kept of each request."""
+        if self._encoder is None:
+            return {}
+        kept = [reference.state() for reference in self.references], [each.state() for each in self.boundaries]
+        weights = dict(self._encoder.state_dict())
+        return {"layers": self._encoder.layers, "encoder": weights, "references": kept[0], "boundaries": kept[1]}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Restore what `state` returned; the model has no adapters yet."""
+        if not state:
+            return
+        self.references = [Reference(**each) for each in state["references"]]
+        self.boundaries = [Boundary(**each) for each in state["boundaries"]]
+        self._make(state["layers"])
+        encoder = self._made()
+        for name in self.names:
+            encoder.adapters.add(name, self.rank, self.dropout)
+        encoder.to(self._learner.device).eval()
+        encoder.load_state_dict(state["encoder"])
+        encoder.requires_grad_(False)
+
+    def _make(self, layers: list[str]) -> None:
+        self._encoder = Encoder(self._backbone(), layers, self._pad(), self.targets, self.alpha / self.rank)
+
+    def _made(self) -> Encoder:
+        if self._encoder is None:
+            raise ValueError("no request was met: there is no detector to be asked")
+        return self._encoder
+
+    def _backbone(self) -> torch.nn.Module:
+        learner = self._learner
+        return (learner.initial().to(learner.device) if self.encoder == "initial" else learner.model).backbone
+
+    def _pad(self) -> int | None:
+        return self._learner.stream.tasks[0].train.pool.pad
+
+    def _inputs(self, split: Split, positions: Tensor) -> Tensor:
+        return self._learner.batch(split, positions.to(split.rows.device)).inputs
+
+    def _features(self, split: Split, positions: Tensor, name: str) -> list[Tensor]:
+        batches = [self._inputs(split, part) for part in torch.split(positions, self.batch_size)]
+        return self._made().features(batches, name)

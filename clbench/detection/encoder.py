@@ -1,0 +1,112 @@
+"""What a detector sees of an input: features of every layer of a frozen network, with a low-rank adapter for each request."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clbench.data import answers
+from clbench.engine.adapters import Adapters, Targets
+from clbench.engine.blocks import find_layers
+from clbench.models.language import trimmed
+
+
+class Encoder(nn.Module):
+    """A copy of a backbone that no longer changes, but for adapters.
+
+    Where answers are written only the prompt is read: what is to be answered does not say what is asked about.
+
+    Args:
+        backbone: copied as it stands.
+        layers: names of the modules whose outputs are the layers' features; see `layers_of`.
+        pad: token that fills rows up; None: inputs are no tokens.
+        targets: of the adapters.
+        scaling: of the adapters, alpha / r.
+    """
+
+    def __init__(self, backbone: nn.Module, layers: Sequence[str], pad: int | None, targets: Targets, scaling: float) -> None:
+        super().__init__()
+        self.backbone = copy.deepcopy(backbone).requires_grad_(False).eval()
+        self.layers, self.pad = list(layers), pad
+        self.adapters = Adapters(SimpleNamespace(model=self), targets, scaling)
+
+    def read(self, inputs: Tensor) -> Tensor:
+        """Return what is looked at of preprocessed inputs `[B, ...]`: of tokens the prompt, without columns of padding."""
+        return inputs if self.pad is None else trimmed(answers.prompt(inputs, self.pad), self.pad)
+
+    def forward(self, inputs: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Return the features of every layer, each `[B, d]`, and the last layer's as they are before pooling.
+
+        Tokens are averaged without padding, maps over their positions.
+
+        Args:
+            inputs: as `read` returns them.
+        """
+        outputs: dict[str, Tensor] = {}
+        handles = [self.backbone.get_submodule(name).register_forward_hook(_keep(outputs, name)) for name in self.layers]
+        try:
+            passed(self.backbone, inputs)
+        finally:
+            for handle in handles:
+                handle.remove()
+        seen = None if self.pad is None else inputs != self.pad
+        return [pooled(outputs[name], seen) for name in self.layers], outputs[self.layers[-1]]
+
+    def features(self, batches: Sequence[Tensor], adapter: str | None) -> list[Tensor]:
+        """Return the features `[N, d]` of each layer over several batches of preprocessed inputs, with one adapter or none."""
+        self.adapters.act([] if adapter is None else [adapter])
+        with torch.no_grad():
+            found = [self(self.read(batch))[0] for batch in batches]
+        return [torch.cat(parts) for parts in zip(*found, strict=True)]
+
+    def embeddings(self) -> Tensor | None:
+        """Return the tokens' embeddings `[V, d]`; None where inputs are no tokens."""
+        if self.pad is None:
+            return None
+        return next(module for module in self.backbone.modules() if isinstance(module, nn.Embedding)).weight.detach()
+
+
+def layers_of(backbone: nn.Module, inputs: Tensor) -> list[str]:
+    """Return the names of a backbone's layers (`clbench.engine.blocks`): blocks, or modules with a weight matrix.
+
+    Args:
+        backbone: as it is without adapters.
+        inputs: a few, preprocessed.
+    """
+    return find_layers(backbone, lambda: passed(backbone, inputs)).names
+
+
+def passed(backbone: Any, inputs: Tensor) -> Any:
+    """Pass inputs through a backbone; of an encoder-decoder, whose decoder would need an answer, through the encoder."""
+    if getattr(backbone, "two", False):
+        return backbone.encoder(input_ids=inputs, attention_mask=(inputs != backbone.pad).to(torch.int64)).last_hidden_state
+    return backbone(inputs)
+
+
+def pooled(hidden: Tensor, seen: Tensor | None) -> Tensor:
+    """Return one vector per sample, `[B, d]`.
+
+    Args:
+        hidden: `[B, d]`, `[B, T, d]` or `[B, d, H, W]`.
+        seen: bool `[B, T]`, which tokens are no padding; None: all of them, or there are none.
+    """
+    if hidden.dim() == 2:
+        return hidden
+    if hidden.dim() > 3:
+        return hidden.flatten(2).mean(2)
+    if seen is None:
+        return hidden.mean(1)
+    share = seen[:, : hidden.shape[1]].unsqueeze(2).to(hidden.dtype)
+    return (hidden * share).sum(1) / share.sum(1).clamp(min=1)
+
+
+def _keep(outputs: dict[str, Tensor], name: str) -> Callable[..., None]:
+    def hook(module: nn.Module, arguments: Any, output: Any) -> None:
+        outputs[name] = output[0] if isinstance(output, tuple) else output
+
+    return hook

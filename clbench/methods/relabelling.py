@@ -1,0 +1,57 @@
+"""Random labels and answers for what is to be forgotten."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import torch
+
+from clbench.data import answers
+from clbench.data.pool import Pool, Split
+from clbench.engine.learner import Learner
+from clbench.stream import Task
+
+Choice = Literal["any", "other"]
+
+
+def relabelled(split: Split, learner: Learner, task: Task, choice: Choice) -> Split:
+    """Return `split` with a random label, or answer, for each sample; drawn once per request.
+
+    Labels are drawn from all outputs in play, answers from the label words of what was learned; answers that are free text are
+    dealt anew among the samples (`choice` has no say there).
+
+    Args:
+        split: of one task.
+        learner: whose draws these are.
+        task: the request.
+        choice: `any`: all are equally likely; `other`: all but the right one.
+    """
+    draws = learner.generator("random_labels", task.index)
+    if split.pool.vocabulary is None:
+        outputs = learner.stream.active_outputs(task.index)
+        return replace(split, labels=_drawn(split.labels, outputs, choice, draws))
+    rows, pad = split.raw(), split.pool.pad
+    assert pad is not None
+    if split.pool.answers is None:
+        order = torch.randperm(len(rows), generator=draws).tolist()
+        parts = torch.split(answers.written(rows), answers.counts(rows).tolist())
+        texts = [parts[place] for place in order]
+    else:
+        words = torch.unique(split.pool.answers, dim=0)
+        right = (split.pool.answers[split.pool.targets[split.rows]].unsqueeze(1) == words).all(2).int().argmax(1)
+        texts = [words[place] for place in _drawn(right, len(words), choice, draws).tolist()]
+    changed = [answers.with_answer(row.unsqueeze(0), text, pad)[0] for row, text in zip(rows, texts, strict=True)]
+    width = max(len(row) for row in changed)
+    inputs = torch.full((len(changed), width), pad, dtype=rows.dtype, device=rows.device)
+    for place, row in enumerate(changed):
+        inputs[place, : len(row)] = row
+    everywhere = torch.arange(len(rows), device=split.rows.device)
+    pool = Pool(inputs, split.pool.targets[split.rows], pad=pad, vocabulary=split.pool.vocabulary, answers=split.pool.answers)
+    return Split(pool, everywhere, split.labels, split.tasks)
+
+
+def _drawn(right: torch.Tensor, n: int, choice: Choice, draws: torch.Generator) -> torch.Tensor:
+    """Return for each right number another one below n (or, if `any`, possibly the same)."""
+    shift = torch.randint(1 if choice == "other" else 0, n, right.shape, generator=draws).to(right.device)
+    return (right + shift) % n
