@@ -35,9 +35,9 @@ NEUTRAL = {
 }
 NEUTRAL |= {name: {"strength": 0.0} for name in ("lwf", "mas", "si")}
 NEUTRAL |= {name: {} for name in ("ga", "gd", "kl_ga", "npo", "simnpo", "random_labels", "task_vector", "retrain", "bad_teacher")}
-NEUTRAL |= {"o3": {}, "o3_authors": {}}
 NEUTRAL |= {"der": {"alpha": 0.0}, "derpp": {"alpha": 0.0, "beta": 0.0}}
 OVERRIDES = {"ranpac": ["method.projection=64"], "rogo": ["trainer.epochs=2"]}
+# without requests O3 is naive bit for bit: tests/methods/test_o3.py
 OVERRIDES |= {name: ["method.epochs=2", "method.detector.training.epochs=1"] for name in ("o3", "o3_authors")}
 METHODS = sorted(path.stem for path in (conf_dir() / "method").glob("*.yaml") if path.stem != "compose")
 EMBEDDED = ["split_digits", "permuted_digits", "rotated_digits"]
