@@ -32,7 +32,8 @@ UNLEARNING_NOTES = (
     "Requests to forget: retained: accuracy on test samples that no request named (high is good). forgotten: mean over requests "
     "of the accuracy on test samples of what was to be forgotten; trained on: on the very samples. utility: on unrelated data. "
     "revival: how far earlier requests came back (low). relearning: accuracy on the forgotten while all is learned again. MIA: "
-    "area under the ROC curve of the loss between forgotten samples and unseen ones, 50 is none. All after the last request.",
+    "area under the ROC curve of the loss between forgotten samples and unseen ones, 50 is none. detection: the same of a method's "
+    "own measure, between what was to be forgotten and the rest. ms a sample: wall clock of an answer. All after the last request.",
     "goal suppress: forgotten should be at chance level. goal retrain: forgotten, relearning and MIA should be those of training "
     "anew without what was forgotten; Δ: ours minus that, in points, KS: distance of the losses on the forgotten, 0 to 1.",
 )
@@ -57,20 +58,24 @@ _COLUMNS = (
     ("relearning", "relearning"),
     ("MIA", "membership_auc"),
     ("failures", "failure_rate"),
+    ("detection", "detection_auc"),
     ("Δ retained", "retain_gap"),
     ("Δ forgotten", "forget_gap"),
     ("Δ trained on", "forget_train_gap"),
     ("KS", "retrain_distance"),
+    ("ms a sample", "inference_ms"),
     ("seconds", "seconds"),
     ("n", "n_seeds"),
 )
 _OPTIONAL = (
     *("variant", "server", "fwt", "forget_acc", "forget_train_acc", "utility_acc", "revival", "relearning", "membership_auc"),
-    *("failure_rate", "retain_gap", "forget_gap", "forget_train_gap", "retrain_distance"),
+    *("failure_rate", "detection_auc", "retain_gap", "forget_gap", "forget_train_gap", "retrain_distance"),
 )
 """Columns left out of a table in which they would be empty."""
 _OF_TASKS = ("forgetting", "learning_accuracy", "bwt")
 """Columns left out where there are requests to forget."""
+_OF_REQUESTS = ("inference_ms",)
+"""Columns left out where there are none."""
 _UNBOUNDED = 10_000  # characters: wider than any table
 _TEXT = ("method", "variant", "server", "model", "access")
 
@@ -162,7 +167,7 @@ def _columns(rows: Sequence[Row]) -> list[tuple[str, str]]:
     if any(row.get("goal") for row in rows):
         columns = [("retained" if key == "acc" else name, key) for name, key in _COLUMNS if key not in _OF_TASKS]
         return [(name, key) for name, key in columns if key not in empty]
-    return [(name, key) for name, key in _COLUMNS if key not in empty]
+    return [(name, key) for name, key in _COLUMNS if key not in empty and key not in _OF_REQUESTS]
 
 
 def _cell(row: Row, key: str) -> str:
@@ -171,6 +176,8 @@ def _cell(row: Row, key: str) -> str:
         return str(value or "")
     if key == "n_seeds":
         return str(value)
+    if key == "inference_ms" and value is not None:
+        return f"{value:.2g}" if value < 10 else f"{value:.0f}"
     text = f"{value:.2f}" if key == "retrain_distance" and value is not None else _number(value)
     width = row.get(f"{key}_ci95")
     return text if width is None else f"{text} ± {_number(width)}"

@@ -15,7 +15,10 @@ from typing import Any
 
 Result = dict[str, Any]
 
-OVERALL = ("acc", "forget_acc", "forget_train_acc", "utility_acc", "revival", "relearning", "membership_auc", "failure_rate")
+OVERALL = (
+    *("acc", "forget_acc", "forget_train_acc", "utility_acc", "revival", "relearning", "membership_auc", "failure_rate"),
+    *("detection_auc",),
+)
 """Metrics of one result by itself."""
 GAPS = ("forget_gap", "forget_train_gap", "retain_gap", "utility_gap", "relearning_gap", "membership_gap", "retrain_distance")
 """Metrics of one result beside that of retraining, for the goal `retrain`."""
@@ -123,6 +126,16 @@ def failure_rate(result: Result) -> float | None:
     return None if proper is None else 100 - proper
 
 
+def detection_auc(result: Result) -> float | None:
+    """How well a method tells what was to be forgotten from retained test samples: area under the ROC curve of its own measure.
+
+    The mean over requests, in percent, 50 is a guess. Good: high. AUROC of O3's detectors (Gao et al., ICLR 2025); None for
+    methods that tell nothing apart. What it is against unrelated samples stands in the record's diagnostics.
+    """
+    told = _last(result, "detection")
+    return None if told is None else _mean([100 * each["retain"] for each in told])
+
+
 def retrain_distance(result: Result, reference: Result) -> float | None:
     """Kolmogorov-Smirnov statistic between losses on the forgotten samples, of a model and of the retrained one.
 
@@ -146,6 +159,7 @@ def overall(result: Result) -> dict[str, float | None]:
         "relearning": relearning(result),
         "membership_auc": membership_auc(result),
         "failure_rate": failure_rate(result),
+        "detection_auc": detection_auc(result),
     }
 
 

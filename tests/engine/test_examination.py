@@ -9,11 +9,12 @@ import torch.nn.functional as F
 
 from clbench.engine.conclusion import chance_level, shown, worth_forgetting
 from clbench.engine.evaluation import evaluate
-from clbench.engine.examination import LARGEST, LOSSES, examine, losses
+from clbench.engine.examination import LARGEST, LOSSES, detection, examine, losses
 from clbench.engine.optimizers import Adam
 from clbench.engine.reference import joint_row
 from clbench.engine.training import Training
 from clbench.errors import RefusedError
+from clbench.methods.naive import Naive
 from clbench.testing import make_cell, run
 from clbench.trial import assemble, run_trial
 from tests.methods.shipped import shipped
@@ -112,6 +113,34 @@ def test_what_was_forgotten_comes_back():
     learner, method, training = learned(stream, "ga")
     told = examine(learner, method, training.trainer, stream.tasks[-1], [], 64)["relearning"]
     assert told["accuracy"][-1][0] > told["accuracy"][0][0]
+
+
+class Tells(Naive):
+    """Says of an input how near its first coordinate is to a request's number."""
+
+    def likeness(self, learner, inputs):
+        return inputs.flatten(1)[:, :1] * torch.tensor([[1.0, -1.0, 0.0]])
+
+
+def test_detection_is_the_area_under_the_curve_of_a_methods_own_measure():
+    from sklearn.metrics import roc_auc_score
+
+    stream = stream_of()
+    learner = learner_for(stream)
+    found = detection(learner, Tells(), 7)
+    assert [each["request"] for each in found] == [1, 2, 3]
+
+    def first(role, request=None):
+        split = next(c for c in stream.evaluation if (c.role, c.request) == (role, request)).split
+        return learner.batch(split, torch.arange(len(split))).inputs.flatten(1)[:, 0].tolist()
+
+    own, rest = first("forget_test", 1), first("retain")
+    expected = roc_auc_score([1] * len(own) + [0] * len(rest), own + rest)
+    assert found[0]["retain"] == pytest.approx(expected, abs=1e-4)
+    own = first("forget_train", 2)
+    expected = roc_auc_score([1] * len(own) + [0] * len(rest), [-x for x in own + rest])
+    assert found[1]["retain"] == pytest.approx(expected, abs=1e-4)
+    assert found[2]["retain"] == 0.5, "all alike: a guess"
 
 
 def test_what_is_shown_after_an_event():

@@ -97,6 +97,19 @@ def test_goals_never_share_a_table():
     assert render(found, "latex").count(r"\toprule") == 2
 
 
+def test_detection_and_the_time_of_an_answer_are_shown_where_they_mean_something():
+    plain, telling = trial("ga", goal="suppress"), trial("o3", goal="suppress")
+    telling.result["diagnostics"][-1]["detection"] = [{"request": 1, "retain": 0.875}]
+    found = rows([plain, telling])
+    assert row_of(found, "o3")["detection_auc"] == 87.5
+    lines = render(found, "markdown").splitlines()
+    heads = [cell.strip() for cell in lines[2].split("|")]
+    cells = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")] for line in lines[4:6]}
+    assert [cells[name][heads.index("detection")] for name in ("o3", "ga")] == ["87.5", "–"]
+    assert cells["ga"][heads.index("ms a sample")] == "3"
+    assert "detection" not in render(rows([plain]), "markdown").splitlines()[2]
+
+
 def test_other_streams_look_as_before():
     text = render(rows([record()]), "markdown")
     assert "forgotten" not in text.splitlines()[2]

@@ -42,6 +42,12 @@ def result(rows, losses=None, relearning=None, goal="retrain", claim=True):
     }
 
 
+def test_detection_is_the_mean_over_requests():
+    told = result(ROWS)
+    told["diagnostics"][-1]["detection"] = [{"request": r, "retain": area, "utility": 1.0} for r, area in ((1, 0.9), (3, 0.7))]
+    assert unlearning.detection_auc(told) == pytest.approx(80)
+
+
 ROWS = [
     [90, 90, 90, 90, 90, 90, 90, 80],
     [80, 10, 20, 90, 90, 80, 90, 78],
@@ -58,6 +64,7 @@ def test_by_hand():
     assert found["utility_acc"] == 74
     assert found["revival"] == pytest.approx(((50 - 20) + (70 - 30)) / 2)
     assert found["relearning"] is None
+    assert found["detection_auc"] is None
     assert found["membership_auc"] is None
     assert found["failure_rate"] is None
 
