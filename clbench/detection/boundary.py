@@ -77,6 +77,11 @@ def values(scores: Tensor, kept: Boundary, how: Weighting) -> Tensor:
     return (scores + how.origin) @ kept.normal
 
 
+def alike(h: Tensor, kept: Boundary, how: Weighting) -> Tensor:
+    """Return how much inputs with one-class values h are like the request's, in the order of their uncut weights."""
+    return h if how.form == "one_sided" else -(h - kept.means.mean()).abs()
+
+
 def weights(h: Tensor, kept: Boundary, how: Weighting) -> Tensor:
     """Return the weight `[N]` of an adapter for one-class values h `[N]`."""
     middle = kept.means.mean()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from clbench import randomness
 from clbench.data.pool import Split
-from clbench.detection.boundary import Boundary, Weighting, boundary, values, weights
+from clbench.detection.boundary import Boundary, Weighting, alike, boundary, values, weights
 from clbench.detection.contrast import Contrast, train
 from clbench.detection.encoder import Encoder, layers_of
 from clbench.detection.score import Reference, Scoring, reference, scores
@@ -92,7 +92,12 @@ class Detector:
         return losses
 
     def likeness(self, inputs: Tensor) -> Tensor:
-        """Return h `[B, requests]` of inputs as `read` gives them: the greater, the more like what a request asked to forget."""
+        """Return `[B, requests]` of inputs as `read` gives them: the greater, the more like what a request asked to forget."""
+        columns = zip(self._values(inputs).unbind(1), self.boundaries, strict=True)
+        return torch.stack([alike(h, kept, self.weighting) for h, kept in columns], dim=1)
+
+    def _values(self, inputs: Tensor) -> Tensor:
+        """Return h `[B, requests]` of inputs as `read` gives them."""
         encoder, columns = self._made(), []
         for name, kept, bounds in zip(self.names, self.references, self.boundaries, strict=True):
             found = scores(encoder.features([inputs], name), kept, self.scoring)
@@ -110,7 +115,7 @@ class Detector:
         """
         inputs = self.read(inputs)
         if self._seen is None or self._seen[0].shape != inputs.shape or not torch.equal(self._seen[0], inputs):
-            columns = zip(self.likeness(inputs).unbind(1), self.boundaries, strict=True)
+            columns = zip(self._values(inputs).unbind(1), self.boundaries, strict=True)
             self._seen = inputs, torch.stack([weights(h, kept, self.weighting) for h, kept in columns], dim=1)
         return self._seen[1]
 

@@ -32,8 +32,9 @@ UNLEARNING_NOTES = (
     "Requests to forget: retained: accuracy on test samples that no request named (high is good). forgotten: mean over requests "
     "of the accuracy on test samples of what was to be forgotten; trained on: on the very samples. utility: on unrelated data. "
     "revival: how far earlier requests came back (low). relearning: accuracy on the forgotten while all is learned again. MIA: "
-    "area under the ROC curve of the loss between forgotten samples and unseen ones, 50 is none. detection: the same of a method's "
-    "own measure, between what was to be forgotten and the rest. ms a sample: wall clock of an answer. All after the last request.",
+    "area under the ROC curve of the loss between forgotten samples and unseen ones, 50 is none. detection: the same of a "
+    "method's own measure, of what was to be forgotten and the rest. ms a sample: wall clock of an answer. "
+    "All after the last request.",
     "goal suppress: forgotten should be at chance level. goal retrain: forgotten, relearning and MIA should be those of training "
     "anew without what was forgotten; Δ: ours minus that, in points, KS: distance of the losses on the forgotten, 0 to 1.",
 )

@@ -142,7 +142,7 @@ class O3(Unlearner):
             yield
 
     def likeness(self, learner: Learner, inputs: Tensor) -> Tensor:
-        """Return the detectors' one-class values, `[B, requests]`."""
+        """Return what the detectors say, `[B, requests]`."""
         found: Tensor = self.detector.likeness(self.detector.read(inputs))
         return found
 

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clbench.detection.boundary import Boundary, Weighting, boundary, values, weights
+from clbench.detection.boundary import Boundary, Weighting, alike, boundary, values, weights
 
 OURS = Weighting(0.1, 4.0, 10.0, 2.0, "one_sided")
 THEIRS = Weighting(0.1, 0.0, 10.0, 2.0, "authors")
@@ -73,6 +73,18 @@ def test_the_authors_form_is_symmetric(far, first, second):
     assert float(at([middle], kept, THEIRS)) == pytest.approx(1.2)
 
 
+@given(first=NUMBERS, second=NUMBERS)
+@settings(max_examples=50, deadline=None)
+def test_what_is_more_alike_never_has_the_lower_weight(first, second):
+    """Of the uncut weight; the authors' form is strictest on both sides, ours towards the unlike one."""
+    h, kept = torch.linspace(-8, 8, 65, dtype=torch.float64), made(first, second, 1.0)
+    assert torch.equal(alike(h, kept, OURS).sort().indices, h.sort().indices)
+    assert bool((at(h, kept, OURS).diff() >= -1e-12).all())
+    order = alike(h, kept, THEIRS).argsort()
+    loaded = [smooth(float(each), first, second, 1.0) for each in h[order]]
+    assert all(later >= earlier - 1e-9 for earlier, later in zip(loaded, loaded[1:], strict=False))
+
+
 def test_the_weights_between_are_in_use():
     """The soft weight is no switch: between one and three spreads there is every value."""
     found = at(torch.linspace(-4, 0, 100, dtype=torch.float64), made(0.0, 0.0, 1.0), OURS)
@@ -86,10 +98,10 @@ def test_a_boundary_lies_around_what_it_was_fitted_to():
     fitted, held = torch.randn(80, 3, generator=g), torch.randn(40, 3, generator=g)
     kept = boundary(fitted, held, OURS)
     assert bool((kept.normal > 0).all())
-    alike, unlike = torch.zeros(1, 3), torch.full((1, 3), -6.0)
-    assert float(weights(values(alike, kept, OURS), kept, OURS)) > 0.9
+    near, unlike = torch.zeros(1, 3), torch.full((1, 3), -6.0)
+    assert float(weights(values(near, kept, OURS), kept, OURS)) > 0.9
     assert float(weights(values(unlike, kept, OURS), kept, OURS)) < 0.05
-    assert float(values(unlike, kept, OURS)) < float(values(alike, kept, OURS))
+    assert float(values(unlike, kept, OURS)) < float(values(near, kept, OURS))
 
 
 def test_samples_that_are_all_alike_have_a_boundary():
