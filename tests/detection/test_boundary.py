@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 from statistics import NormalDist
@@ -82,7 +83,7 @@ def test_what_is_more_alike_never_has_the_lower_weight(first, second):
     assert bool((at(h, kept, OURS).diff() >= -1e-12).all())
     order = alike(h, kept, THEIRS).argsort()
     loaded = [smooth(float(each), first, second, 1.0) for each in h[order]]
-    assert all(later >= earlier - 1e-9 for earlier, later in zip(loaded, loaded[1:], strict=False))
+    assert all(later >= earlier - 1e-9 for earlier, later in itertools.pairwise(loaded))
 
 
 def test_the_weights_between_are_in_use():
