@@ -1,5 +1,6 @@
 """Data sets: one file per kind; a configuration node in `conf/scenario/dataset` names one of these classes."""
 
+from clbench.data.sources.addresses import Addresses
 from clbench.data.sources.base import Data, Source
 from clbench.data.sources.corpora import Sections, Sentiment
 from clbench.data.sources.digits import Digits
@@ -13,6 +14,7 @@ from clbench.data.sources.textfolder import TextFolder
 from clbench.data.sources.vision import Vision
 
 __all__ = [
+    "Addresses",
     "Data",
     "Digits",
     "Features",
