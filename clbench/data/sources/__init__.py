@@ -7,6 +7,7 @@ from clbench.data.sources.digits import Digits
 from clbench.data.sources.features import Features
 from clbench.data.sources.folder import Folder
 from clbench.data.sources.npz import Npz
+from clbench.data.sources.people import Questions
 from clbench.data.sources.prose import Prose
 from clbench.data.sources.scrambled import Scrambled
 from clbench.data.sources.text import Text
@@ -21,6 +22,7 @@ __all__ = [
     "Folder",
     "Npz",
     "Prose",
+    "Questions",
     "Scrambled",
     "Sections",
     "Sentiment",
