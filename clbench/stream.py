@@ -84,6 +84,8 @@ class Stream:
             In a stream with requests: share of joint training's accuracy on what will be forgotten.
         goal: of the requests; None: there are none.
         relearn_steps: steps of plain training on what was forgotten, after the last request, that tell how fast it comes back.
+        chance: accuracy of a guess, from 0 to 1, where it is not one in as many as there are outputs or label words: of answers
+            of several kinds, say, of which a question leaves one. `engine.conclusion.chance_level` reads it first. None: it is.
     """
 
     setting: Setting
@@ -97,6 +99,7 @@ class Stream:
     claim_at: float | None = None
     goal: Goal | None = None
     relearn_steps: int = 0
+    chance: float | None = None
 
     def __len__(self) -> int:
         return len(self.tasks)

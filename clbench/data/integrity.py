@@ -149,7 +149,8 @@ def data_sha256(dataset: Mapping[str, Any], search: Sequence[Path]) -> str:
 
     In this order: the declared `content_sha256`; for data that is generated a digest over the settings of its generator,
     whose version `generated` names; for features of another data set (`of`) a digest over that one's, the
-    network, its weights and the preprocessing; a digest over the declared sums of all files (`files`: sha256, `md5`);
+    network, its weights and the preprocessing; a digest over the declared sums of all files (`files`: sha256, `md5`) or of whole
+    folders (`folders`: see `folder_digest`);
     for one's own data the digest of the file or folder at `path`, read now. Declared sums are not checked here, but
     when the data is loaded. For texts (`tokenizer`) a digest over that and everything that makes tokens of them.
 
@@ -181,13 +182,13 @@ def _content(dataset: Mapping[str, Any], search: Sequence[Path]) -> str:
         inner = dataset["of"] if isinstance(dataset["of"], Mapping) else vars(dataset["of"])
         recipe = {key: dataset.get(key) for key in MAKING_OF_FEATURES} | {"of": data_sha256(inner, search)}
         return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
-    declared = {key: dict(dataset[key]) for key in ("files", "md5") if dataset.get(key)}
+    declared = {key: dict(dataset[key]) for key in ("files", "md5", "folders") if dataset.get(key)}
     if declared:
         return hashlib.sha256(json.dumps(declared, sort_keys=True).encode()).hexdigest()
     if "path" not in dataset:
         raise ConfigError(
             f"data set {dataset.get('name')}: nothing says what its content is",
-            "declare content_sha256, or files (sha256 by relative path), or md5, or give it a path",
+            "declare content_sha256, or files (sha256 by relative path), or md5, or folders, or give it a path",
         )
     path = find_own(dataset.get("path"), search, str(dataset.get("name", "the data set")), str(dataset.get("layout") or ""))
     return folder_digest(path) if path.is_dir() else digest(path)

@@ -17,6 +17,8 @@ from clbench.errors import ConfigError, DataError
 
 BYTES = "bytes"
 """The tokenizer that needs no files (`Bytes`)."""
+BIOGRAPHY = "biography"
+"""The words of questions about synthetic people (`clbench.data.biography.tokenizer.Words`); needs no files either."""
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -156,13 +158,18 @@ def tokenizer(name: str, search: Sequence[Path]) -> Tokenizer:
     """Return a tokenizer; the same folder is read once per process.
 
     Args:
-        name: `bytes`, or a folder (absolute, or relative to the working folder or the search path) of a Hugging Face model.
+        name: `bytes`, `biography`, or a folder of a Hugging Face model: absolute, or relative to the working folder or the search
+            path.
         search: folders to look in.
 
     Raises:
         DataError: the folder is missing or holds no tokenizer.
         ConfigError: the library that reads it is not installed.
     """
+    if name == BIOGRAPHY:
+        from clbench.data.biography.tokenizer import all_words
+
+        return all_words()
     return Bytes() if name == BYTES else _read(find_tokenizer(name, search))
 
 
@@ -187,7 +194,7 @@ def tokenizer_sha256(name: str, search: Sequence[Path]) -> str:
     Raises:
         DataError: the folder is missing, or a file cannot be read.
     """
-    if name == BYTES:
+    if name in (BYTES, BIOGRAPHY):
         return name
     folder = find_tokenizer(name, search)
     there = {file: digest(folder / file) for file in TOKENIZER_FILES if (folder / file).is_file()}

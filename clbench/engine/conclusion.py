@@ -53,26 +53,37 @@ def worth_forgetting(stream: Stream, row: Sequence[Sequence[float]], joint: Sequ
 
     Returns:
         `before`, `joint`: accuracy on the samples of all requests together, test samples where a request has a test set;
-        `chance`; `needed`: `claim_at` * joint, but at least twice chance, below which there is nothing to be forgotten; `claim`:
-        whether it is reached, else `no_claim` says so in words.
+        `chance`; `needed`: `claim_at` * joint, but at least `floor(chance)`, below which there is nothing to be forgotten;
+        `claim`: whether it is reached, else `no_claim` says so in words.
     """
     assert stream.claim_at is not None
     before = _on_forgotten(stream, row)
     reference = before if joint is None else _on_forgotten(stream, joint)
     chance = chance_level(stream) or 0.0
-    needed = max(stream.claim_at * reference, 2 * chance)
+    needed = max(stream.claim_at * reference, floor(chance))
     found: dict[str, Any] = {"before": before, "joint": reference, "chance": chance, "needed": needed, "claim": before >= needed}
     if not found["claim"]:
         found["no_claim"] = (
             f"no claim: accuracy on what is to be forgotten was {100 * before:.1f} % before the first request, less than the "
             f"{100 * needed:.1f} % needed (scenario.claim_at={stream.claim_at} of joint training's {100 * reference:.1f} %, and "
-            "twice chance level): forgetting what was not there says nothing"
+            f"{'twice chance level' if 3 * chance <= 1 else 'half-way from chance to all right'}): "
+            "forgetting what was not there says nothing"
         )
     return found
 
 
+def floor(chance: float) -> float:
+    """Return the least accuracy that counts as knowing: twice chance level, or half-way from it to all right where that is less.
+
+    Twice chance alone could not be reached with two labels.
+    """
+    return min(2 * chance, (1 + chance) / 2)
+
+
 def chance_level(stream: Stream) -> float | None:
-    """Return the accuracy of a guess among all outputs, or among all label words; None where answers are free."""
+    """Return the accuracy of a guess: the stream's own, else one among all outputs or all label words; None: answers are free."""
+    if stream.chance is not None:
+        return stream.chance
     if stream.vocabulary is None:
         return 1 / stream.head_sizes[0]
     words = stream.tasks[0].train.pool.answers

@@ -114,6 +114,7 @@ def unlearn(
         claim_at=claim_at if wanted else None,
         goal=goal if wanted else None,
         relearn_steps=relearn_steps if wanted else 0,
+        chance=getattr(sources[0], "chance", None) if wanted else None,
     )
 
 

@@ -43,6 +43,7 @@ def test_all_are_there():
         "folder",
         "sentiment",
         "sections",
+        "presidents",
         "agnews",
         "amazon",
         "dbpedia",
@@ -76,16 +77,20 @@ def test_node_makes_a_source_with_its_keys(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_sums_have_the_length_of_their_kind(name):
     config = node(name)
-    for value in [*config.get("files", {}).values(), *filter(None, [config.get("content_sha256")])]:
+    for value in [
+        *config.get("files", {}).values(),
+        *config.get("folders", {}).values(),
+        *filter(None, [config.get("content_sha256")]),
+    ]:
         assert len(value) == 64
     for value in config.get("md5", {}).values():
         assert len(value) == 32
 
 
 def test_identities_differ_and_need_no_files():
-    declared = [name for name in NAMES if any(node(name).get(key) for key in ("content_sha256", "files", "md5"))]
-    assert len(declared) == 12
-    assert len({data_sha256(node(name), []) for name in declared}) == 12
+    declared = [name for name in NAMES if any(node(name).get(key) for key in ("content_sha256", "files", "md5", "folders"))]
+    assert len(declared) == 13
+    assert len({data_sha256(node(name), []) for name in declared}) == 13
 
 
 def test_md5_are_those_of_torchvision():

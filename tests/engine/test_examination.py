@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from clbench.engine.conclusion import chance_level, shown, worth_forgetting
+from clbench.engine.conclusion import chance_level, shown, unlearning, worth_forgetting
 from clbench.engine.evaluation import evaluate
 from clbench.engine.examination import LARGEST, LOSSES, detection, examine, losses
 from clbench.engine.optimizers import Adam
@@ -54,6 +54,32 @@ def test_what_is_at_chance_is_nothing_to_forget():
     assert worth_forgetting(stream, poor, None)["claim"] is False
     fair = row(stream, forget_test=34, forget_train=34)
     assert worth_forgetting(stream, fair, None)["claim"] is True
+
+
+@pytest.mark.parametrize(
+    ("chance", "least", "words"),
+    [
+        (0.05, 0.1, "twice chance level"),
+        (1 / 3, 2 / 3, "twice chance level"),
+        (0.5, 0.75, "half-way from chance to all right"),
+        (0.9, 0.95, "half-way from chance to all right"),
+    ],
+)
+def test_the_floor_can_be_reached_whatever_the_chance(chance, least, words):
+    stream = replace(stream_of(claim_at=0.0), chance=chance)
+    found = worth_forgetting(stream, row(stream), None)
+    assert found["needed"] == pytest.approx(least)
+    assert found["needed"] <= 1
+    assert words in found["no_claim"]
+    above = [[least * 100 + 1e-9, 100] for _ in stream.evaluation]
+    assert worth_forgetting(stream, above, None)["claim"] is True
+
+
+def test_the_streams_own_chance_comes_first():
+    stream = stream_of()
+    assert chance_level(replace(stream, chance=0.05)) == 0.05
+    assert chance_level(replace(stream, chance=0.0)) == 0.0
+    assert unlearning(replace(stream, chance=0.05))["unlearning"]["chance"] == 0.05
 
 
 def test_joint_training_is_the_base_of_a_single_task():

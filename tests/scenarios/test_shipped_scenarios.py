@@ -26,7 +26,15 @@ SETTINGS = {
 }
 SETTINGS["biography"] = "domain"
 BIOGRAPHY = {"biography", "biography_tiny"}
-UNLEARN = {"unlearn", "unlearn_digits", "unlearn_mnist", "unlearn_fashion_mnist", "unlearn_debian"}
+UNLEARN = {
+    "unlearn",
+    "unlearn_digits",
+    "unlearn_mnist",
+    "unlearn_fashion_mnist",
+    "unlearn_debian",
+    "unlearn_presidents",
+    "unlearn_biography",
+}
 TEXTS = {"debian_sections", "sentiment_domains", "standard_cl", "long_sequence", "trace"}
 
 

@@ -126,6 +126,15 @@ def test_without_requests_it_is_a_plain_stream():
     assert [c.role for c in stream.evaluation] == ["task"]
 
 
+def test_chance_is_what_the_first_data_set_knows():
+    class Knows(FakeSource):
+        chance = 0.05
+
+    assert made().chance is None
+    assert made(datasets={"fake": Knows(), "other": FakeSource(n_classes=4, draw=1)}).chance == 0.05
+    assert made(datasets={"fake": FakeSource(), "other": Knows(n_classes=4, draw=1)}).chance is None
+
+
 @pytest.mark.parametrize(
     ("requests", "complaint"),
     [

@@ -53,10 +53,13 @@ class Vocabulary:
 
     def decode(self, numbers: Sequence[int]) -> str:
         """Return the text of tokens; padding and the end of a sequence are left out."""
-        text = ""
-        for number in numbers:
-            token = self.tokens[number]
-            if token in SPECIAL:
-                continue
+        return joined(self.tokens[number] for number in numbers)
+
+
+def joined(tokens: Iterable[str]) -> str:
+    """Return the text of tokens; padding and the end of a sequence are left out."""
+    text = ""
+    for token in tokens:
+        if token not in SPECIAL:
             text += token if not text or token in _TIGHT else f" {token}"
-        return text
+    return text

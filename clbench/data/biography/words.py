@@ -17,7 +17,7 @@ MONTHS = (
     *("January", "February", "March", "April", "May", "June"),
     *("July", "August", "September", "October", "November", "December"),
 )
-DAYS, FIRST_YEAR = 28, 1900
+DAYS, FIRST_YEAR, YEARS = 28, 1900, 200
 NAME, VALUE = "<name>", "<value>"
 """Where a sentence has the person's full name, and the value."""
 
@@ -141,6 +141,53 @@ QUESTIONS = {
     "company_city": "Where did <name> work? Answer:",
 }
 """One phrasing per attribute, as in the source, and none that the biographies use."""
+
+PHRASINGS = {
+    "birthday": (
+        QUESTIONS["birthday"],
+        "On which date was <name> born? Answer:",
+        "When is the birthday of <name>? Answer:",
+        "State the birth date of <name>. Answer:",
+        "What is the birthday of <name>? Answer:",
+    ),
+    "birth_city": (
+        QUESTIONS["birth_city"],
+        "What is the birth city of <name>? Answer:",
+        "In which city was <name> born? Answer:",
+        "Name the city where <name> was born. Answer:",
+        "What is the city that <name> was born in? Answer:",
+    ),
+    "university": (
+        QUESTIONS["university"],
+        "At which university did <name> study? Answer:",
+        "What is the university of <name>? Answer:",
+        "Name the university that <name> went to. Answer:",
+        "Which is the university that <name> went to? Answer:",
+    ),
+    "major": (
+        QUESTIONS["major"],
+        "What was the subject of <name>? Answer:",
+        "In which subject did <name> take a degree? Answer:",
+        "Name the subject that <name> read. Answer:",
+        "Which is the subject that <name> read? Answer:",
+    ),
+    "company": (
+        QUESTIONS["company"],
+        "What company did <name> have a job with? Answer:",
+        "Who is the company that hired <name>? Answer:",
+        "Name the company of <name>. Answer:",
+        "Which company hired <name>? Answer:",
+    ),
+    "company_city": (
+        QUESTIONS["company_city"],
+        "Where was the work of <name>? Answer:",
+        "In which place did <name> work? Answer:",
+        "Name the place of work of <name>. Answer:",
+        "Which was the place where <name> did the work? Answer:",
+    ),
+}
+"""Ways to put each question, ours; the first is that of `QUESTIONS`. The last is made of words that others hold as well, so that
+who knows these can understand it."""
 
 
 @functools.cache

@@ -1,11 +1,13 @@
 """Data sets: one file per kind; a configuration node in `conf/scenario/dataset` names one of these classes."""
 
+from clbench.data.sources.addresses import Addresses
 from clbench.data.sources.base import Data, Source
 from clbench.data.sources.corpora import Sections, Sentiment
 from clbench.data.sources.digits import Digits
 from clbench.data.sources.features import Features
 from clbench.data.sources.folder import Folder
 from clbench.data.sources.npz import Npz
+from clbench.data.sources.people import Questions
 from clbench.data.sources.prose import Prose
 from clbench.data.sources.scrambled import Scrambled
 from clbench.data.sources.text import Text
@@ -13,12 +15,14 @@ from clbench.data.sources.textfolder import TextFolder
 from clbench.data.sources.vision import Vision
 
 __all__ = [
+    "Addresses",
     "Data",
     "Digits",
     "Features",
     "Folder",
     "Npz",
     "Prose",
+    "Questions",
     "Scrambled",
     "Sections",
     "Sentiment",

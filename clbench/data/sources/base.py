@@ -56,6 +56,8 @@ class Source(ABC):
     content_sha256: str | None = None
     image: bool = field(init=False, default=True)
     """Whether inputs are images, whose pixels can be moved."""
+    chance: float | None = field(init=False, default=None)
+    """Accuracy of a guess, 0 to 1, known once the data is loaded; None: one among all classes, or among all label words."""
 
     @abstractmethod
     def read(self, search: Sequence[Path], download: bool) -> Data:
