@@ -18,8 +18,8 @@ Choice = Literal["any", "other"]
 def relabelled(split: Split, learner: Learner, task: Task, choice: Choice) -> Split:
     """Return `split` with a random label, or answer, for each sample; drawn once per request.
 
-    Labels are drawn from all outputs in play, answers from the label words of what was learned; answers that are free text are
-    dealt anew among the samples (`choice` has no say there).
+    Labels are drawn from all outputs in play, answers from the label words of what was learned, or where they are free text from
+    those of the request's own samples.
 
     Args:
         split: of one task.
@@ -34,9 +34,11 @@ def relabelled(split: Split, learner: Learner, task: Task, choice: Choice) -> Sp
     rows, pad = split.raw(), split.pool.pad
     assert pad is not None
     if split.pool.answers is None:
-        order = torch.randperm(len(rows), generator=draws).tolist()
-        parts = torch.split(answers.written(rows), answers.counts(rows).tolist())
-        texts = [parts[place] for place in order]
+        own = [tuple(part.tolist()) for part in torch.split(answers.written(rows), answers.counts(rows).tolist())]
+        known = sorted(set(own))
+        places = {text: place for place, text in enumerate(known)}
+        right = torch.tensor([places[text] for text in own])
+        texts = [rows.new_tensor(known[place]) for place in _drawn(right, len(known), choice, draws).tolist()]
     else:
         words = torch.unique(split.pool.answers, dim=0)
         right = (split.pool.answers[split.pool.targets[split.rows]].unsqueeze(1) == words).all(2).int().argmax(1)
@@ -52,6 +54,6 @@ def relabelled(split: Split, learner: Learner, task: Task, choice: Choice) -> Sp
 
 
 def _drawn(right: torch.Tensor, n: int, choice: Choice, draws: torch.Generator) -> torch.Tensor:
-    """Return for each right number another one below n (or, if `any`, possibly the same)."""
-    shift = torch.randint(1 if choice == "other" else 0, n, right.shape, generator=draws).to(right.device)
+    """Return for each right number another one below n (or, if `any` or there is no other, possibly the same)."""
+    shift = torch.randint(1 if choice == "other" and n > 1 else 0, n, right.shape, generator=draws).to(right.device)
     return (right + shift) % n

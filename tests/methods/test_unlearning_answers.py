@@ -47,6 +47,7 @@ def test_methods_without_requests_are_the_base(name):
         ("npo", {"lr": 3e-3}),
         ("simnpo", {"forget_weight": 1.0}),
         ("task_vector", {"lr": 1e-2}),
+        ("random_labels", {"lr": 3e-3, "epochs": 20}),
         ("retrain", {}),
     ],
 )
