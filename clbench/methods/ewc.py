@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from clbench.engine.curvature import Estimator, diagonal_fisher
+from clbench.engine.curvature import Estimator, diagonal_fisher, refuse
 from clbench.engine.learner import Batch, Learner
 from clbench.methods.base import Holds, Method
 from clbench.stream import Stream, Task
@@ -45,7 +45,12 @@ class EWC(Method):
     holds: ClassVar[Holds] = "trained"
 
     def setup(self, learner: Learner, stream: Stream) -> None:
-        """Start without anchors."""
+        """Start without anchors.
+
+        Raises:
+            RefusedError: the exact Fisher information where answers are written.
+        """
+        refuse(self.fisher, stream)
         self.importance: dict[str, Tensor] = {}
         self.anchor: dict[str, Tensor] = {}
         self.slope: dict[str, Tensor] = {}
