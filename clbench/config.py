@@ -31,7 +31,7 @@ OTHER_KEYS = (
     "published",
 )
 """Keys and nodes that do not."""
-OWN_DATA = ("npz", "folder", "text_folder")
+OWN_DATA = ("npz", "folder", "text_folder", "prose")
 """Data sets of the user's own; unless they say otherwise they go by the name of the file or folder."""
 RETARGETABLE = ("method", "model", "optimizer")
 """Nodes whose `_target_` the user may change on the command line, to use a class without a file of its own."""
@@ -54,9 +54,9 @@ def settle(composed: Composed, composer: Composer, method: Mapping[str, Any] | N
         config.pop("tuned", None)
     given = given_keys(composed, composer)
     held = given | _changed_groups(composed, composer)
-    dataset = config["scenario"].get("dataset")
-    if isinstance(dataset, dict) and dataset.get("name") in OWN_DATA and dataset.get("path"):
-        dataset["name"] = Path(str(dataset["path"])).stem
+    for dataset in [config["scenario"].get("dataset"), *_ability(config).values()]:
+        if isinstance(dataset, dict) and dataset.get("name") in OWN_DATA and dataset.get("path"):
+            dataset["name"] = Path(str(dataset["path"])).stem
     for node in RETARGETABLE:
         _retarget(config[node], node, given)
     _fill(config, config.pop("protocol", None) or {}, held, "protocol")
@@ -223,8 +223,33 @@ def data_digest(scenario: Mapping[str, Any], search: Sequence[Path]) -> str:
     return data_sha256(scenario.get("dataset") or {}, search)
 
 
+def ability_digests(config: Mapping[str, Any], search: Sequence[Path]) -> dict[str, str]:
+    """Return the digest of the content of what general ability is measured on, by its name in `eval.ability`."""
+    return {name: data_sha256(node, search) for name, node in _ability(config).items()}
+
+
+def _ability(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the nodes of what general ability is measured on.
+
+    Raises:
+        ConfigError: one is no data set.
+    """
+    nodes = (config.get("eval") or {}).get("ability") or {}
+    for name, node in nodes.items() if isinstance(nodes, Mapping) else [("", nodes)]:
+        if not isinstance(node, Mapping):
+            raise ConfigError(
+                f"eval.ability{name and '.'}{name}={node!r} is no data set", "give +ability@eval.ability.NAME=prose, say"
+            )
+    return nodes
+
+
 def identity(
-    config: Mapping[str, Any], names: Mapping[str, str], data_sha256: str, seed: int, neutral: Mapping[str, Any]
+    config: Mapping[str, Any],
+    names: Mapping[str, str],
+    data_sha256: str,
+    seed: int,
+    neutral: Mapping[str, Any],
+    ability_sha256: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return what a trial is: everything that its result depends on, and nothing else.
 
@@ -234,10 +259,11 @@ def identity(
         data_sha256: stands for the data, whose `path` is left out.
         seed: of the trial.
         neutral: dotted keys left out at the given value, so that keys added later do not rename older records.
+        ability_sha256: as `data_sha256`, for each data set that general ability is measured on; left out if there is none.
     """
     nodes = copy.deepcopy(dict(config))
     scenario = nodes["scenario"]
-    for dataset in [scenario.get("dataset"), *(scenario.get("datasets") or {}).values()]:
+    for dataset in [scenario.get("dataset"), *(scenario.get("datasets") or {}).values(), *_ability(nodes).values()]:
         while isinstance(dataset, dict):
             dataset.pop("path", None)
             dataset = dataset.get("of")
@@ -248,4 +274,5 @@ def identity(
             node = node.get(parent, {}) if isinstance(node, dict) else {}
         if isinstance(node, dict) and key in node and node[key] == value:
             del node[key]
-    return {"names": dict(names), **nodes, "data_sha256": data_sha256, "seed": seed}
+    ability = {"ability_sha256": dict(ability_sha256)} if ability_sha256 else {}
+    return {"names": dict(names), **nodes, "data_sha256": data_sha256, **ability, "seed": seed}

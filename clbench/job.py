@@ -11,6 +11,7 @@ from clbench.compose import Composed, Composer
 from clbench.config import (
     LATER_NODES,
     NODES,
+    ability_digests,
     data_digest,
     given_keys,
     identity,
@@ -34,6 +35,7 @@ class Job:
         variant: the shortest difference from the defaults; see `clbench.variant`.
         seeds: one trial each.
         data_sha256: stands for the content of the data.
+        ability_sha256: stands for that of each data set that general ability is measured on.
         neutral: dotted keys that are left out of the identity at the given value.
         logger: the logger's node.
         workers: processes side by side, or `auto`.
@@ -52,6 +54,7 @@ class Job:
     variant: str
     seeds: tuple[int, ...]
     data_sha256: str
+    ability_sha256: dict[str, str]
     neutral: dict[str, Any]
     logger: dict[str, Any]
     results_dir: str
@@ -77,7 +80,7 @@ class Job:
         return [
             Cell(
                 self.config,
-                identity(self.config, self.names, self.data_sha256, seed, self.neutral),
+                identity(self.config, self.names, self.data_sha256, seed, self.neutral, self.ability_sha256),
                 self.variant,
                 self.results_dir,
                 list(self.search),
@@ -128,6 +131,7 @@ def make_job(composed: Composed, composer: Composer, method: Mapping[str, Any] |
         variant=variant(composed, composer, settled, method) if named else "",
         seeds=seeds(settled["seeds"]),
         data_sha256=data_digest(config["scenario"], search),
+        ability_sha256=ability_digests(config, search),
         neutral=settled.get("neutral") or {},
         logger=settled.get("logger") or {},
         results_dir=typed(settled["results_dir"], (str,), "results_dir", "a folder"),

@@ -27,7 +27,7 @@ class Record:
 
     Args:
         identity: what the trial is: the resolved configuration without runner, logger, paths and device; the seed; the
-            data's declared sha256.
+            data's declared sha256, and that of what general ability is measured on, if it is.
         result: what came out: columns, events, matrix of integers, curves, diagnostics. Bit-identical when repeated.
         cost: seconds, samples per second, peak memory, bytes of method state, parameters.
         provenance: git commit, versions, device, time, and the name of the variant.

@@ -14,6 +14,7 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -166,6 +167,24 @@ class ClbenchSweeper(BasicSweeper):  # type: ignore[misc]
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Leave it to the launcher, which composes every job anyway (0.15 s each) and counts those it cannot."""
+
+    @staticmethod
+    def split_arguments(overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:
+        """Split as Hydra's own sweeper does.
+
+        Raises:
+            ConfigError: several folders for results. A run is known by what it is, wherever it is stored: the second folder would
+                stay empty.
+        """
+        for override in overrides:
+            if override.key_or_group == "results_dir" and override.is_sweep_override():
+                from clbench.errors import ConfigError
+
+                raise ConfigError(
+                    f"{override.input_line} gives a sweep several folders, and all its runs are stored in one",
+                    "give one folder, in which runs of different configurations keep apart; or start a command for each",
+                )
+        return BasicSweeper.split_arguments(overrides, max_batch_size)  # type: ignore[no-any-return]
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run all batches.

@@ -116,6 +116,17 @@ def test_an_error_is_one_message_and_status_1(
     assert (tmp_path / "taken").read_text() == "a file in the place of a folder"
 
 
+@pytest.mark.parametrize("words", [("results_dir=a,b",), ("seeds=2", "results_dir=choice(a,b)")])
+def test_several_folders_for_one_sweep_are_refused_before_anything_is_made(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    assert clbench(monkeypatch, "--multirun", *words, *QUICK) == 1
+    shown = capsys.readouterr().err
+    assert "gives a sweep several folders" in shown
+    assert "give one folder" in shown
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_full_error_is_there_for_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     from hydra.errors import MissingConfigException
 

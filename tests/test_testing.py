@@ -14,6 +14,7 @@ from clbench.testing import (
     check_access,
     check_method,
     check_neutral,
+    check_renewal,
     check_repeats,
     check_requests,
     check_resumes,
@@ -142,6 +143,24 @@ class Relapsing(Method):
             train(learner.stream.requests[0].train)
 
 
+@dataclass
+class Growing(Method):
+    """Trains a copy in the place of a layer, at every task, and does not say so."""
+
+    def begin_task(self, learner, task):
+        backbone = learner.model.backbone
+        name, layer = next((name, layer) for name, layer in backbone.named_modules() if isinstance(layer, torch.nn.Linear))
+        backbone.set_submodule(name, torch.nn.Sequential(layer))
+        learner.rebuild()
+
+
+@dataclass
+class Wrapping(Growing):
+    """Says that it does so once."""
+
+    renews = "once"
+
+
 def node(cls):
     return {"_target_": f"tests.test_testing.{cls.__name__}"}
 
@@ -154,6 +173,8 @@ def node(cls):
         (check_stackable, Flat, "stacked hooks differ"),
         (check_requests, Peeking, "not handed"),
         (check_requests, Relapsing, "not handed"),
+        (check_renewal, Growing, "trains and was not there at first: declare renews"),
+        (check_renewal, Wrapping, "trains and was not there in the first task"),
     ],
 )
 def test_a_broken_promise_is_found(check, cls, complaint):

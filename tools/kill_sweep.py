@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import random
 import shutil
@@ -29,48 +28,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from clbench.loggers.base import Logger, TrialInfo
-from clbench.records import load_all, record_files, record_path
+from clbench.records import load_all
+from tools.watched_sweep import Sweep, contradictions
 
-ROOT = Path(__file__).resolve().parent.parent
 SWEEP = ("method=naive,er,ewc,gpm", "scenario=split_digits,permuted_digits", "seeds=2", "trainer.epochs=3")
-FIXED = ("device=cpu", "logger=none", "+logger.witness._target_=tools.kill_sweep.Witness")
 TARGETS = ("all", "command", "worker")
 MOMENTS = ("time", "checkpoint", "record")
 POLL = 0.0005
 LIMIT = 600.0
 """Seconds after which a command that does not end is a violation."""
-
-
-class Witness(Logger):
-    """Notes every measurement of every run, with what was stored of the run at that time.
-
-    Args:
-        log: file that all processes append to.
-    """
-
-    def __init__(self, log: str) -> None:
-        self.log = log
-
-    def begin(self, trial: TrialInfo) -> None:
-        """Know which run it is."""
-        self.id, self.folder = trial.id, Path(trial.results_dir)
-
-    def event(self, result: dict[str, Any]) -> None:
-        """Note a measurement; that of a task follows its training, and comes before its checkpoint."""
-        task = result["events"][-1]["task"]
-        done = [int(path.stem.split("-")[1]) for path in self.folder.glob(f".checkpoints/{self.id}/task-*.pt")]
-        note = {
-            "run": self.id,
-            "process": os.getpid(),
-            "task": task,
-            "stored": record_path(self.folder, self.id).exists(),
-            "checkpoint": max(done, default=-1),
-        }
-        with open(self.log, "a", encoding="utf-8") as file:  # one short line in one write: appended whole
-            file.write(json.dumps(note) + "\n")
 
 
 @dataclass
@@ -98,105 +65,6 @@ class Report:
         lines.append(f"tasks trained again because a kill came before their checkpoint: {self.repeated}")
         lines += [f"VIOLATION: {text}" for text in self.violations] or ["nothing lost, nothing trained twice, results identical"]
         return "\n".join(lines)
-
-
-@dataclass
-class Sweep:
-    """One sweep in one folder: started, killed, started again.
-
-    Args:
-        words: overrides.
-        folder: where it stores; its log is `folder.log`.
-        expected: of the undisturbed sweep, id -> (result, samples).
-    """
-
-    words: Sequence[str]
-    folder: Path
-    expected: dict[str, tuple[Any, int]] = field(default_factory=dict)
-    known: dict[str, tuple[int, int, bytes]] = field(default_factory=dict)
-
-    @property
-    def log(self) -> Path:
-        """Return where the witness writes."""
-        return self.folder.with_suffix(".log")
-
-    def start(self) -> subprocess.Popen[bytes]:
-        """Start the command."""
-        given = (f"results_dir={self.folder}", f"+logger.witness.log={self.log}")
-        path = os.pathsep.join([str(ROOT), *(entry for entry in sys.path if entry)])
-        with open(self.folder.with_suffix(".said"), "ab") as said:
-            return subprocess.Popen(
-                [sys.executable, "-P", "-m", "clbench.app", "--multirun", *self.words, *FIXED, *given],
-                stdout=said,
-                stderr=said,
-                cwd=self.folder.parent,
-                env={**os.environ, "PYTHONPATH": path},
-                start_new_session=True,
-            )
-
-    def complete(self) -> bool:
-        """Return whether every record is there."""
-        return all(record_path(self.folder, name).exists() for name in self.expected)
-
-    def changed(self) -> list[str]:
-        """Return what happened to records that were seen before, and see the new ones."""
-        wrong = []
-        now = {path.name: _fingerprint(path) for path in record_files(self.folder)} if self.folder.is_dir() else {}
-        for name, known in self.known.items():
-            if name not in now:
-                wrong.append(f"{self.folder.name}/{name}: a finished record is gone")
-            elif now[name] != known:
-                wrong.append(f"{self.folder.name}/{name}: a finished record was written again")
-        self.known = {**self.known, **now}
-        return wrong
-
-    def verify(self) -> list[str]:
-        """Return what is wrong with the finished sweep."""
-        records, errors = load_all(self.folder)
-        found = {record.id: (record.result, record.cost["samples"]) for record in records}
-        wrong = [str(error) for error in errors]
-        wrong += [f"{name}: not there" for name in self.expected.keys() - found.keys()]
-        wrong += [f"{name}: not asked for" for name in found.keys() - self.expected.keys()]
-        for name in found.keys() & self.expected.keys():
-            if found[name][0] != self.expected[name][0]:
-                wrong.append(f"{name}: its result differs from the undisturbed sweep's")
-            if found[name][1] != self.expected[name][1]:
-                wrong.append(f"{name}: {found[name][1]} samples, undisturbed {self.expected[name][1]}")
-        left = [*self.folder.glob(".*.tmp"), *(self.folder / ".checkpoints").glob("*")]
-        wrong += [f"left behind: {path.relative_to(self.folder)}" for path in left]
-        return [f"{self.folder.name}: {text}" for text in wrong]
-
-    def notes(self) -> list[dict[str, Any]]:
-        """Return the witness's notes, in the order in which they were made."""
-        return [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
-
-
-def _fingerprint(path: Path) -> tuple[int, int, bytes]:
-    state = path.stat()
-    return state.st_ino, state.st_mtime_ns, path.read_bytes()
-
-
-def contradictions(notes: Sequence[dict[str, Any]], stacked: bool = False) -> list[str]:
-    """Return what the notes show that must not be: training of what was finished, or by two processes at once.
-
-    Args:
-        notes: in the order in which they were made.
-        stacked: whether seeds go side by side: those whose checkpoint of a round was written when another's was not
-            learn that task again with it.
-    """
-    wrong, at, gone = [], dict[str, int](), set[tuple[str, int]]()
-    for note in notes:
-        run, process = note["run"], note["process"]
-        if note["stored"]:
-            wrong.append(f"{run}: task {note['task']} was trained although the run was stored")
-        if note["task"] >= 0 and note["checkpoint"] >= note["task"] + stacked:
-            wrong.append(f"{run}: task {note['task']} was trained although there was a checkpoint of task {note['checkpoint']}")
-        if at.get(run, process) != process:
-            gone.add((run, at[run]))
-        if (run, process) in gone:
-            wrong.append(f"{run}: two processes were at it")
-        at[run] = process
-    return wrong
 
 
 def kill_sweeps(

@@ -3,10 +3,10 @@
     python tools/mutations.py                  # all
     python tools/mutations.py ewc-sign si-step # some, by name
 
-Every mutation is a small change of the source and the tests that must go red under it. First the tests run as the source
-stands (they must be green), then once per mutation, each in a copy of the tree of its own: what git tracks or would track. The
-tree itself is never touched. Prints `caught` or `SURVIVED` for each. Exit status 1 if one survived, if its text is no longer
-found exactly once, or if its tests could not run.
+Every mutation (`tools/mutation_table.py`) is a small change of the source and the tests that must go red under it. First the
+tests run as the source stands (they must be green), then once per mutation, each in a copy of the tree of its own: what git
+tracks or would track. The tree itself is never touched. Prints `caught` or `SURVIVED` for each. Exit status 1 if one survived,
+if its text is no longer found exactly once, or if its tests could not run.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
+
+from tools.mutation_table import MUTATIONS, Mutation
 
 ROOT = Path(__file__).resolve().parent.parent
 GREEN, RED = 0, 1
@@ -28,190 +29,6 @@ GREEN, RED = 0, 1
 
 class MutationError(Exception):
     """The check itself cannot be made; the message says why."""
-
-
-@dataclass(frozen=True)
-class Mutation:
-    """One change of the source.
-
-    Args:
-        name: for the report and the command line.
-        file: path below the root of the tree.
-        old: text that occurs in it exactly once.
-        new: what it becomes.
-        tests: as pytest takes them; one of them must fail. Few and quick.
-    """
-
-    name: str
-    file: str
-    old: str
-    new: str
-    tests: tuple[str, ...]
-
-
-MUTATIONS = (
-    Mutation(
-        "ewc-sign",  # the penalty pushes away from the anchors
-        "clbench/methods/ewc.py",
-        "pull, alpha=self.strength)",
-        "pull, alpha=-self.strength)",
-        ("tests/methods/test_ewc.py::test_the_gradient_is_that_of_the_written_penalty",),
-    ),
-    Mutation(
-        "reservoir-fifo",  # the newest samples overwrite the oldest
-        "clbench/engine/policies.py",
-        "slots = torch.where(order < memory.size, order, drawn)",
-        "slots = order % memory.size",
-        ("tests/engine/test_memory.py::test_every_sample_is_held_with_the_same_probability",),
-    ),
-    Mutation(
-        "end-task-skipped",
-        "clbench/engine/training.py",
-        "        self.method.end_task(self.learner, self.task, self.history(self.task))\n",
-        "",
-        ("tests/methods/test_ewc.py::test_a_strong_penalty_holds_the_first_task",),
-    ),
-    Mutation(
-        "stacked-clipping",  # one norm for all seeds
-        "clbench/engine/stacked.py",
-        "joint = torch.stack([gradient.flatten(1).square().sum(1) for gradient in gradients]).sum(0).sqrt()",
-        "joint = torch.stack([gradient.square().sum() for gradient in gradients]).sum(0).sqrt()",
-        ("tests/engine/test_stacked.py::test_clipping_is_by_replica_and_schedules_are_followed",),
-    ),
-    Mutation(
-        "agem-condition",  # projects where the gradients agree
-        "clbench/methods/agem.py",
-        "torch.dot(g, r).clamp(max=0)",
-        "torch.dot(g, r).clamp(min=0)",
-        ("tests/methods/test_agem.py::test_the_projection_is_that_of_equation_11",),
-    ),
-    Mutation(
-        "agem-sign",  # adds what should be taken away
-        "clbench/methods/agem.py",
-        "torch._foreach_sub_(edited,",
-        "torch._foreach_add_(edited,",
-        ("tests/methods/test_agem.py::test_the_projection_is_that_of_equation_11",),
-    ),
-    Mutation(
-        "der-current-logits",  # compares with what the model says now
-        "clbench/methods/der.py",
-        'self.memory.kept["logits"].index_select(0, slots)',
-        "now.detach()",
-        ("tests/methods/test_der.py::test_the_penalty_is_the_written_one",),
-    ),
-    Mutation(
-        "si-step",  # the path integral adds up gradients, not gradients times steps
-        "clbench/methods/si.py",
-        "torch._foreach_addcmul_(integrals, [slopes[name] for name in names], steps, value=learner.lr)",
-        "torch._foreach_add_(integrals, [slopes[name] for name in names], alpha=learner.lr)",
-        ("tests/methods/test_si.py::test_the_integral_is_minus_the_sum_of_gradient_times_step_by_hand",),
-    ),
-    Mutation(
-        "icarl-first",  # the first samples instead of herding
-        "clbench/methods/icarl.py",
-        "own[herd(features[own], share)]",
-        "own[:share]",
-        ("tests/methods/test_icarl.py::test_exemplars_are_herded_from_their_class_and_shares_are_equal",),
-    ),
-    Mutation(
-        "forgetting-last",  # from the last accuracy instead of the best
-        "clbench/metrics/matrix.py",
-        "_best(_at(A, k, j) for k in range(j, last))",
-        "_at(A, last - 1, j)",
-        ("tests/metrics/test_matrix.py::test_worked_example",),
-    ),
-    Mutation(
-        "foreign-heads",  # heads of other tasks compete
-        "clbench/engine/learner.py",
-        'return batch.joint.masked_fill(foreign, float("-inf"))',
-        "return batch.joint",
-        ("tests/engine/test_learner.py::test_the_loss_of_a_joined_batch_is_the_mean_over_both_heads",),
-    ),
-    Mutation(
-        "replay-as-current",  # a sample replays as the current task would show it
-        "clbench/engine/memory.py",
-        "gather(self.rows.index_select(0, slots), self.tasks.index_select(0, slots))",
-        "gather(self.rows.index_select(0, slots), torch.full_like(slots, self.learner.task))",
-        ("tests/engine/test_memory.py::test_a_permuted_sample_replays_permuted",),
-    ),
-    Mutation(
-        "replay-view",  # as the pool holds it, not as its task showed it
-        "clbench/stream.py",
-        "return Split(pool, rows, labels, tasks, self.view_table)",
-        "return Split(pool, rows, labels, tasks, None)",
-        ("tests/engine/test_memory.py::test_a_permuted_sample_replays_permuted",),
-    ),
-    Mutation(
-        "replay-labels",  # with the pool's class number instead of its task's label
-        "clbench/stream.py",
-        "labels = self.label_table[tasks, pool.targets.index_select(0, rows)]",
-        "labels = pool.targets.index_select(0, rows)",
-        ("tests/engine/test_memory.py::test_the_split_is_what_is_held_with_its_labels",),
-    ),
-    Mutation(
-        "gpm-hook",  # steps are not projected
-        "clbench/methods/gpm.py",
-        "            self._projection(updates)\n",
-        "            pass\n",
-        ("tests/methods/test_gpm.py::test_outputs_on_stored_inputs_do_not_move",),
-    ),
-    Mutation(
-        "projection-early",  # at the inputs, without the bias's constant
-        "clbench/engine/projection.py",
-        "flat.new_ones(len(flat))",
-        "flat.new_zeros(len(flat))",
-        ("tests/engine/test_projection.py::test_at_the_inputs_or_at_the_step",),
-    ),
-    Mutation(
-        "rogo-fold",  # what was relaxed is forgotten at the end of the task
-        "clbench/methods/rogo.py",
-        "learner.parameters[name].copy_(value)",
-        "learner.parameters[name].copy_(learner.parameters[name])",
-        ("tests/methods/test_rogo.py::test_folding_leaves_the_function_and_the_own_step_is_off_the_past",),
-    ),
-    Mutation(
-        "osft-hook",  # steps along the retained directions are not taken away
-        "clbench/methods/osft.py",
-        "subspace.keep_off(left, layer.U_high)",
-        "subspace.keep_off(left.clone(), layer.U_high)",
-        ("tests/methods/test_osft.py::test_no_step_moves_a_weight_along_what_is_retained",),
-    ),
-    Mutation(
-        "olora-silent",  # the penalty is always 0, as in a run of the authors' program that users report
-        "clbench/methods/olora.py",
-        "value = value + self.strength * overlap",
-        "value = value + 0.0 * overlap",
-        ("tests/methods/test_olora.py::test_the_penalty_and_its_gradient_are_those_of_the_authors",),
-    ),
-    Mutation(
-        "parts-weight",  # each part of a batch counts as a whole one, and a penalty as often as there are parts
-        "clbench/engine/differentiation.py",
-        " * (len(part.labels) / len(batch.labels))",
-        "",
-        ("tests/methods/test_answers.py::test_a_batch_in_parts_gives_the_step_of_the_whole_and_counts_a_penalty_once",),
-    ),
-    Mutation(
-        "exact-match",  # one right token is enough
-        "clbench/engine/answers.py",
-        "answers.owners(rows), wrong.long()) == 0",
-        "answers.owners(rows), wrong.long()) < answers.counts(rows)",
-        ("tests/engine/test_answers.py::test_exact_match_is_what_greedy_decoding_writes",),
-    ),
-    Mutation(
-        "fot-projection",  # the averaged update is applied as it is
-        "clbench/federated/servers/fot.py",
-        "            layers.project(updates, matrices, self._projectors)",
-        "            pass",
-        ("tests/federated/servers/test_fot.py::test_every_update_is_orthogonal_to_the_stored_subspace",),
-    ),
-    Mutation(
-        "federated-weights",  # clients count alike, whatever they own
-        "clbench/federated/training.py",
-        'weight = float(reply.samples) if self.server.weighting == "samples" else 1.0',
-        "weight = 1.0",
-        ("tests/federated/test_training.py::test_the_next_model_is_the_mean_weighted_by_samples",),
-    ),
-)
 
 
 def check(tree: Path, mutations: Sequence[Mutation]) -> list[Mutation]:

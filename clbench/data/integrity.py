@@ -148,11 +148,11 @@ def data_sha256(dataset: Mapping[str, Any], search: Sequence[Path]) -> str:
     """Return the digest that stands for a data set in the identity of a trial.
 
     In this order: the declared `content_sha256`; for data that is generated a digest over the settings of its generator,
-    whose version `generated` names; for features of another data set (`of`) a digest over that one's, the
-    network, its weights and the preprocessing; a digest over the declared sums of all files (`files`: sha256, `md5`) or of whole
-    folders (`folders`: see `folder_digest`);
-    for one's own data the digest of the file or folder at `path`, read now. Declared sums are not checked here, but
-    when the data is loaded. For texts (`tokenizer`) a digest over that and everything that makes tokens of them.
+    whose version `generated` names; for features of another data set (`of`) a digest over that one's, the network, its weights
+    and the preprocessing; a digest over the declared sums of all files (`files`: sha256, `md5`) or of whole folders (`folders`:
+    see `folder_digest`); for one's own data the digest, taken now, of the file or folder at `path`, or of the files that are read
+    there (`pattern`). Declared sums are checked when the data is loaded. For texts (`tokenizer`) a digest over that and everything
+    that makes tokens of them.
 
     Args:
         dataset: the data set's configuration node, or the fields of the source made from it.
@@ -190,8 +190,28 @@ def _content(dataset: Mapping[str, Any], search: Sequence[Path]) -> str:
             f"data set {dataset.get('name')}: nothing says what its content is",
             "declare content_sha256, or files (sha256 by relative path), or md5, or folders, or give it a path",
         )
+    if dataset.get("pattern"):
+        read = matching(str(dataset["path"]), str(dataset["pattern"]), search, str(dataset.get("name")))
+        return hashlib.sha256("\n".join(digest(path) for path in read).encode()).hexdigest()
     path = find_own(dataset.get("path"), search, str(dataset.get("name", "the data set")), str(dataset.get("layout") or ""))
     return folder_digest(path) if path.is_dir() else digest(path)
+
+
+def matching(path: str, pattern: str, search: Sequence[Path], name: str) -> list[Path]:
+    """Return the file at `path`, or the files `pattern` of the folder there, sorted by name: in the first place that has any.
+
+    Arguments and errors as for `find`.
+    """
+    for folder in search:
+        place = folder / path
+        if place.is_file():
+            return [place]
+        if place.is_dir() and (found := sorted(place.glob(pattern))):
+            return found
+    places = ", ".join(str(folder / path) for folder in search)
+    raise DataError(
+        f"data set {name}: no text at {places}", f"put a file there, or a folder with some of the names {pattern} (docs/data.md)"
+    )
 
 
 def find_own(path: Any, search: Sequence[Path], name: str, layout: str = "") -> Path:

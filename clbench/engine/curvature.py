@@ -19,6 +19,7 @@ from clbench.data.answers import owners
 from clbench.data.pool import Split
 from clbench.engine.learner import Batch, Learner
 from clbench.errors import RefusedError
+from clbench.stream import Stream
 
 Estimator = Literal["exact", "empirical", "sampled", "weighted"]
 
@@ -51,6 +52,20 @@ def _squared_norm(logits: Tensor, labels: Tensor) -> Tensor:
 
 FISHER = Quantity(_log_likelihood, torch.square)
 SENSITIVITY = Quantity(_squared_norm, torch.abs)
+
+
+def refuse(estimator: Estimator, stream: Stream) -> None:
+    """Refuse, before anything is trained, an estimator that cannot be had on a stream.
+
+    Raises:
+        RefusedError: the exact one where answers are written.
+    """
+    if estimator == "exact" and stream.vocabulary is not None:
+        raise RefusedError(
+            f"method.fisher=exact: the exact Fisher information sums over all {stream.vocabulary} tokens, "
+            "at every place of every answer",
+            "give method.fisher=empirical or sampled (in a composition method.parts.NAME.fisher)",
+        )
 
 
 def diagonal_fisher(
@@ -94,6 +109,7 @@ def _mean(
     learner: Learner, split: Split, quantity: Quantity, estimator: Estimator, samples: int | None, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """Return the mean over samples of powers of per-sample gradients of `quantity`."""
+    refuse(estimator, learner.stream)
     learner.model.eval()
     names, _ = learner.trainable()
     n = len(split) if samples is None else min(samples, len(split))
@@ -101,11 +117,6 @@ def _mean(
     powers = _of_linear_layers if _only_linear(learner, names) else _of_any_module
     if learner.model.sequential:
         powers = _one_by_one
-        if estimator == "exact" and learner.stream.vocabulary is not None:
-            raise RefusedError(
-                f"the exact Fisher information sums over all {learner.stream.vocabulary} tokens, at every place of every answer",
-                "give method.fisher=empirical or sampled (in a composition method.parts.NAME.fisher)",
-            )
     total: dict[str, Tensor] = {}
     for positions in torch.split(order, LINEAR_CHUNK if powers is _of_linear_layers else _chunk(learner, names)):
         batch = learner.batch(split, positions)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -14,7 +14,7 @@ from clbench import subspace
 from clbench.engine import layers
 from clbench.engine.fullness import Fullness
 from clbench.engine.learner import Learner
-from clbench.methods.base import Method
+from clbench.methods.base import Holds, Method
 from clbench.stream import Stream, Task
 
 CHUNK = 100
@@ -53,6 +53,8 @@ class AdamNSCL(Method):
     head: Literal["project", "free"]
     uncovered: Literal["freeze", "train"]
     statistics: Literal["freeze", "track"]
+    holds: ClassVar[Holds] = "layers"
+    leans: ClassVar[bool] = True
 
     def setup(self, learner: Learner, stream: Stream) -> None:
         """Note the matrices; nothing has been seen."""

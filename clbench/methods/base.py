@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Access = Literal["current", "seen", "all", "retained"]
 Requests = Literal["refused", "skipped", "met"]
+Holds = Literal["nothing", "trained", "layers"]
+Renews = Literal["never", "once", "later"]
 
 
 class Train(Protocol):
@@ -64,6 +66,14 @@ class Method:
     """Whether it keeps in the model itself what earlier tasks learned, and holds it: initial weights would undo that."""
     observes: ClassVar[bool] = False
     """Whether `edit_update` only looks at the step, so that it is no projection of it."""
+    holds: ClassVar[Holds] = "nothing"
+    """What it keeps from task to task by the names of parameters. `trained`: something of those that a task trained, which must
+    go by the same names at later ones. `layers`: something of the weights that the model's layers have from the start."""
+    renews: ClassVar[Renews] = "never"
+    """When other parameters than before come to be trained in the model's layers, by other names: `never`; `once`, before the
+    first task, and the same from then on; `later`, at later tasks as well. Those of `learner.add` do not count."""
+    leans: ClassVar[bool] = False
+    """Whether what it does from the second task on rests on a model that the first one has trained."""
 
     data_free: ClassVar[bool] = False
     """Whether what the method keeps, and puts into the model, comes from the model and the place in the stream alone, never from

@@ -11,21 +11,21 @@ import torch
 from torch import Tensor
 
 from clbench.engine.learner import Batch, Learner
-from clbench.errors import ConfigError, RefusedError
-from clbench.methods.base import Access, Method, Requests, Train
+from clbench.errors import ConfigError
+from clbench.methods.base import Access, Holds, Method, Renews, Requests, Train
+from clbench.methods.together import check
 from clbench.stream import Stream, Task
 
-EXCLUSIVE = ("criterion", "fit", "predict", "substitutes")
 BREADTH: tuple[Access, ...] = ("current", "seen", "retained", "all")
+HOLDS: tuple[Holds, ...] = ("nothing", "trained", "layers")
+RENEWS: tuple[Renews, ...] = ("never", "once", "later")
 
 
 @dataclass
 class Compose(Method):
     """Parts that act in the order they are listed: penalties add up, batches and gradients pass from one to the next.
 
-    At most one part may bring its own criterion, fit, predict or substitutes. Replay beside a projection of the step is
-    refused: the replayed gradient would be projected away with the rest (measured: ER + GPM ends below ER alone). So is a part
-    that starts anew at every task beside one that keeps earlier tasks' weights: nothing would be left to keep.
+    What cannot work together is refused when the parts are put together, with the reason (`clbench.methods.together`).
 
     Args:
         parts: name -> method.
@@ -39,26 +39,7 @@ class Compose(Method):
         for name, part in self.parts.items():
             if not isinstance(part, Method):
                 raise ConfigError(f"method.parts.{name}={part!r} is not a method", f"give +method@method.parts.{name}=NAME")
-        for hook in EXCLUSIVE:
-            owners = [name for name, part in self.parts.items() if part.overrides(hook)]
-            if len(owners) > 1:
-                raise RefusedError(f"the parts {' and '.join(owners)} both bring their own {hook}", "compose only one of them")
-        replay = [name for name, part in self.parts.items() if part.replays]
-        projection = [name for name, part in self.parts.items() if part.overrides("edit_update") and not part.observes]
-        if replay and projection:
-            raise RefusedError(
-                f"{replay[0]} replays samples and {projection[0]} projects the step: the replayed gradient "
-                "would be projected away",
-                "compose one of them with a penalty, or run them alone",
-            )
-        resets = [name for name, part in self.parts.items() if part.resets]
-        keeps = projection + [name for name, part in self.parts.items() if part.accumulates]
-        if resets and keeps:
-            raise RefusedError(
-                f"{resets[0]} returns the model to its initial weights at every task, and {keeps[0]} keeps in the model what "
-                "earlier tasks learned: nothing would be left of that",
-                "run them alone; cumulative may go on from the last weights instead (its reset=false)",
-            )
+        check(self.parts)
 
     @property
     def settings(self) -> set[str]:  # type: ignore[override]
@@ -111,6 +92,21 @@ class Compose(Method):
         """Whether any part keeps what earlier tasks learned in the model."""
         return any(part.accumulates for part in self.parts.values())
 
+    @property
+    def holds(self) -> Holds:  # type: ignore[override]
+        """The most that any part holds by name."""
+        return max((part.holds for part in self.parts.values()), key=HOLDS.index)
+
+    @property
+    def renews(self) -> Renews:  # type: ignore[override]
+        """The latest time at which any part lets other parameters train."""
+        return max((part.renews for part in self.parts.values()), key=RENEWS.index)
+
+    @property
+    def leans(self) -> bool:  # type: ignore[override]
+        """Whether any part rests on what the first task trained."""
+        return any(part.leans for part in self.parts.values())
+
     def overrides(self, hook: str) -> bool:
         """Return whether any part changes `hook`."""
         return any(part.overrides(hook) for part in self.parts.values())
@@ -129,8 +125,8 @@ class Compose(Method):
             part.setup(learner, stream)
 
     def begin_task(self, learner: Learner, task: Task) -> None:
-        """Begin in every part."""
-        for part in self.parts.values():
+        """Begin in every part; last in those that note where the parameters start, when all of these are there."""
+        for part in sorted(self.parts.values(), key=lambda part: part.holds == "trained"):
             part.begin_task(learner, task)
 
     def fit(self, learner: Learner, task: Task, train: Train, history: Sequence[Task]) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from clbench.engine.curvature import Estimator, diagonal_fisher
+from clbench.engine.curvature import Estimator, diagonal_fisher, refuse
 from clbench.engine.learner import Batch, Learner
-from clbench.methods.base import Method
+from clbench.methods.base import Holds, Method
 from clbench.stream import Stream, Task
 
 
@@ -42,9 +42,15 @@ class EWC(Method):
     fisher_samples: Annotated[int, Field(ge=1)] | None
     stackable = True
     answers = True
+    holds: ClassVar[Holds] = "trained"
 
     def setup(self, learner: Learner, stream: Stream) -> None:
-        """Start without anchors."""
+        """Start without anchors.
+
+        Raises:
+            RefusedError: the exact Fisher information where answers are written.
+        """
+        refuse(self.fisher, stream)
         self.importance: dict[str, Tensor] = {}
         self.anchor: dict[str, Tensor] = {}
         self.slope: dict[str, Tensor] = {}

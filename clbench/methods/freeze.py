@@ -48,6 +48,11 @@ class Freeze(Method):
     answers: ClassVar[bool] = True
     data_free: ClassVar[bool] = True
 
+    @property
+    def leans(self) -> bool:  # type: ignore[override]
+        """Whether what stands still is what earlier tasks learned."""
+        return self.from_task > 0
+
     def begin_task(self, learner: Learner, task: Task) -> None:
         """Freeze, when it is time; count what learns."""
         found = _layers(learner, task)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -16,7 +16,7 @@ from clbench.engine.fullness import Fullness
 from clbench.engine.learner import Learner
 from clbench.engine.projection import Projection
 from clbench.errors import ConfigError
-from clbench.methods.base import Method
+from clbench.methods.base import Holds, Method
 from clbench.stream import Stream, Task
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -56,6 +56,8 @@ class GPM(Method):
     head: Literal["project", "free"]
     uncovered: Literal["freeze", "train"]
     statistics: Literal["freeze", "track"]
+    holds: ClassVar[Holds] = "layers"
+    leans: ClassVar[bool] = True
 
     def setup(self, learner: Learner, stream: Stream) -> None:
         """Note the matrices and check that lists have a value for each."""

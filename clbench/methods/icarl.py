@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
+from clbench.data.loader import ahead
 from clbench.data.pool import Split
 from clbench.engine.learner import Batch, Learner
 from clbench.errors import ConfigError
@@ -18,7 +19,7 @@ from clbench.methods.base import Method, Train
 from clbench.stream import Stream, Task
 
 CHUNK = 1024
-"""Samples per forward pass where features are collected (speed only)."""
+"""Samples per forward pass where features are collected (speed and memory)."""
 
 
 @dataclass
@@ -119,9 +120,12 @@ class ICaRL(Method):
     def _features(self, learner: Learner, split: Split) -> tuple[Tensor, Tensor]:
         """Return features `[n, d]` of a mixed split, without augmentation, and its labels as columns of all outputs met."""
         parts = torch.split(torch.arange(len(split), device=split.rows.device), CHUNK)
-        batches = [learner.batch(split, part) for part in parts]
-        features = [self._scaled(learner.features(batch.inputs)) for batch in batches]
-        return torch.cat(features), torch.cat([batch.labels for batch in batches])
+        features, columns = list[Tensor](), list[Tensor]()
+        for part, raw in zip(parts, ahead(split, parts), strict=True):  # the inputs of one part at a time are on the device
+            batch = learner.batch(split, part, raw=raw)
+            features.append(self._scaled(learner.features(batch.inputs)))
+            columns.append(batch.labels)
+        return torch.cat(features), torch.cat(columns)
 
     def _scaled(self, features: Tensor) -> Tensor:
         return F.normalize(features, dim=1) if self.normalise else features

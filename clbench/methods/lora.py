@@ -14,7 +14,7 @@ from torch import Tensor
 from clbench.engine import layers
 from clbench.engine.adapters import Adapters, Targets, principal_cosines
 from clbench.engine.learner import Learner
-from clbench.methods.base import Method
+from clbench.methods.base import Method, Renews
 from clbench.stream import Stream, Task
 
 PAST = "past"
@@ -48,9 +48,14 @@ class SeqLoRA(Method):
     data_free: ClassVar[bool] = True
 
     @property
-    def accumulates(self) -> bool:  # type: ignore[override]
+    def leans(self) -> bool:  # type: ignore[override]
         """Whether the network below is what the first task made of it."""
         return self.base == "first_task"
+
+    @property
+    def renews(self) -> Renews:  # type: ignore[override]
+        """Whether the adapter comes before anything is learned, or in the place of what the first task trained."""
+        return "later" if self.base == "first_task" else "once"
 
     def setup(self, learner: Learner, stream: Stream) -> None:
         """Find the layers; no adapter yet."""
@@ -130,11 +135,8 @@ class IncLoRA(SeqLoRA):
     """
 
     past: Literal["apart", "folded"]
-
-    @property
-    def accumulates(self) -> bool:  # type: ignore[override]
-        """Earlier tasks' adapters stay as they are."""
-        return True
+    accumulates: ClassVar[bool] = True
+    renews: ClassVar[Renews] = "later"
 
     def setup(self, learner: Learner, stream: Stream) -> None:
         """Start without earlier adapters."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from clbench.engine.curvature import output_sensitivity
 from clbench.engine.learner import Batch, Learner
-from clbench.methods.base import Method
+from clbench.methods.base import Holds, Method
 from clbench.stream import Stream, Task
 
 
@@ -35,6 +35,7 @@ class MAS(Method):
     strength: Annotated[float, Field(ge=0)]
     samples: Annotated[int, Field(ge=1)] | None
     stackable = True
+    holds: ClassVar[Holds] = "trained"
 
     def setup(self, learner: Learner, stream: Stream) -> None:
         """Start without importance."""

@@ -18,7 +18,7 @@ from clbench.engine.adapters import Adapters, Targets, parameter_name
 from clbench.engine.learner import Batch, Learner
 from clbench.engine.optimizers import clip_by_norm
 from clbench.errors import ConfigError
-from clbench.methods.base import Train
+from clbench.methods.base import Renews, Train
 from clbench.methods.relabelling import Choice, relabelled
 from clbench.methods.unlearning import Rate, Unlearner
 from clbench.stream import Stream, Task
@@ -56,6 +56,7 @@ class O3(Unlearner):
     adapters: Literal["each", "newest"]
     detector: Any
     answers: ClassVar[bool] = True
+    renews: ClassVar[Renews] = "later"
 
     def __post_init__(self) -> None:
         if not isinstance(self.detector, Detector):

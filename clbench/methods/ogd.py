@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from torch.func import functional_call, grad, vmap
 from clbench.data.pool import Split
 from clbench.engine import layers
 from clbench.engine.learner import Learner
-from clbench.methods.base import Method
+from clbench.methods.base import Holds, Method
 from clbench.stream import Stream, Task
 
 Logits = Literal["truth", "mean", "all"]
@@ -48,6 +48,8 @@ class OGD(Method):
     samples: Annotated[int, Field(ge=1)]
     logits: Logits
     statistics: Literal["freeze", "track"]
+    holds: ClassVar[Holds] = "layers"
+    leans: ClassVar[bool] = True
 
     def setup(self, learner: Learner, stream: Stream) -> None:
         """Note theta and start with an empty basis, one direction a row."""

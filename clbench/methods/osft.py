@@ -18,7 +18,7 @@ from clbench.engine.learner import Learner
 from clbench.engine.similarity import cosines, relative
 from clbench.engine.targets import Targets, linear_kinds, modules_named, refuse_tied
 from clbench.errors import ConfigError, RefusedError
-from clbench.methods.base import Method
+from clbench.methods.base import Method, Renews
 from clbench.stream import Stream, Task
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -77,6 +77,12 @@ class OSFT(Method):
     others: Literal["train", "freeze"]
     from_task: NonNegative
     answers: ClassVar[bool] = True
+    renews: ClassVar[Renews] = "later"
+
+    @property
+    def leans(self) -> bool:  # type: ignore[override]
+        """Whether what is retained is what the first task learned."""
+        return self.from_task > 0
 
     def setup(self, learner: Learner, stream: Stream) -> None:
         """Check that there is something to decompose, and that the numbers fit.

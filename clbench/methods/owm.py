@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -15,7 +15,7 @@ from clbench.engine import layers
 from clbench.engine.fullness import Fullness
 from clbench.engine.learner import Learner
 from clbench.errors import RefusedError
-from clbench.methods.base import Method
+from clbench.methods.base import Holds, Method
 from clbench.methods.gpm import Count, per_layer
 from clbench.stream import Stream, Task
 
@@ -61,6 +61,8 @@ class OWM(Method):
     head: Literal["project", "free"]
     uncovered: Literal["freeze", "train"]
     statistics: Literal["freeze", "track"]
+    holds: ClassVar[Holds] = "layers"
+    leans: ClassVar[bool] = True
 
     def setup(self, learner: Learner, stream: Stream) -> None:
         """Note the matrices; nothing has entered them yet."""

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from clbench.engine.learner import Batch, Learner
-from clbench.methods.base import Method
+from clbench.methods.base import Holds, Method
 from clbench.stream import Stream, Task
 
 
@@ -41,6 +41,7 @@ class SI(Method):
     path: Literal["loss", "total"]
     stackable = True
     observes: ClassVar[bool] = True
+    holds: ClassVar[Holds] = "trained"
     answers = True
 
     def setup(self, learner: Learner, stream: Stream) -> None:

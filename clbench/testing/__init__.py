@@ -11,6 +11,7 @@ from clbench.testing.cells import run as run
 from clbench.testing.methods import check_access as check_access
 from clbench.testing.methods import check_method as check_method
 from clbench.testing.methods import check_neutral as check_neutral
+from clbench.testing.methods import check_renewal as check_renewal
 from clbench.testing.methods import check_repeats as check_repeats
 from clbench.testing.methods import check_requests as check_requests
 from clbench.testing.methods import check_resumes as check_resumes

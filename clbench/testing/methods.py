@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
@@ -35,7 +36,8 @@ def check_method(
 
     Interface; refusal of settings it does not declare; and in each declared setting: determinism, equality after resuming
     at every task, blindness to what its access does not cover, a neutral strength that is the plain run bit for bit, and
-    (if it declares `stackable`) hooks that hold with a leading replica axis. At requests to forget: refusal unless it says what
+    (if it declares `stackable`) hooks that hold with a leading replica axis. Parameters that train by other names only when it
+    declares that it renews them. At requests to forget: refusal unless it says what
     it does then; else determinism, resuming, and blindness to all but the request and, if declared, what is retained.
 
     Args:
@@ -59,6 +61,7 @@ def check_method(
             check_neutral(method, neutral, options, config_dirs)
         if made.stackable:
             check_stackable(method, options, config_dirs)
+    check_renewal(method, [*overrides, f"scenario.setting={min(made.settings)}"], config_dirs)
     if "class" in made.settings:
         check_requests(method, overrides, config_dirs)
 
@@ -70,6 +73,8 @@ def check_interface(method: Any) -> None:
     assert method.settings, "a method must declare at least one setting"
     assert method.requests in ("refused", "skipped", "met"), f"unknown requests {method.requests!r}"
     assert method.access in ("current", "seen", "all", "retained"), f"unknown access {method.access!r}"
+    assert method.holds in ("nothing", "trained", "layers"), f"unknown holds {method.holds!r}"
+    assert method.renews in ("never", "once", "later"), f"unknown renews {method.renews!r}"
     known = {name for name in vars(Method) if not name.startswith("_")}
     near = {name for name in vars(type(method)) if not name.startswith("_") and name not in known}
     typos = [name for name in near if any(name.replace("_", "") == other.replace("_", "") for other in known)]
@@ -167,6 +172,33 @@ def _learn_corrupted(stream: Stream, method: Method, learner: Any, training: Any
             gone = [row for row in task.train.rows.tolist() if row not in held]
             task.train.pool.inputs[gone] = 0
     return rows
+
+
+def check_renewal(method: str | Mapping[str, Any], overrides: Sequence[str], config_dirs: Sequence[str | Path]) -> None:
+    """Check that what trains in the backbone goes by other names no earlier and no oftener than `renews` says."""
+    from clbench.trial import assemble
+
+    with tempfile.TemporaryDirectory() as folder:
+        stream, made, learner, training = assemble(
+            make_cell(method, overrides, config_dirs, results_dir=folder), torch.device("cpu")
+        )
+        known, found = set(learner.parameters), list[set[str]]()
+        begin = type(made).begin_task
+
+        def watched(self: Method, other: Any, task: Any) -> None:
+            begin(self, other, task)
+            parts = other.model.backbone.named_parameters(prefix="backbone")
+            found.append({name for name, parameter in parts if parameter.requires_grad})
+
+        with patch.object(type(made), "begin_task", watched):
+            for task in stream.tasks if made.access != "all" else stream.tasks[-1:]:
+                training.learn(task)
+    new = [names - known for names in found]
+    later = set().union(*new[1:]) - new[0]
+    if made.renews == "never":
+        assert not new[0] | later, f"{min(new[0] | later)} trains and was not there at first: declare renews"
+    if made.renews != "later":
+        assert not later, f"{min(later)} trains and was not there in the first task: declare renews = 'later'"
 
 
 def check_requests(method: str | Mapping[str, Any], overrides: Sequence[str], config_dirs: Sequence[str | Path]) -> None:

@@ -9,6 +9,7 @@ from clbench.engine.optimizers import SGD
 from clbench.errors import RefusedError
 from clbench.methods.agem import AGEM
 from clbench.methods.base import Method
+from clbench.methods.compose import Compose
 from clbench.methods.der import DER
 from clbench.methods.er import ER
 from clbench.methods.ewc import EWC
@@ -75,6 +76,18 @@ def test_the_fisher_information_is_the_mean_of_squared_gradients_of_each_answers
         torch.testing.assert_close(found[name], expected[name])
     with pytest.raises(RefusedError, match=r"(?s)exact Fisher.*empirical"):
         diagonal_fisher(learner, split, "exact", None, torch.Generator())
+
+
+def test_the_exact_one_is_refused_before_anything_is_trained_and_not_where_there_are_classes():
+    parts = {"er": ER(12, None, "reservoir"), "ewc": EWC(10.0, "online", 1.0, "exact", 20)}
+    for method in (parts["ewc"], Compose(parts)):
+        with pytest.raises(
+            RefusedError, match=r"(?s)method\.fisher=exact.*all 20 tokens.*method\.fisher=empirical or sampled"
+        ) as caught:
+            method.setup(writer_for(STREAM), STREAM)
+        assert "method.parts.NAME.fisher" in caught.value.remedy
+    classes = riddle_stream("class", form="classes")
+    parts["ewc"].setup(encoder_for(classes), classes)
 
 
 def test_an_encoders_fisher_information_is_that_of_per_sample_gradients():

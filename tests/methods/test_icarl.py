@@ -1,6 +1,7 @@
 """iCaRL: herding, exemplars, distillation, the nearest mean."""
 
 import itertools
+import weakref
 
 import pytest
 import torch
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 from clbench.engine.evaluation import evaluate
 from clbench.engine.training import Training
 from clbench.errors import ConfigError
+from clbench.methods import icarl
 from clbench.methods.icarl import ICaRL, classes_met, herd
-from tests.streams import blob_stream, learn, learner_for, trainer
+from tests.streams import blob_stream, learn, learner_for, same, trainer, weights
 
 D = torch.float64
 BOTH = pytest.mark.parametrize("setting", ["task", "class"])
@@ -98,6 +100,34 @@ def test_exemplars_are_herded_from_their_class_and_shares_are_equal(setting, nor
 
     method = ICaRL(size, normalise)
     learn(method, stream, learner_for(stream, dropout=0.5), after=check)
+
+
+@BOTH
+def test_features_are_taken_batch_by_batch_and_no_more_inputs_are_held(setting, monkeypatch):
+    stream, seen, most = blob_stream(setting), [], []
+    whole, _ = learn(ICaRL(25, True), stream, tasks=1)
+    monkeypatch.setattr(icarl, "CHUNK", 7)
+    method, learner = ICaRL(25, True), learner_for(stream)
+    make = learner.batch
+
+    def watched(*arguments, **named):
+        most.append(sum(inputs() is not None for inputs in seen))
+        batch = make(*arguments, **named)
+        assert len(batch) <= 7
+        seen.append(weakref.ref(batch.inputs))
+        return batch
+
+    learn(method, stream, learner, tasks=1)
+    learner.batch = watched
+    with torch.no_grad():
+        features, columns = method._features(learner, stream.tasks[0].train)
+    assert len(seen) == -(-len(stream.tasks[0].train) // 7) > 2
+    assert max(most) <= 1
+    monkeypatch.undo()
+    expected = raw_features(learner, 0, stream.tasks[0].train.rows, True)
+    torch.testing.assert_close(features, expected)
+    assert torch.equal(columns, stream.tasks[0].train.labels)
+    assert same(weights(whole), weights(learner))
 
 
 @BOTH

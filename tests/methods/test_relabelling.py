@@ -1,4 +1,4 @@
-"""Random labels and answers: drawn from what there is, `other` never the right one, the same for one seed, nothing else changed."""
+"""Random labels and answers: drawn from what there is, `other` never the right one, the rest as it was."""
 
 from __future__ import annotations
 

@@ -1,15 +1,20 @@
 """What is measured beside the tasks: general ability, and the form of answers."""
 
+import os
+import shutil
 from dataclasses import replace
 
 import pytest
 import torch
 
+from clbench.compose import new_composer
 from clbench.data import answers
+from clbench.data.integrity import search_path
 from clbench.data.pool import Split
 from clbench.data.sources import Prose
 from clbench.engine.evaluation import evaluate
 from clbench.errors import ConfigError, DataError, RefusedError
+from clbench.job import make_job
 from clbench.methods.naive import Naive
 from clbench.scenarios.ability import beside
 from clbench.stream import EvaluationSet
@@ -23,6 +28,7 @@ def node(**changes):
         "_target_": "clbench.data.sources.Prose",
         "name": "prose",
         "path": "talk",
+        "pattern": "*.txt",
         "tokenizer": "bytes",
         "form": "answers",
         "length": 16,
@@ -101,3 +107,52 @@ def test_the_loss_is_the_mean_over_all_tokens(folder):
         expected = torch.nn.functional.cross_entropy(learner.model(rows), answers.written(rows))
     assert n == 40
     assert total / n == pytest.approx(float(expected), rel=1e-5)
+
+
+ASKED = ("model=smollm2", "scenario=sentiment_domains", "+ability@eval.ability.talk=prose", "model.tokenizer=bytes")
+
+
+def asked(folder, *overrides):
+    composer = new_composer()
+    return make_job(composer([*ASKED, f"data.root={folder}:{SEARCH}", "eval.ability.talk.path=talk", *overrides]), composer)
+
+
+SEARCH = os.pathsep.join(str(place) for place in search_path(None))
+
+
+def test_what_is_read_is_part_of_a_records_identity_and_where_it_lies_is_not(folder, tmp_path_factory):
+    first = asked(folder)
+    identity = first.cells()[0].identity
+    assert list(identity["ability_sha256"]) == ["talk"]
+    assert "path" not in identity["eval"]["ability"]["talk"]
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    shutil.copytree(folder / "talk", elsewhere / "talk")
+    (elsewhere / "talk" / "notes.md").write_text("not read")
+    assert asked(elsewhere).cells()[0].id == first.cells()[0].id
+    whole = asked(folder, f"eval.ability.talk.path={elsewhere / 'talk'}")
+    assert whole.cells()[0].id == first.cells()[0].id
+    (elsewhere / "talk" / "a.txt").write_text("Second.")
+    assert asked(elsewhere).cells()[0].id != first.cells()[0].id
+    assert asked(folder, "eval.ability.talk.rows=3").cells()[0].id != first.cells()[0].id
+
+
+def test_texts_by_another_name_are_another_variant_and_missing_ones_are_told(folder):
+    shutil.copytree(folder / "talk", folder / "other")
+    (folder / "other" / "a.txt").write_text("Third.")
+    assert "other" in asked(folder, "eval.ability.talk.path=other").variant
+    with pytest.raises(DataError, match=r"no text at .*nothing"):
+        asked(folder, "eval.ability.talk.path=nothing")
+
+
+def test_without_a_wish_the_identity_is_as_before():
+    composer = new_composer()
+    identity = make_job(composer([]), composer).cells()[0].identity
+    assert "ability_sha256" not in identity
+    assert "ability" not in identity["eval"]
+
+
+@pytest.mark.parametrize("bad", ["eval.ability=sotu", "+eval.ability.talk=sotu"])
+def test_what_is_no_data_set_is_refused_by_name(bad):
+    composer = new_composer()
+    with pytest.raises(ConfigError, match=r"eval\.ability(\.talk)?='sotu' is no data set"):
+        make_job(composer([bad]), composer)

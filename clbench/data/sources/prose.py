@@ -11,6 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from clbench.data.integrity import matching
 from clbench.data.pool import Pool
 from clbench.data.sources.base import Data, Source
 from clbench.data.tokenizers import tokenizer
@@ -24,7 +25,8 @@ class Prose(Source):
     Nothing of it is meant to be trained on; the two parts are the same. Measured by `loss`, in nats per token.
 
     Args:
-        path: a text file, or a folder of them (`*.txt`, in the order of their names), below one of the search path.
+        path: a text file, or a folder of them, below one of the search path.
+        pattern: of the names of a folder's files, which are read in the order of their names.
         tokenizer: the model's (`clbench.data.tokenizers`).
         form: the model's: `answers`.
         length: tokens of a row.
@@ -33,6 +35,7 @@ class Prose(Source):
     """
 
     path: str
+    pattern: str
     tokenizer: str
     form: str
     length: Annotated[int, Field(ge=2)]
@@ -46,7 +49,7 @@ class Prose(Source):
                 f"data set {self.name}: form={self.form}", "running text wants a model that writes (model.form: answers)"
             )
         words = tokenizer(self.tokenizer, search)
-        files = self._files(search)
+        files = matching(self.path, self.pattern, search, self.name)
         text = "\n\n".join(file.read_text(encoding="utf-8", errors="replace") for file in files)
         (tokens,) = words.encode([text], specials=False)
         count = len(tokens) // self.length
@@ -59,18 +62,6 @@ class Prose(Source):
         chosen = whole[torch.linspace(0, count - 1, self.rows).round().long()]
         pool = Pool(_to_be_written(chosen), torch.zeros(self.rows, dtype=torch.int64), pad=words.pad, vocabulary=words.size)
         return Data(pool, pool)
-
-    def _files(self, search: Sequence[Path]) -> list[Path]:
-        for folder in search:
-            place = folder / self.path
-            if place.is_file():
-                return [place]
-            if place.is_dir() and (found := sorted(place.glob("*.txt"))):
-                return found
-        places = ", ".join(str(folder / self.path) for folder in search)
-        raise DataError(
-            f"data set {self.name}: no text at {places}", "put a .txt file, or a folder of them, there (docs/data.md)"
-        )
 
 
 def _to_be_written(rows: Tensor) -> Tensor:
