@@ -7,18 +7,22 @@ from clbench.data.sources.features import Features
 from clbench.data.sources.folder import Folder
 from clbench.data.sources.npz import Npz
 from clbench.data.sources.prose import Prose
+from clbench.data.sources.questionfolder import ChoiceFolder, DomainFolder, QuestionFolder
 from clbench.data.sources.scrambled import Scrambled
 from clbench.data.sources.text import Text
 from clbench.data.sources.textfolder import TextFolder
 from clbench.data.sources.vision import Vision
 
 __all__ = [
+    "ChoiceFolder",
     "Data",
     "Digits",
+    "DomainFolder",
     "Features",
     "Folder",
     "Npz",
     "Prose",
+    "QuestionFolder",
     "Scrambled",
     "Sections",
     "Sentiment",
