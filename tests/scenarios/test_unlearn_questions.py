@@ -7,13 +7,16 @@ import json
 import pytest
 import torch
 
+from clbench.engine.answers import Asked
 from clbench.errors import ConfigError, DataError
+from clbench.methods.naive import Naive
 from clbench.methods.relabelling import relabelled
 from clbench.testing import check_scenario, make_cell, run
 from clbench.trial import assemble
 from tests.data.question_files import write_beside, write_clinc, write_scienceqa, write_tofu
 from tests.data.test_conf import node
 from tests.data.text_files import DOMAINS, write_sentiment
+from tests.riddles import writer_for
 
 pytest.importorskip("transformers")
 
@@ -152,9 +155,18 @@ def test_scienceqa_runs(tmp_path, method, metric):
     assert all(0 <= entry[0] <= entry[1] for row in result["matrix"] for entry in row)
 
 
-def test_another_letter_is_a_wrong_answer(tmp_path):
-    from tests.riddles import writer_for
+def test_what_is_right_is_the_letter_and_not_the_topic(tmp_path):
+    made = stream(scienceqa(tmp_path))
+    asked_of = Asked(writer_for(made), Naive(), next(c for c in made.evaluation if c.role == "retain"), 100)
+    ((rows, right),) = asked_of.batches()
+    assert len(rows) == 4
+    for row, number in zip(rows, right, strict=True):
+        word = asked_of.pool.answers[number]
+        assert (~row[row < 0]).tolist() == word[word >= 0].tolist()
+    assert len(asked_of.choices) == 2, "the letters that are right somewhere"
 
+
+def test_another_letter_is_a_wrong_answer(tmp_path):
     made = stream(scienceqa(tmp_path))
     split = made.requests[0].train
     changed = relabelled(split, writer_for(made), made.requests[0], "other")
