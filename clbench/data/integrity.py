@@ -151,7 +151,7 @@ def data_sha256(dataset: Mapping[str, Any], search: Sequence[Path]) -> str:
     whose version `generated` names; for features of another data set (`of`) a digest over that one's, the network, its weights
     and the preprocessing; a digest over the declared sums of all files (`files`: sha256, `md5`) or of whole folders (`folders`:
     see `folder_digest`); for one's own data the digest, taken now, of the file or folder at `path`, or of the files that are read
-    there (`pattern`). Declared sums are checked when the data is loaded. For texts (`tokenizer`) a digest over that and everything
+    there (`pattern`). Declared sums are checked when the data is loaded. For texts (`tokenizer`) a digest over that and all
     that makes tokens of them.
 
     Args:

@@ -20,7 +20,9 @@ class Pool:
         pad: token that rows of tokens are filled up with; None: inputs are no tokens.
         vocabulary: None where a sample has a label; else the number of tokens there are, and a sample is a prompt with its
             answer (`clbench.data.answers`).
-        answers: int64 `[K, A]`, the answer's tokens for each class, filled up with -1; None: answers are free text.
+        answers: int64 `[K, A]`, the tokens of each label word, filled up with -1; None: answers are free text.
+        answer_of: int64 `[N]`, the row of `answers` that a sample's answer is, where its class is something else, such as the
+            topic of a question with choices; None: that of its class.
     """
 
     inputs: Tensor
@@ -29,6 +31,7 @@ class Pool:
     pad: int | None = None
     vocabulary: int | None = None
     answers: Tensor | None = None
+    answer_of: Tensor | None = None
 
     def __len__(self) -> int:
         return int(self.targets.shape[0])
@@ -36,9 +39,14 @@ class Pool:
     def to(self, device: torch.device) -> Pool:
         """Return this pool on `device` (its tensors themselves if they are there already)."""
         inputs = self.inputs.to(device)
-        answers = None if self.answers is None else self.answers.to(device)
+        answers, answer_of = (None if each is None else each.to(device) for each in (self.answers, self.answer_of))
         mapped = self.mapped and inputs is self.inputs
-        return replace(self, inputs=inputs, targets=self.targets.to(device), mapped=mapped, answers=answers)
+        return replace(self, inputs=inputs, targets=self.targets.to(device), mapped=mapped, answers=answers, answer_of=answer_of)
+
+    @property
+    def right_answers(self) -> Tensor:
+        """The row of `answers` that each sample's answer is, int64 `[N]`."""
+        return self.targets if self.answer_of is None else self.answer_of
 
     @property
     def streams(self) -> bool:

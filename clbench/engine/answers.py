@@ -40,11 +40,11 @@ class Asked:
         self.pad = split.pool.pad or 0
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield rows `[B, L]` and the number of each one's class `[B]`."""
+        """Yield rows `[B, L]` and the number of each one's label word `[B]`, where there are label words."""
         split = self.column.split
         places = torch.split(torch.arange(len(split), device=split.rows.device), self.batch_size)
         for positions, rows in zip(places, ahead(split, places), strict=True):
-            yield rows, self.pool.targets.index_select(0, split.rows.index_select(0, positions))
+            yield rows, self.pool.right_answers.index_select(0, split.rows.index_select(0, positions))
 
     def scores(self, rows: Tensor) -> Tensor:
         """Return the logits `[M, V]` of the tokens to be written."""
@@ -59,7 +59,10 @@ class Asked:
                 f"{self.column.name} is measured by {self.column.metric}, but its answers are free text",
                 "scenario.metric=exact_match (or rouge_l) needs no label words",
             )
-        return _distinct(self.pool.answers[_classes(self.learner, self.column)])
+        numbers = _classes(self.learner, self.column)
+        if self.pool.answer_of is not None:
+            numbers = _distinct(self.pool.answer_of[torch.isin(self.pool.targets, numbers)])
+        return _distinct(self.pool.answers[numbers])
 
 
 def _distinct(rows: Tensor) -> Tensor:
@@ -114,10 +117,10 @@ def _first_token(asked: Asked) -> Iterator[Tensor]:
 
 def _label_words(asked: Asked) -> Iterator[Tensor]:
     """Whether of all label words the right one is the likeliest, by the sum of its tokens' log-probabilities."""
-    for rows, targets in asked.batches():
+    for rows, right in asked.batches():
         likeliest = torch.stack([_log_likelihood(asked, rows, choice) for choice in asked.choices]).argmax(0)
         assert asked.pool.answers is not None
-        yield (asked.choices[likeliest] == asked.pool.answers[targets]).all(1)
+        yield (asked.choices[likeliest] == asked.pool.answers[right]).all(1)
 
 
 def _format(asked: Asked) -> Iterator[Tensor]:

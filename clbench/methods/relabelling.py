@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 
 from clbench.data import answers
-from clbench.data.pool import Pool, Split
+from clbench.data.pool import Split
 from clbench.engine.learner import Learner
 from clbench.stream import Task
 
@@ -41,7 +41,7 @@ def relabelled(split: Split, learner: Learner, task: Task, choice: Choice) -> Sp
         texts = [rows.new_tensor(known[place]) for place in _drawn(right, len(known), choice, draws).tolist()]
     else:
         words = torch.unique(split.pool.answers, dim=0)
-        right = (split.pool.answers[split.pool.targets[split.rows]].unsqueeze(1) == words).all(2).int().argmax(1)
+        right = (split.pool.answers[split.pool.right_answers[split.rows]].unsqueeze(1) == words).all(2).int().argmax(1)
         texts = [words[place] for place in _drawn(right, len(words), choice, draws).tolist()]
     changed = [answers.with_answer(row.unsqueeze(0), text, pad)[0] for row, text in zip(rows, texts, strict=True)]
     width = max(len(row) for row in changed)
@@ -49,7 +49,9 @@ def relabelled(split: Split, learner: Learner, task: Task, choice: Choice) -> Sp
     for place, row in enumerate(changed):
         inputs[place, : len(row)] = row
     everywhere = torch.arange(len(rows), device=split.rows.device)
-    pool = Pool(inputs, split.pool.targets[split.rows], pad=pad, vocabulary=split.pool.vocabulary, answers=split.pool.answers)
+    # the label word of each sample stays the right one: what is written instead stands in the inputs alone
+    answer_of = None if split.pool.answer_of is None else split.pool.answer_of[split.rows]
+    pool = replace(split.pool, inputs=inputs, targets=split.pool.targets[split.rows], mapped=False, answer_of=answer_of)
     return Split(pool, everywhere, split.labels, split.tasks)
 
 

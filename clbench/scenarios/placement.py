@@ -77,7 +77,7 @@ def choose(pools: list[Pool], device: torch.device, share: float) -> str:
 
 
 def _placed(pool: Pool, device: torch.device, residence: str) -> Pool:
-    beside = replace(pool, targets=pool.targets.to(device), answers=None if pool.answers is None else pool.answers.to(device))
+    beside = replace(replace(pool, inputs=pool.inputs[:0]).to(device), inputs=pool.inputs, mapped=pool.mapped)
     if residence == "disk":
         return beside
     inputs = pool.inputs.clone(memory_format=torch.contiguous_format) if pool.mapped else pool.inputs

@@ -14,7 +14,8 @@ from clbench.randomness import generator
 from clbench.scenarios.assemble import is_integer, is_number
 from clbench.stream import Goal, Task
 
-EXAMPLE = "a request is such as {classes: [3]}, {samples: 0.1} or {samples: 50, classes: [5], after: 0, goal: retrain}"
+EXAMPLE = "such as {classes: [3]}, {named: [biology]}, {samples: 0.1} or {samples: 50, classes: [5], after: 0, goal: retrain}"
+KEYS = {"classes", "named", "samples", "after", "goal"}
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Request:
         samples: how many training samples of the classes (None: of all that no request names), or their share, drawn by the
             trial's seed; nothing else about their classes is to be forgotten, so such a request has no test set.
         goal: the one that the request belongs to; under the other one it does not come. None: both.
+        named: the names that stand for the classes, where the configuration gives these.
         after: position, among the tasks to be learned, of the one that the request follows; None: the last.
     """
 
@@ -33,6 +35,7 @@ class Request:
     samples: float | int | None
     after: int | None
     goal: str | None = None
+    named: tuple[str, ...] = ()
 
     @property
     def whole(self) -> bool:
@@ -40,8 +43,16 @@ class Request:
         return self.samples is None
 
 
-def read(requests: Sequence[Mapping[str, Any]], n_classes: int, n_learned: int) -> list[Request]:
+def read(
+    requests: Sequence[Mapping[str, Any]], n_classes: int, n_learned: int, known: Mapping[str, tuple[int, ...]]
+) -> list[Request]:
     """Return the requests of `scenario.requests`, in the order in which they come.
+
+    Args:
+        requests: as configured.
+        n_classes: of the data set.
+        n_learned: how many tasks are to be learned.
+        known: classes by the names that the data set has for them.
 
     Raises:
         ConfigError: one that cannot be understood or met; the message names it.
@@ -49,13 +60,12 @@ def read(requests: Sequence[Mapping[str, Any]], n_classes: int, n_learned: int) 
     found: list[Request] = []
     for number, node in enumerate(requests):
         where = f"scenario.requests[{number}]={dict(node) if isinstance(node, Mapping) else node!r}"
-        if (
-            not isinstance(node, Mapping)
-            or set(node) - {"classes", "samples", "after", "goal"}
-            or not set(node) & {"classes", "samples"}
-        ):
+        if not isinstance(node, Mapping) or set(node) - KEYS or not set(node) & {"classes", "named", "samples"}:
             raise ConfigError(f"{where} is no request", EXAMPLE)
         classes, samples, after = node.get("classes"), node.get("samples"), node.get("after")
+        names = tuple(node["named"]) if isinstance(node.get("named"), (list, tuple)) else ()
+        if node.get("named") is not None:
+            classes = _classes_named(names, classes, known, where)
         if classes is not None:
             listed = list(classes) if isinstance(classes, (list, tuple)) else []
             if not listed or any(not is_integer(c) or not 0 <= c < n_classes for c in listed) or len(set(listed)) < len(listed):
@@ -69,13 +79,26 @@ def read(requests: Sequence[Mapping[str, Any]], n_classes: int, n_learned: int) 
             raise ConfigError(f"{where}: after is no position of a task to be learned, 0 to {n_learned - 1}", EXAMPLE)
         if node.get("goal") not in (None, *get_args(Goal)):
             raise ConfigError(f"{where}: goal is none of {', '.join(get_args(Goal))}", EXAMPLE)
-        found.append(Request(classes, samples, after, node.get("goal")))
+        found.append(Request(classes, samples, after, node.get("goal"), names))
     found.sort(key=lambda request: n_learned if request.after is None else request.after)
     named = [c for request in found if request.whole for c in request.classes or ()]
     twice = [c for c in named if named.count(c) > 1]
     if twice:
         raise ConfigError(f"scenario.requests names class {twice[0]} in two requests", "name each class once")
     return found
+
+
+def _classes_named(names: Sequence[Any], classes: Any, known: Mapping[str, tuple[int, ...]], where: str) -> list[int]:
+    """Return the classes that a request names, each once."""
+    if not names or classes is not None:
+        raise ConfigError(f"{where}: named is a list of names, and stands in the place of classes", EXAMPLE)
+    strange = [name for name in names if name not in known]
+    if strange:
+        listed = (
+            f"it has: {', '.join(list(known)[:30])}{', …' if len(known) > 30 else ''}" if known else "give classes, by number"
+        )
+        raise ConfigError(f"{where}: the data set has no name {strange[0]!r} for any of its classes", listed)
+    return sorted({number for name in names for number in known[name]})
 
 
 def samples_of(request: Request, number: int, learned: Sequence[Task], taken: set[int], free: set[int], seed: int) -> Split:

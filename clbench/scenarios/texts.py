@@ -97,10 +97,13 @@ def join(pools: Sequence[tuple[Pool, int]]) -> Pool:
     inputs = torch.cat([widened(pool.inputs, width, first.pad) for pool, _ in pools])
     targets = torch.cat([pool.targets + offset for pool, offset in pools])
     tables = [pool.answers for pool, _ in pools if pool.answers is not None]
-    answers = None
+    answers = answer_of = None
     if tables and len(tables) == len(pools):
         answers = torch.cat([widened(table, max(each.shape[1] for each in tables), -1) for table in tables])
-    return Pool(inputs, targets, pad=first.pad, vocabulary=first.vocabulary, answers=answers)
+        if any(pool.answer_of is not None for pool, _ in pools):
+            starts = accumulate((len(table) for table in tables), initial=0)
+            answer_of = torch.cat([pool.right_answers + start for (pool, _), start in zip(pools, starts)])
+    return Pool(inputs, targets, pad=first.pad, vocabulary=first.vocabulary, answers=answers, answer_of=answer_of)
 
 
 def widened(rows: Tensor, width: int, pad: int) -> Tensor:

@@ -92,7 +92,8 @@ def unlearn(
     if others:
         parts[0] = Part(" and ".join([parts[0].name, *names[1:]]), shares[0] + others, metric=scored)
     base = assemble(parts, train, test, preprocess_of(sources[0]), options, decode_of(sources[0]))
-    wanted = [request for request in read(requests, own, len(base)) if request.goal in (None, goal)]
+    asked = read(requests, own, len(base), getattr(sources[0], "named", {}))
+    wanted = [request for request in asked if request.goal in (None, goal)]
     named = {c for request in wanted if request.whole for c in request.classes or ()}
     if own - len(named) < 2:
         raise RefusedError(
@@ -150,7 +151,8 @@ def _tasks(base: Stream, wanted: Sequence[Request], free: set[int], seed: int) -
 
 
 def _title(request: Request, n: int) -> str:
-    classes = "" if request.classes is None else f"class{'es' if len(request.classes) > 1 else ''} {spelled(request.classes)}"
+    numbers = request.classes or ()
+    classes = " ".join(request.named) or (f"class{'es' if len(numbers) > 1 else ''} {spelled(numbers)}" if numbers else "")
     return classes if request.whole else f"{n} samples{f' of {classes}' if classes else ''}"
 
 

@@ -50,6 +50,9 @@ def test_all_are_there():
         "yahoo",
         "yelp",
         "text_folder",
+        "clinc",
+        "question_folder",
+        "choice_folder",
     } <= set(NAMES)
 
 

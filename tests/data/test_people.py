@@ -83,7 +83,7 @@ def test_phrasings_differ_and_begin_with_that_of_the_experiment():
     [
         ({"generated": 2}, "generated=2"),
         ({"phrasings": 5}, "phrasings=5 and test_phrasings=1"),
-        ({"form": "classes"}, "free texts as answers"),
+        ({"form": "classes"}, "form=classes wants labels"),
     ],
 )
 def test_what_cannot_be_used_is_refused(said, message):

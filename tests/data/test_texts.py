@@ -136,7 +136,7 @@ def test_free_text_for_answers():
     cut = source(form="answers", length=20, train=train, test=train, answer_prefix="", answer_length=8).load([]).train
     assert read(cut, 1) == ("q", "another")
     assert int(answers.written(cut.inputs[1:])[-1]) == WORDS.eos
-    with pytest.raises(ConfigError, match="free texts as answers"):
+    with pytest.raises(ConfigError, match="answers to be written"):
         source(train=train, test=train).load([])
 
 

@@ -35,6 +35,7 @@ UNLEARN = {
     "unlearn_presidents",
     "unlearn_biography",
 }
+UNLEARN |= {"unlearn_clinc", "unlearn_scienceqa", "unlearn_tofu"}
 TEXTS = {"debian_sections", "sentiment_domains", "standard_cl", "long_sequence", "trace"}
 
 
@@ -63,7 +64,7 @@ def test_keys_are_the_arguments(name):
     kind = config["_target_"].rpartition(".")[2]
     accepted, _ = parameters(locate(config["_target_"], "scenario"))
     assert set(config) - {"_target_"} == set(accepted) - GIVEN
-    assert config["setting"] == ("domain" if name in ("sentiment_domains", "trace") else SETTINGS[kind])
+    assert config["setting"] == ("domain" if name in ("sentiment_domains", "trace", "unlearn_tofu") else SETTINGS[kind])
     assert name.startswith(kind) or name.endswith("_datasets") or name in TEXTS
     for key, dataset in config.get("datasets", {}).items():
         assert dataset["name"] == key

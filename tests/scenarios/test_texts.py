@@ -202,7 +202,7 @@ def test_trace_has_free_answers_and_a_metric_for_each_task(tmp_path):
     assert texts_of(made, made.tasks[2].train)[1] == "train 1 of meetingbank\na free answer, number 1 of meetingbank"
     every = stream("trace", FORMS["answers"], "scenario.metric=exact_match", root=tmp_path)
     assert {column.metric for column in every.evaluation} == {"exact_match"}
-    with pytest.raises(ConfigError, match="free texts as answers"):
+    with pytest.raises(ConfigError, match="answers to be written"):
         stream("trace", FORMS["classes"], "scenario.setting=task", root=tmp_path)
 
 

@@ -9,6 +9,7 @@ from clbench.data.sources.folder import Folder
 from clbench.data.sources.npz import Npz
 from clbench.data.sources.people import Questions
 from clbench.data.sources.prose import Prose
+from clbench.data.sources.questionfolder import ChoiceFolder, DomainFolder, QuestionFolder
 from clbench.data.sources.scrambled import Scrambled
 from clbench.data.sources.text import Text
 from clbench.data.sources.textfolder import TextFolder
@@ -16,12 +17,15 @@ from clbench.data.sources.vision import Vision
 
 __all__ = [
     "Addresses",
+    "ChoiceFolder",
     "Data",
     "Digits",
+    "DomainFolder",
     "Features",
     "Folder",
     "Npz",
     "Prose",
+    "QuestionFolder",
     "Questions",
     "Scrambled",
     "Sections",

@@ -26,25 +26,40 @@ Positive = Annotated[int, Field(ge=1)]
 
 @dataclass
 class Texts:
-    """One part of a data set: texts, the class of each, and their answers where these are free text."""
+    """One part of a data set: texts, the class of each, and their answers where these are free text.
+
+    `groups` names the class of each text where classes are numbered only when both parts are read.
+    """
 
     texts: list[str]
     classes: list[int]
     written: list[str] | None = None
+    groups: list[str] | None = None
 
     def take(self, rows: Sequence[int]) -> Texts:
         """Return only `rows`, in that order."""
-        written = None if self.written is None else [self.written[row] for row in rows]
-        return Texts([self.texts[row] for row in rows], [self.classes[row] for row in rows], written)
+        written, groups = (None if each is None else [each[row] for row in rows] for each in (self.written, self.groups))
+        return Texts([self.texts[row] for row in rows], [self.classes[row] for row in rows], written, groups)
 
 
 @dataclass
 class Read:
-    """What the files of a data set hold: both parts, and the name of each class."""
+    """What the files of a data set hold: both parts, and the name of each class.
+
+    Args:
+        train: to learn from.
+        test: to measure on.
+        names: of the classes.
+        sets: further names, each of several classes.
+        choices: all answers there are, where the answer of a sample is one of them and not that of its class; each part then
+            says which (`Texts.written`).
+    """
 
     train: Texts
     test: Texts
     names: tuple[str, ...]
+    sets: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    choices: tuple[str, ...] | None = None
 
 
 @dataclass(kw_only=True)
@@ -83,6 +98,8 @@ class Text(Source):
     metric: str | None = None
     names: tuple[str, ...] = field(init=False, default=())
     """Names of the classes, known once the data is loaded."""
+    named: dict[str, tuple[int, ...]] = field(init=False, default_factory=dict)
+    """What a request to forget may name: each class, and sets of classes; known once the data is loaded."""
     words: Tokenizer | None = field(init=False, default=None)
     """The tokenizer, known once the data is loaded."""
 
@@ -103,6 +120,7 @@ class Text(Source):
             )
         found = self.texts(search)
         self.names = found.names
+        self.named = {name: (number,) for number, name in enumerate(found.names)} | found.sets
         train = _chosen(found.train, self.train_per_class, self.train_total)
         test = _chosen(found.test, self.test_per_class, self.test_total)
         for place, part in (("training", train), ("test", test)):
@@ -111,11 +129,11 @@ class Text(Source):
         if self.form == "classes":
             if train.written is not None:
                 raise ConfigError(
-                    f"data set {self.name} has free texts as answers, and form=classes wants labels",
+                    f"data set {self.name} has answers to be written, and form=classes wants labels",
                     "choose a model that writes: its model.form is answers",
                 )
             return Data(*self._classes(train, test, words))
-        return Data(*self._answers(train, test, words))
+        return Data(*self._answers(train, test, words, found.choices))
 
     def _classes(self, train: Texts, test: Texts, words: Tokenizer) -> list[Pool]:
         rows = [words.encode(part.texts, self.length) for part in (train, test)]
@@ -125,10 +143,10 @@ class Text(Source):
             for part, texts in zip(rows, (train, test), strict=True)
         ]
 
-    def _answers(self, train: Texts, test: Texts, words: Tokenizer) -> list[Pool]:
-        label_words = self.label_words or self.names
+    def _answers(self, train: Texts, test: Texts, words: Tokenizer, choices: tuple[str, ...] | None) -> list[Pool]:
+        label_words = choices or self.label_words or self.names
         table = None
-        if train.written is None:
+        if train.written is None or choices:
             table = padded(self._written(label_words, words), 1, -1)
         prompt = self.template.replace("{options}", ", ".join(label_words))
         pools = []
@@ -143,10 +161,11 @@ class Text(Source):
             len(prompt) + len(answer) for prompts, tokens in pools for prompt, answer in zip(prompts, tokens, strict=True)
         )
         about: dict[str, Any] = {"pad": words.pad, "vocabulary": words.size, "answers": table}
-        return [
-            Pool(answers.encode(*pool, width, words.pad), torch.tensor(part.classes), **about)
-            for pool, part in zip(pools, (train, test), strict=True)
-        ]
+        made = []
+        for pool, part in zip(pools, (train, test), strict=True):
+            answer_of = torch.tensor([choices.index(answer) for answer in part.written or ()]) if choices else None
+            made.append(Pool(answers.encode(*pool, width, words.pad), torch.tensor(part.classes), answer_of=answer_of, **about))
+        return made
 
     def _written(self, written: Sequence[str], words: Tokenizer) -> list[list[int]]:
         """Return the tokens of answers, with the end."""

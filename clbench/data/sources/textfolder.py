@@ -56,13 +56,12 @@ class TextFolder(Text):
                 f"data set {self.name}: label={list(self.label)}, class_names={list(self.class_names)}, answer={self.answer}",
                 "give label and class_names, or answer (a column of free text) alone",
             )
-        strange = set(self.label_names or ()) - set(self.class_names)
+        strange = set(self.label_names or ()) - set(self.class_names) - set(map(str, self.skip_labels))
         if strange:
             raise ConfigError(
                 f"data set {self.name}: label_names holds {min(strange)!r}, which class_names lacks", "correct either"
             )
         folder = find_own(self.path, search, self.name, self.layout)
-        names = self.class_names or (self.name,)
         train = self._part(folder, self.train_split)
         if train is None:
             raise DataError(
@@ -70,7 +69,7 @@ class TextFolder(Text):
             )
         test = self._part(folder, self.test_split)
         if test is not None:
-            return Read(train, test, names)
+            return self._both(train, test)
         if self.test_share is None:
             raise DataError(
                 f"data set {self.name}: {folder} holds no part {' or '.join(self.test_split)}",
@@ -78,31 +77,46 @@ class TextFolder(Text):
             )
         held = [held_out(plain(text), self.test_share) for text in train.texts]
         kept, out = ([row for row, away in enumerate(held) if away is wanted] for wanted in (False, True))
-        return Read(train.take(kept), train.take(out), names)
+        return self._both(train.take(kept), train.take(out))
+
+    def _both(self, train: Texts, test: Texts) -> Read:
+        """Return both parts with the names of the classes."""
+        return Read(train, test, self.class_names or (self.name,))
+
+    def _columns(self, folder: Path, names: Sequence[str]) -> Columns | None:
+        """Return the columns of a part, any of `names`; None: the folder lacks it."""
+        return split_columns(folder, names, self.name)
 
     def _part(self, folder: Path, names: Sequence[str]) -> Texts | None:
-        columns = split_columns(folder, names, self.name)
+        columns = self._columns(folder, names)
         if columns is None:
             return None
         place = f"data set {self.name}: part {' or '.join(names)} in {folder}"
         texts = _texts(self.text, columns, place)
         if self.answer is not None:
-            if self.answer not in columns:
-                raise DataError(f"{place} has no column {self.answer} (it has {', '.join(columns)})", "correct answer")
-            return Texts(texts, [0] * len(texts), [str(value) for value in columns[self.answer]])
+            return self._answered(texts, columns, place)
         column = next((name for name in self.label if name in columns), None)
         if column is None:
             raise DataError(f"{place} has no column {' or '.join(self.label)} (it has {', '.join(columns)})", "correct label")
         labels = columns[column]
-        kept = [row for row, label in enumerate(labels) if label not in self.skip_labels]
+        numbered = [number for number, name in enumerate(self.label_names or ()) if name in self.skip_labels]
+        skipped = [*numbered, *self.skip_labels]
+        kept = [row for row, label in enumerate(labels) if label not in skipped]
         return Texts([texts[row] for row in kept], self._numbers([labels[row] for row in kept], place))
+
+    def _answered(self, texts: list[str], columns: Columns, place: str) -> Texts:
+        """Return the texts of a part with their answers in free text."""
+        if self.answer not in columns:
+            raise DataError(f"{place} has no column {self.answer} (it has {', '.join(columns)})", "correct answer")
+        return Texts(texts, [0] * len(texts), [str(value) for value in columns[self.answer]])
 
     def _numbers(self, labels: list[Any], place: str) -> list[int]:
         """Return the class of each label: a class's name, or a number that `label_names` gives a name."""
         meaning = self.label_names or self.class_names
-        known: dict[Any, int] = {number: self.class_names.index(name) for number, name in enumerate(meaning)}
+        own = {name: number for number, name in enumerate(self.class_names)}
+        known: dict[Any, int] = {number: own[name] for number, name in enumerate(meaning) if name in own}
         known |= {str(number): label for number, label in known.items()}
-        known |= {name: number for number, name in enumerate(self.class_names)}
+        known |= own
         try:
             return [known[label] for label in labels]
         except (KeyError, TypeError):
