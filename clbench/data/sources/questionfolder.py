@@ -113,7 +113,6 @@ class ChoiceFolder(QuestionFolder):
     hint: str
     letters: Positive
     spoken: str
-    """Accuracy of a guess among a question's choices, mean over the part to test on; known once the data is loaded."""
 
     def __post_init__(self) -> None:
         if self.letters > len(LETTERS) or "{letter}" not in self.spoken:
