@@ -22,7 +22,7 @@ UNLEARNING = ("ga", "gd", "kl_ga", "npo", "simnpo", "random_labels", "task_vecto
 """Methods that answer requests to forget, of which a federated stream has none; they learn as naive does."""
 REFUSED = {
     "joint": "learns all tasks at once",
-    **dict.fromkeys(("icarl", "ncm", "slda", "ranpac"), "predicts from what it keeps of samples"),
+    **dict.fromkeys(("icarl", "ncm", "slda", "ranpac", "o3", "o3_authors"), "predicts from what it keeps of samples"),
     **dict.fromkeys(("rogo", "trgp"), "puts into the model what it keeps of samples"),
     **dict.fromkeys(("osft", "ewc_lora", "lwf_lora", "replay_lora"), "adds parameters and keeps what comes from samples"),
 }
@@ -47,7 +47,7 @@ def test_it_learns_and_resumes(method, setting):
 
 @pytest.mark.parametrize("method", REFUSED)
 def test_it_is_refused_with_the_reason(method, tmp_path):
-    if "lora" in method:
+    if "lora" in method or "o3" in method:
         pytest.importorskip("peft")
     with pytest.raises(RefusedError, match=REFUSED[method]) as caught:
         run(make_cell(method, overrides("task"), results_dir=tmp_path))
