@@ -26,6 +26,41 @@ class Mutation:
 
 MUTATIONS = (
     Mutation(
+        "o3-key-still",  # the momentum encoder never moves
+        "clbench/detection/contrast.py",
+        "slow.lerp_(fast, 1 - momentum)",
+        "slow.lerp_(fast, 0.0)",
+        ("tests/detection/test_contrast.py",),
+    ),
+    Mutation(
+        "o3-weight-upside-down",  # what is unlike is suppressed
+        "clbench/detection/boundary.py",
+        "torch.where(h >= middle, torch.ones_like(apart), 1 - apart)",
+        "torch.where(h <= middle, torch.ones_like(apart), 1 - apart)",
+        ("tests/detection/test_boundary.py",),
+    ),
+    Mutation(
+        "o3-overlap-nothing",  # an orthogonal loss that is silently 0
+        "clbench/methods/o3.py",
+        "products = [past @ learner.parameters",
+        "products = [0 * past @ learner.parameters",
+        ("tests/methods/test_o3.py::test_the_penalty_is_nothing_only_where_all_products_are",),
+    ),
+    Mutation(
+        "o3-adapter-stays-on",  # the last adapter acts on every input
+        "clbench/methods/o3.py",
+        "        self._past = {}\n        self._rest(learner)",
+        "        self._past = {}",
+        ("tests/methods/test_o3.py::test_training_is_on_the_adapter_at_full_weight",),
+    ),
+    Mutation(
+        "relabelled-right",  # random answers that may be right where they must not
+        "clbench/methods/relabelling.py",
+        '1 if choice == "other" and n > 1 else 0',
+        "0",
+        ("tests/methods/test_relabelling.py",),
+    ),
+    Mutation(
         "ewc-sign",  # the penalty pushes away from the anchors
         "clbench/methods/ewc.py",
         "pull, alpha=self.strength)",
