@@ -12,8 +12,11 @@ from torch import Tensor
 
 from clbench.engine.adapters import parameter_name
 from clbench.engine.learner import Batch, Learner
+from clbench.errors import ConfigError
 from clbench.methods.lora import IncLoRA
 from clbench.stream import Stream, Task
+
+Strength = Annotated[float, Field(ge=0)]
 
 
 @dataclass
@@ -26,19 +29,31 @@ class OLoRA(IncLoRA):
     `l2_strength` 0 this is `inc_lora`, bit for bit.
 
     Args:
-        strength: lambda_1.
-        l2_strength: lambda_2; of the norms, which are not squared, as in the authors' program.
+        strength: lambda_1; a list gives each task its own (the authors' `scripts/long.sh`).
+        l2_strength: lambda_2, likewise; of the norms, which are not squared, as in the authors' program.
         penalty_form: `l1`, the sum of the entries' absolute values (the authors' program, `src/uie_trainer_lora.py`), or
             `squared`, of their squares (the paper's equation).
     """
 
-    strength: Annotated[float, Field(ge=0)]
-    l2_strength: Annotated[float, Field(ge=0)]
+    strength: Strength | list[Strength]
+    l2_strength: Strength | list[Strength]
     penalty_form: Literal["l1", "squared"]
 
     def setup(self, learner: Learner, stream: Stream) -> None:
-        """Start without anything to be orthogonal to."""
+        """Start without anything to be orthogonal to.
+
+        Raises:
+            ConfigError: a list of strengths that is not as long as the stream.
+        """
         super().setup(learner, stream)
+        for key in ("strength", "l2_strength"):
+            given = getattr(self, key)
+            if isinstance(given, list) and len(given) != len(stream.tasks):
+                raise ConfigError(
+                    f"method.{key}={given} has {len(given)} values, and the stream {len(stream.tasks)} tasks",
+                    "give one value for each task, or a single one for all",
+                )
+        self._now = (0.0, 0.0)
         self._groups: list[tuple[list[str], Tensor]] = []
         self._decayed: list[str] = []
         self._first: Tensor | None = None
@@ -47,16 +62,17 @@ class OLoRA(IncLoRA):
         """Stack the earlier tasks' A, once per task, of layers with equally many inputs: a step then has few products."""
         super().begin_task(learner, task)
         self._groups, self._first = [], None
+        self._now = (_of(self.strength, task.index), _of(self.l2_strength, task.index))
         if not self.names:
             return
         newest, widths = self.names[-1], self._adapters.shapes
-        earlier = self._past() if self.strength > 0 else {}
+        earlier = self._past() if self._now[0] > 0 else {}
         for width in dict.fromkeys(d_in for d_in, _ in widths.values()) if earlier else ():
             alike = [layer for layer, (d_in, _) in widths.items() if d_in == width]
             stacked = torch.stack([earlier[layer][0] for layer in alike])
             self._groups.append(([parameter_name(layer, "A", newest) for layer in alike], stacked))
         both = [parameter_name(layer, factor, newest) for layer in widths for factor in ("A", "B")]
-        self._decayed = both if self.l2_strength > 0 else []
+        self._decayed = both if self._now[1] > 0 else []
 
     def penalty(self, learner: Learner, batch: Batch, logits: Tensor) -> Tensor:
         """Return strength * (how far A is from orthogonal to the earlier ones) + l2_strength * (norms of A and B)."""
@@ -66,10 +82,10 @@ class OLoRA(IncLoRA):
                 overlap = self.overlap(learner)
                 if self._first is None:
                     self._first = overlap.detach().clone()
-                value = value + self.strength * overlap
+                value = value + self._now[0] * overlap
             if self._decayed:
                 norms = torch._foreach_norm([learner.parameters[name] for name in self._decayed])
-                value = value + self.l2_strength * torch.stack(norms).sum()
+                value = value + self._now[1] * torch.stack(norms).sum()
         return value
 
     def overlap(self, learner: Learner) -> Tensor:
@@ -89,3 +105,7 @@ class OLoRA(IncLoRA):
     def diagnostics(self) -> dict[str, Any]:
         """Return, beside those of `inc_lora`, `overlap_at_start`: the sum that `strength` multiplies, at the first step."""
         return super().diagnostics()
+
+
+def _of(given: float | list[float], task: int) -> float:
+    return given[task] if isinstance(given, list) else given

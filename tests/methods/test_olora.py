@@ -140,6 +140,25 @@ def test_angles_open_with_the_strength():
     assert found[0] > found[1] > found[2]
 
 
+def test_each_task_may_have_a_strength_of_its_own():
+    one, other = olora(strength=[0.0, 0.2, 0.7], l2_strength=[0.1, 0.0, 0.3]), olora(strength=0.7, l2_strength=0.3)
+    for method in (one, other):  # the earlier adapters differ, the formula at the third task does not
+        learner, batch = at_task(method, 2)
+        pairs = [factor.detach() for pair in newest(method).values() for factor in pair]
+        expected = 0.7 * float(method.overlap(learner).detach()) + 0.3 * sum(float(torch.linalg.vector_norm(f)) for f in pairs)
+        assert amount(method, learner, batch) == pytest.approx(expected, rel=1e-5)
+    assert amount(one, *at_task(one, 0)) == pytest.approx(
+        0.1 * sum(float(torch.linalg.vector_norm(f.detach())) for pair in newest(one).values() for f in pair), rel=1e-5
+    )
+    same_all = [learn(olora(strength=given), blob_stream())[1] for given in (0.5, [0.5, 0.5, 0.5])]
+    assert same_all[0] == same_all[1]
+
+
+def test_a_list_of_another_length_is_refused():
+    with pytest.raises(ConfigError, match=r"method\.strength=\[0\.5, 0\.5\] has 2 values, and the stream 3 tasks"):
+        learn(olora(strength=[0.5, 0.5]), blob_stream())
+
+
 @pytest.mark.parametrize("bad", [{"strength": -0.1}, {"l2_strength": -1.0}, {"penalty_form": "l2"}])
 def test_bad_values_are_refused_by_name(bad):
     with pytest.raises(ConfigError, match=f"method.{next(iter(bad))}"):

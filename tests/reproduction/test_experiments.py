@@ -78,7 +78,7 @@ def test_a_claim_that_is_not_as_it_should_be(node, word):
 
 
 LANGUAGE = ["olora/t5_standard_cl", "olora/t5_long_sequence", "olora/llama2_standard_cl", "osft/t5_standard_cl"]
-LANGUAGE += ["osft/t5_long_sequence", "osft/trace_llama2", "freeze/trace_llama2"]
+LANGUAGE += ["olora/t5_long_order6", "osft/t5_long_sequence", "osft/trace_llama2", "freeze/trace_llama2"]
 
 
 @pytest.mark.parametrize("name", LANGUAGE)
