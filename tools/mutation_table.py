@@ -189,7 +189,7 @@ MUTATIONS = (
     Mutation(
         "olora-silent",  # the penalty is always 0, as in a run of the authors' program that users report
         "clbench/methods/olora.py",
-        "value = value + self.strength * overlap",
+        "value = value + self._now[0] * overlap",
         "value = value + 0.0 * overlap",
         ("tests/methods/test_olora.py::test_the_penalty_and_its_gradient_are_those_of_the_authors",),
     ),
