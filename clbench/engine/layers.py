@@ -205,7 +205,7 @@ def freeze_statistics(learner: Learner, frozen: bool = True) -> None:
     """Keep BatchNorm's running statistics as they are, in training too (those on batches alone have none); or let them move."""
     for module in learner.model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            (learner.freeze if frozen else learner.thaw)(module)
+            learner.freeze(module, frozen)
 
 
 def hold(

@@ -133,14 +133,9 @@ class Learner:
         """Return the model to `weights`, a state dict of this task; what was added or enlarged since is filled up with zeros."""
         self.model.load_state_dict(padded(weights, self.parameters))
 
-    def freeze(self, module: nn.Module) -> None:
-        """Keep `module` in evaluation mode while the model trains: running statistics stand still."""
-        if all(module is not other for other in self._frozen):
-            self._frozen.append(module)
-
-    def thaw(self, module: nn.Module) -> None:
-        """Undo `freeze`."""
-        self._frozen = [other for other in self._frozen if other is not module]
+    def freeze(self, module: nn.Module, frozen: bool = True) -> None:
+        """Keep `module` in evaluation mode while the model trains, so that running statistics stand still; or no longer."""
+        self._frozen = [other for other in self._frozen if other is not module] + [module] * frozen
 
     def train(self) -> None:
         """Put the model into training mode, but for what is frozen."""
