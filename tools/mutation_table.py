@@ -30,14 +30,14 @@ MUTATIONS = (
         "clbench/detection/contrast.py",
         "slow.lerp_(fast, 1 - momentum)",
         "slow.lerp_(fast, 0.0)",
-        ("tests/detection/test_contrast.py",),
+        ("tests/detection/test_contrast.py::test_it_is_log_b_where_all_keys_are_equal_and_nothing_where_one_stands_out",),
     ),
     Mutation(
         "o3-weight-upside-down",  # what is unlike is suppressed
         "clbench/detection/boundary.py",
         "torch.where(h >= middle, torch.ones_like(apart), 1 - apart)",
         "torch.where(h <= middle, torch.ones_like(apart), 1 - apart)",
-        ("tests/detection/test_boundary.py",),
+        ("tests/detection/test_boundary.py::test_a_boundary_lies_around_what_it_was_fitted_to",),
     ),
     Mutation(
         "o3-overlap-nothing",  # an orthogonal loss that is silently 0
@@ -58,7 +58,7 @@ MUTATIONS = (
         "clbench/methods/relabelling.py",
         '1 if choice == "other" and n > 1 else 0',
         "0",
-        ("tests/methods/test_relabelling.py",),
+        ("tests/methods/test_relabelling.py::test_other_answers_are_never_right_and_prompts_stay",),
     ),
     Mutation(
         "ewc-sign",  # the penalty pushes away from the anchors
