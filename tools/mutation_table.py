@@ -30,7 +30,7 @@ MUTATIONS = (
         "clbench/detection/contrast.py",
         "slow.lerp_(fast, 1 - momentum)",
         "slow.lerp_(fast, 0.0)",
-        ("tests/detection/test_contrast.py::test_it_is_log_b_where_all_keys_are_equal_and_nothing_where_one_stands_out",),
+        ("tests/detection/test_contrast.py::test_the_key_moves_as_momentum_says",),
     ),
     Mutation(
         "o3-weight-upside-down",  # what is unlike is suppressed
