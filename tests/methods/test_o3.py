@@ -123,19 +123,14 @@ def test_a_greater_strength_holds_adapters_further_apart():
     assert overlaps[1] < 0.5 * overlaps[0]
 
 
-@pytest.mark.parametrize("name", ["o3", "o3_authors"])
-def test_classes_are_forgotten_and_the_rest_is_not(name):
-    changes = {"lr": 0.2, "weighting": {"offset": 0.0, "sharpness": 40.0}} if name == "o3" else {"strength": 0.0}
-    _, learner, rows = met(name=name, per_class=160, **changes)
+def test_classes_are_forgotten_and_the_rest_is_not():
+    _, learner, rows = met(per_class=160, lr=0.2, weighting={"offset": 0.0, "sharpness": 40.0})
     found = {(c.role, c.request): rows[-1][i] / len(c.split) for i, c in enumerate(learner.stream.evaluation)}
     before = {(c.role, c.request): rows[0][i] / len(c.split) for i, c in enumerate(learner.stream.evaluation)}
     assert before[("forget_test", 1)] == before[("forget_test", 2)] == 1
-    if name == "o3":
-        assert found[("forget_test", 1)] < 0.5
-        assert found[("forget_test", 2)] < 0.5
-        assert found[("retain", None)] > 0.95
-    else:  # their unscaled scores and their cut promise nothing here: that it runs is what is asked
-        assert set(found) == set(before)
+    assert found[("forget_test", 1)] < 0.5
+    assert found[("forget_test", 2)] < 0.5
+    assert found[("retain", None)] > 0.95
 
 
 def test_other_labels_are_never_right():
