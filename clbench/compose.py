@@ -240,6 +240,12 @@ def explain(error: Exception, composer: Composer, overrides: Sequence[str]) -> C
                 f"{key}=... chooses a part of {above}, and there is no such part in what was chosen",
                 f"choose one that has it: {above}=NAME, or +{above}=NAME where there is none yet (`clbench --help` lists them)",
             )
+        group = key.partition(".")[0]
+        if any(re.match(rf"{group}=[^\[{{(]*,", given) for given in overrides):  # Hydra looks for the key before it tries any
+            return ConfigError(
+                f"{key} is no key before one of the several values of {group} is chosen",
+                f"write '{key}=choice(VALUE)', in quotes",
+            )
         return ConfigError(f"unknown key {key}", f"{_near(key, _keys(composer, overrides))}`clbench --cfg job` shows every key")
     ambiguous = re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^']+)'", text)
     if ambiguous:

@@ -92,6 +92,7 @@ def test_the_configuration_is_shown_as_it_will_be_used(
         (("-m", "results_dir=taken"), "taken"),
         (("--config-dir", "nowhere"), "nowhere"),
         (("method=er,ewc",), "--multirun"),
+        (("-m", "method=ewc,si", "method.strength=1"), "'method.strength=choice(VALUE)'"),
         (("model=null",), "model=null"),
         (("--config-dir", "broken", "method=bad"), "broken"),
         (("scenario=split", "scenario/dataset=npz", "scenario.dataset.path=absent.npz"), "absent.npz"),
@@ -197,84 +198,6 @@ def test_a_sweep_goes_on_after_jobs_that_fail(
     assert shown.err.count("n_tasks=7") >= 2
     assert "Traceback" not in shown.err
     assert len(record_files(tmp_path / "runs")) == 2
-
-
-def test_batches_of_a_sweep_all_run_before_the_status_tells(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    assert clbench(monkeypatch, "-m", "method=nonsense,naive", "hydra.sweeper.max_batch_size=1", *QUICK) == 1
-    assert len(record_files(tmp_path / "runs")) == 1
-
-
-@pytest.mark.parametrize("words", [("+sweep=quick",), ("--multirun", "+sweep=quick")])
-def test_the_command_line_wins_over_a_sweep(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, words: tuple[str, ...]
-) -> None:
-    assert (
-        clbench(
-            monkeypatch,
-            *words,
-            "method=naive",
-            "scenario=split_digits,rotated_digits",
-            "seeds=[4]",
-            "results_dir=out",
-            *QUICK,
-        )
-        == 0
-    )
-    records = load_all(tmp_path / "out")[0]
-    assert {(r.identity["names"]["scenario"], r.identity["names"]["method"], r.seed) for r in records} == {
-        ("split_digits", "naive", 4),
-        ("rotated_digits", "naive", 4),
-    }
-
-
-def test_the_quick_sweep_is_seven_methods_by_three_streams_by_five_seeds(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from clbench import command
-
-    seen = []
-
-    def note(jobs: list[object], broken: list[object]) -> command.Summary:
-        seen.extend(cell for job in jobs for cell in job.cells())  # type: ignore[attr-defined]
-        assert not broken
-        return command.Summary()
-
-    monkeypatch.setattr(command, "run_jobs", note)
-    assert clbench(monkeypatch, "+sweep=quick") == 0
-    assert len({cell.names["method"] for cell in seen}) == 7
-    assert len({cell.names["scenario"] for cell in seen}) == 3
-    assert len({cell.id for cell in seen}) == 105
-    assert {cell.variant for cell in seen} == {""}
-
-
-def test_other_launchers_work(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert clbench(monkeypatch, "-m", "hydra/launcher=basic", "method=naive,joint", *QUICK) == 0
-    assert len(record_files(tmp_path / "runs")) == 2
-    assert clbench(monkeypatch, "-m", "hydra/launcher=basic", "hydra/sweeper=basic", "scenario.n_tasks=7,2", *QUICK) == 1
-    assert "Traceback" not in capsys.readouterr().err
-    assert len(record_files(tmp_path / "runs")) == 3
-
-
-def test_a_sweeper_gets_the_accuracy(monkeypatch: pytest.MonkeyPatch) -> None:
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-
-    returned: list[float] = []
-    sweep = BasicSweeper.sweep
-
-    def note(self: BasicSweeper, arguments: list[str]) -> object:
-        found = sweep(self, arguments)
-        returned.extend(job.return_value for batch in found for job in batch)
-        return found
-
-    monkeypatch.setattr(BasicSweeper, "sweep", note)
-    assert clbench(monkeypatch, "-m", "method=naive,joint", *QUICK) == 0
-    assert clbench(monkeypatch, "-m", "method=naive,joint", "hydra/launcher=basic", *QUICK) == 0
-    assert len(returned) == 4
-    assert returned[:2] == returned[2:]
-    assert all(0 <= value <= 100 for value in returned)
-    assert returned[0] < returned[1]
 
 
 def test_an_interrupt_is_no_failure_and_loses_nothing(tmp_path: Path) -> None:
