@@ -241,9 +241,10 @@ def explain(error: Exception, composer: Composer, overrides: Sequence[str]) -> C
                 f"choose one that has it: {above}=NAME, or +{above}=NAME where there is none yet (`clbench --help` lists them)",
             )
         group = key.partition(".")[0]
-        if any(re.match(rf"{group}=[^\[{{(]*,", given) for given in overrides):  # Hydra looks for the key before it tries any
+        several = [given for given in overrides if re.match(rf"\+?({group}|experiment)=[^\[{{(]*,", given)]
+        if several:  # Hydra looks for the key before it tries any of them
             return ConfigError(
-                f"{key} is no key before one of the several values of {group} is chosen",
+                f"{key} is no key before one of the several values of {several[0].partition('=')[0]} is chosen",
                 f"write '{key}=choice(VALUE)', in quotes",
             )
         return ConfigError(f"unknown key {key}", f"{_near(key, _keys(composer, overrides))}`clbench --cfg job` shows every key")

@@ -93,6 +93,7 @@ def test_the_configuration_is_shown_as_it_will_be_used(
         (("--config-dir", "nowhere"), "nowhere"),
         (("method=er,ewc",), "--multirun"),
         (("-m", "method=ewc,si", "method.strength=1"), "'method.strength=choice(VALUE)'"),
+        (("-m", "+experiment=fot/pmnist,fot/cifar100", "federated.clients=9"), "'federated.clients=choice(VALUE)'"),
         (("model=null",), "model=null"),
         (("--config-dir", "broken", "method=bad"), "broken"),
         (("scenario=split", "scenario/dataset=npz", "scenario.dataset.path=absent.npz"), "absent.npz"),
