@@ -54,7 +54,7 @@ def extend(
     count = max(min(least, int(room)), int(r) - int(stop_short)) if float(total) > 0 else 0
     if count == 0:
         return old
-    return torch.cat([old, _off(directions(count).to(DOUBLE), old.to(DOUBLE), 2 if exact else 1).to(inputs.dtype)], dim=1)
+    return torch.cat([old, _off(directions(count).to(DOUBLE), old.to(DOUBLE), exact).to(inputs.dtype)], dim=1)
 
 
 def _precision(dtype: torch.dtype, threshold: float) -> torch.dtype:
@@ -82,13 +82,20 @@ def spectrum(rows: Tensor, exact: bool = False) -> tuple[Tensor, Callable[[int],
     return energy, lambda count: (rows.mT @ vectors[:, n - count :].flip(1)) / energy[:count].sqrt().clamp(min=tiny)
 
 
-def _off(directions: Tensor, basis: Tensor, passes: int) -> Tensor:
+def _off(directions: Tensor, basis: Tensor, exact: bool) -> Tensor:
     """Return `directions` `[d, r]` orthonormal among themselves and to `basis` `[d, k]`.
 
-    A pass squares what is left of the overlap. From a Gram matrix that is small (no direction within its rounding is taken),
-    so one pass is enough; an exact decomposition may want two ("twice is enough", says Kahan).
+    A pass squares what is left of the overlap. From a Gram matrix that is small (no direction within its rounding is taken), so
+    that one pass is enough, and a Cholesky factor makes them orthonormal at a third of the price of Householder's reflections.
+    An `exact` decomposition may hold directions that are hardly there, and wants two ("twice is enough", says Kahan).
     """
-    for _ in range(passes):
+    if not exact:
+        directions = directions - basis @ (basis.mT @ directions)
+        factor, failed = torch.linalg.cholesky_ex(directions.mT @ directions)
+        if not int(failed):
+            whole: Tensor = torch.linalg.solve_triangular(factor, directions.mT, upper=False).mT
+            return whole
+    for _ in range(2):
         directions, _ = torch.linalg.qr(directions - basis @ (basis.mT @ directions))
     return directions
 
