@@ -52,22 +52,26 @@ def worth_forgetting(stream: Stream, row: Sequence[Sequence[float]], joint: Sequ
         joint: the same of joint training; None: the model is that, since there is one task to be learned.
 
     Returns:
-        `before`, `joint`: accuracy on the samples of all requests together, test samples where a request has a test set;
-        `chance`; `needed`: `claim_at` * joint, but at least `floor(chance)`, below which there is nothing to be forgotten;
-        `claim`: whether it is reached, else `no_claim` says so in words.
+        By request, in their order, `before` and `joint`: accuracy on its test samples, or its own ones where it has no test set,
+        and `needed`: `claim_at` * joint, but at least `floor(chance)`, below which there is nothing to be forgotten; `chance`;
+        `claim`: whether all are reached, else `no_claim` names the first that is not.
     """
     assert stream.claim_at is not None
-    before = _on_forgotten(stream, row)
+    before, chance = _on_forgotten(stream, row), chance_level(stream) or 0.0
     reference = before if joint is None else _on_forgotten(stream, joint)
-    chance = chance_level(stream) or 0.0
-    needed = max(stream.claim_at * reference, floor(chance))
-    found: dict[str, Any] = {"before": before, "joint": reference, "chance": chance, "needed": needed, "claim": before >= needed}
-    if not found["claim"]:
+    needed = {request: max(stream.claim_at * reference[request], floor(chance)) for request in before}
+    missed = [request for request, accuracy in before.items() if accuracy < needed[request]]
+    values = {"before": before, "joint": reference, "needed": needed}
+    found: dict[str, Any] = {key: list(each.values()) for key, each in values.items()}
+    found |= {"chance": chance, "claim": not missed}
+    if missed:
+        first, others = missed[0], "" if len(missed) == 1 else f"; and so on {len(missed) - 1} more"
+        number = list(before).index(first)
+        least = "twice chance level" if 3 * chance <= 1 else "half-way from chance to all right"
         found["no_claim"] = (
-            f"no claim: accuracy on what is to be forgotten was {100 * before:.1f} % before the first request, less than the "
-            f"{100 * needed:.1f} % needed (scenario.claim_at={stream.claim_at} of joint training's {100 * reference:.1f} %, and "
-            f"{'twice chance level' if 3 * chance <= 1 else 'half-way from chance to all right'}): "
-            "forgetting what was not there says nothing"
+            f"no claim: accuracy on what request {number} is to forget was {100 * before[first]:.1f} % before the first request, "
+            f"less than the {100 * needed[first]:.1f} % needed (scenario.claim_at={stream.claim_at} of joint training's "
+            f"{100 * reference[first]:.1f} %, and {least}){others}: forgetting what was not there says nothing"
         )
     return found
 
@@ -90,15 +94,19 @@ def chance_level(stream: Stream) -> float | None:
     return None if words is None else 1 / len({tuple(row) for row in words.tolist()})
 
 
-def _on_forgotten(stream: Stream, row: Sequence[Sequence[float]]) -> float:
+def _on_forgotten(stream: Stream, row: Sequence[Sequence[float]]) -> dict[int, float]:
+    """Return by request the accuracy on its test samples, or on its own where it has no test set."""
     tested = {column.request for column in stream.evaluation if column.role == "forget_test"}
-    chosen = [
-        entry
-        for column, entry in zip(stream.evaluation, row, strict=True)
-        if column.request is not None and column.metric != "format"
-        if column.role == ("forget_test" if column.request in tested else "forget_train")
-    ]
-    return sum(entry[0] for entry in chosen) / sum(entry[1] for entry in chosen)
+    found: dict[int, float] = {}
+    for task in stream.requests:
+        role = "forget_test" if task.index in tested else "forget_train"
+        chosen = [
+            entry
+            for column, entry in zip(stream.evaluation, row, strict=True)
+            if column.request == task.index and column.role == role and column.metric != "format"
+        ]
+        found[task.index] = sum(entry[0] for entry in chosen) / sum(entry[1] for entry in chosen)
+    return found
 
 
 def shown(stream: Stream, row: Sequence[Any], task: int) -> list[Any]:

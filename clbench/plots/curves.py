@@ -125,10 +125,11 @@ def _verdict(records: Sequence[Record]) -> list[str]:
         return []
     without = sum(not each.get("claim") for each in found)
     if without:
-        return [f"no claim: {without} of {len(found)} seeds knew less than needed of task 0 before task 1"]
+        what = "what was to be forgotten" if "joint" in found[0] else "task 0 before task 1"
+        return [f"no claim: {without} of {len(found)} seeds knew less than needed of {what}"]
     parts = []
     for key, words in (("before", "task 0 before"), ("after", "after"), ("recovered", "recovered")):
-        values = [100 * each[key] for each in found if key in each]
+        values = [100 * each[key] for each in found if isinstance(each.get(key), float)]  # lists: of requests, not of task 0
         if len(values) == len(found):
             parts.append(f"{words} {style.number(sum(values) / len(values))} %")
     return parts

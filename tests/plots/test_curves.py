@@ -45,6 +45,17 @@ def test_too_little_known_is_said_in_the_heading():
     assert "no claim: 1 of 2 seeds" in heading(figure)[-1]
 
 
+def test_requests_are_no_task_0():
+    records = [traced(0), traced(1)]
+    for made in records:
+        asked = {"before": [0.9, 0.8], "joint": [0.9, 0.9], "needed": [0.72, 0.72], "claim": True}
+        made.result["diagnostics"] = [{"conclusion": asked}] + [{} for _ in made.result["diagnostics"][1:]]
+    assert "task 0" not in "".join(heading(drawn(draw, records)))
+    records[0].result["diagnostics"][0]["conclusion"]["claim"] = False
+    figure = drawn(draw, records)
+    assert "no claim: 1 of 2 seeds knew less than needed of what was to be forgotten" in heading(figure)[-1]
+
+
 def test_a_long_stream_stays_readable():
     made = traced()
     made.result["task_names"] = ["a group with a name that has no room above its part"] * 3
