@@ -34,7 +34,7 @@ NEUTRAL = {
     "osft": {"schedule": "fixed", "fraction": 0.0},
     "freeze": {"layers": 0, "embeddings": False},
 }
-NEUTRAL |= {name: {"strength": 0.0} for name in ("lwf", "mas", "si")}
+NEUTRAL |= {name: {"strength": 0.0} for name in ("lwf", "mas", "si", "si_bounded")}
 NEUTRAL |= {name: {} for name in ("ga", "gd", "kl_ga", "npo", "simnpo", "random_labels", "task_vector", "retrain", "bad_teacher")}
 NEUTRAL |= {"der": {"alpha": 0.0}, "derpp": {"alpha": 0.0, "beta": 0.0}}
 OVERRIDES = {"ranpac": ["method.projection=64"], "rogo": ["trainer.epochs=2"]}

@@ -55,16 +55,21 @@ class SI(Method):
         """Note where the task starts: what the penalty pulls to, and what the way is measured from."""
         self.anchor = _copy(learner)
 
+    def weights(self) -> dict[str, Tensor]:
+        """Return what the squares of the penalty are weighted with: the importance of all tasks before."""
+        return self.importance
+
     def edit_gradients(self, learner: Learner, batch: Batch) -> None:
         """Keep the loss's gradient if it is the one to integrate; add 2 * strength * Omega (theta - theta*)."""
         if self.path == "loss":
             self.slope = {name: gradient.clone() for name, gradient in learner.gradients.items()}
         if not self.importance or self.strength == 0:
             return
-        names = [name for name in learner.gradients if name in self.importance]
+        weights = self.weights()
+        names = [name for name in learner.gradients if name in weights]
         parameters = learner.parameters
         pull = torch._foreach_sub([parameters[name] for name in names], [self.anchor[name] for name in names])
-        torch._foreach_mul_(pull, [self.importance[name] for name in names])
+        torch._foreach_mul_(pull, [weights[name] for name in names])
         torch._foreach_add_([learner.gradients[name] for name in names], pull, alpha=2 * self.strength)
 
     def edit_update(self, learner: Learner, updates: dict[str, Tensor]) -> None:
@@ -86,6 +91,24 @@ class SI(Method):
             gained = integral / (moved.square() + self.damping)
             self.importance[name] = self.importance[name] + gained if name in self.importance else gained
         self.integral, self.anchor = {}, _copy(learner)
+
+
+@dataclass
+class BoundedSI(SI):
+    """SI whose importance has a ceiling: min(Omega_i, ceiling) in the penalty, while Omega_i itself goes on adding up.
+
+    As Maltoni and Lomonaco have it ("Continuous learning in single-incremental-task scenarios", Neural Networks 2019, section
+    2.4) and Avalanche after them (`update_ewc_data`, `clip_to`).
+
+    Args:
+        ceiling: the greatest importance of a parameter.
+    """
+
+    ceiling: Annotated[float, Field(gt=0)]
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the importance, cut off at the ceiling."""
+        return {name: omega.clamp(max=self.ceiling) for name, omega in self.importance.items()}
 
 
 def _copy(learner: Learner) -> dict[str, Tensor]:

@@ -121,6 +121,7 @@ METHODS = {
     "ewc": {"strength": 10.0},
     "ewc_online": {"strength": 10.0},
     "si": {"strength": 1.0},
+    "si_bounded": {"strength": 100.0},
     "mas": {"strength": 1.0},
     "er": {"buffer_size": 20},
     "er_ace": {"buffer_size": 20},

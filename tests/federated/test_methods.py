@@ -14,7 +14,7 @@ COMMON = ("+federated=iid", "federated.clients=4", "federated.rounds=2", "scenar
 ONCE = ("naive", "freeze", "seq_lora", "inc_lora", "olora")
 """Methods that keep nothing of samples: one for all clients."""
 EACH = (
-    *("ewc", "ewc_online", "si", "mas", "lwf", "gpm", "sgp", "ogd", "owm", "adam_nscl", "cumulative"),
+    *("ewc", "ewc_online", "si", "si_bounded", "mas", "lwf", "gpm", "sgp", "ogd", "owm", "adam_nscl", "cumulative"),
     *("er", "er_ewc", "er_lwf", "er_ace", "agem", "gem", "der", "derpp", "der_si", "gdumb"),
 )
 """Methods of which every client has its own."""

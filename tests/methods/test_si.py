@@ -11,7 +11,7 @@ from clbench.errors import ConfigError, RefusedError
 from clbench.methods.compose import Compose
 from clbench.methods.er import ER
 from clbench.methods.naive import Naive
-from clbench.methods.si import SI
+from clbench.methods.si import SI, BoundedSI
 from tests.methods.shipped import shipped
 from tests.streams import blob_stream, learn, learner_for, same, trainer, weights
 
@@ -216,3 +216,21 @@ def test_bad_values_are_refused_by_name(bad):
     node = {"_target_": "clbench.methods.si.SI", "strength": 1.0, "damping": 0.1, "path": "loss"} | bad
     with pytest.raises(ConfigError, match=f"method.{next(iter(bad))}"):
         build(node, "method")
+
+
+def test_importance_above_the_ceiling_counts_as_the_ceiling():
+    """What is added up has no bound: what comes later is added to the whole."""
+    stream = blob_stream("domain", kind="permuted")
+    free, _ = learn(SI(5.0, 0.1, "total"), stream)
+    high, _ = learn(BoundedSI(5.0, 0.1, "total", ceiling=1e6), stream)
+    assert same(weights(free), weights(high))
+    method = BoundedSI(5.0, 0.1, "total", ceiling=1e-3)
+    learn(method, stream)
+    assert any(bool((omega > 1e-3).any()) for omega in method.importance.values())
+    for name, weight in method.weights().items():
+        torch.testing.assert_close(weight, torch.minimum(method.importance[name], torch.tensor(1e-3)))
+
+
+def test_a_ceiling_of_0_is_refused():
+    with pytest.raises(ConfigError, match="ceiling"):
+        shipped("si_bounded", ceiling=0.0)

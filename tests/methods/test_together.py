@@ -10,7 +10,7 @@ from tests.methods.shipped import shipped
 from tests.streams import blob_stream, learn, same, weights
 
 ADAPTER = {"rank": 2, "alpha": 4.0, "dropout": 0.0}
-PENALTIES = ("ewc", "si", "mas")
+PENALTIES = ("ewc", "si", "si_bounded", "mas")
 PROJECTIONS = ("gpm", "sgp", "trgp", "rogo", "owm", "ogd", "adam_nscl")
 IN_THE_PLACE_OF_LAYERS = ("seq_lora", "inc_lora", "olora", "osft")
 
