@@ -109,10 +109,7 @@ def _first_token(asked: Asked) -> Iterator[Tensor]:
     """Whether the answer's first token is the likeliest one (Zheng et al., ICLR 2025, biography)."""
     for rows, _ in asked.batches():
         right = asked.scores(rows).argmax(1) == answers.written(rows)
-        owner = answers.owners(rows)
-        first = torch.ones_like(right)
-        first[1:] = owner[1:] != owner[:-1]
-        yield right[first]
+        yield right[_firsts(rows)]
 
 
 def _label_words(asked: Asked) -> Iterator[Tensor]:
@@ -124,10 +121,21 @@ def _label_words(asked: Asked) -> Iterator[Tensor]:
 
 
 def _format(asked: Asked) -> Iterator[Tensor]:
-    """Whether greedy decoding writes one of the label words, right or wrong."""
+    """Whether greedy decoding writes one of the label words, right or wrong.
+
+    A word is spelled out only where decoding begins as it does: of many words that leaves few passes.
+    """
+    choices = asked.choices
     for rows, _ in asked.batches():
-        spelled = [answers.with_answer(rows, choice, asked.pad) for choice in asked.choices]
-        yield torch.stack([_all_right(each, asked.scores(each)) for each in spelled]).any(0)
+        spelled = answers.with_answer(rows, choices[0], asked.pad)
+        begun = asked.scores(spelled).argmax(1)[_firsts(spelled)]
+        found = torch.zeros_like(begun, dtype=torch.bool)
+        for choice in choices:
+            alike = (begun == choice[0]).nonzero().squeeze(1)
+            if len(alike):
+                spelled = answers.with_answer(rows[alike], choice, asked.pad)
+                found[alike] |= _all_right(spelled, asked.scores(spelled))
+        yield found
 
 
 def _loss(asked: Asked) -> Iterator[Tensor]:
@@ -148,6 +156,14 @@ def _rouge_l(asked: Asked) -> Iterator[Tensor]:
     for rows, _ in asked.batches():
         with method.answering(asked.learner, rows):
             yield rouge_l(asked.learner, rows, asked.task_id)
+
+
+def _firsts(rows: Tensor) -> Tensor:
+    """Return which of the tokens to be written `[M]` are the first of their answers."""
+    owner = answers.owners(rows)
+    first = torch.ones_like(owner, dtype=torch.bool)
+    first[1:] = owner[1:] != owner[:-1]
+    return first
 
 
 def _all_right(rows: Tensor, scores: Tensor) -> Tensor:

@@ -120,6 +120,21 @@ def test_format_and_first_token_and_loss_from_the_definition(taught):
     torch.testing.assert_close(measured(taught, "loss", 0).mean(), loss)
 
 
+def test_format_spells_out_only_words_that_begin_as_decoding_does(taught):
+    class Counting(Naive):
+        scored = 0
+
+        def predict(self, learner, inputs, task_id):
+            self.scored += len(inputs)
+            return super().predict(learner, inputs, task_id)
+
+    method, column = Counting(), replace(STREAM.evaluation[0], metric="format")
+    with torch.inference_mode():
+        list(METRICS["format"](Asked(taught, method, column, 5)))
+    firsts = [greedy(taught, prompt, 1)[0] for prompt, _ in spelled(column.split)]
+    assert method.scored == len(firsts) + sum(word[0] == first for first in firsts for word in (WORDS[0], WORDS[1]))
+
+
 def test_counts_are_integers_and_values_are_not_whatever_a_checkpoint_made_of_them(taught):
     columns = tuple(replace(STREAM.evaluation[0], metric=metric) for metric in ("exact_match", "loss"))
     with torch.inference_mode():
