@@ -10,6 +10,9 @@ import pytest
 
 from clbench import app
 
+QUICK = ("trainer.epochs=1", "runner.workers=0", "device=cpu")
+"""Overrides of a run of seconds, in this process."""
+
 
 def clbench(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     """Run the command in this process and return its exit status."""

@@ -1,6 +1,7 @@
 """One thread per test process: tests run side by side, and small tensors only lose by threads."""
 
 import os
+import sys
 
 import pytest
 
@@ -34,3 +35,12 @@ def composer(tmp_path_factory):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     return new_composer([folder])
+
+
+@pytest.fixture
+def own_folder(tmp_path, monkeypatch):
+    """A test of the command line in a folder of its own, with nothing of it left behind in the module search path."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    monkeypatch.setenv("COLUMNS", "200")

@@ -13,18 +13,9 @@ from pathlib import Path
 import pytest
 
 from clbench.records import load_all, record_files
-from tests.command_line import clbench, command
+from tests.command_line import QUICK, clbench, command
 
-QUICK = ("trainer.epochs=1", "runner.workers=0", "device=cpu")
-
-
-@pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test in a folder of its own, and nothing of it left behind in the module search path."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-    monkeypatch.setenv("COLUMNS", "200")
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 
 def test_help_lists_what_there_is_and_needs_no_torch(tmp_path: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.command_line import clbench
+
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 METHOD = """
 from dataclasses import dataclass
@@ -17,15 +18,6 @@ from clbench.methods.base import Method
 class Mine(Method):
     {field}: float
 """
-
-
-@pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test in a folder of its own, and nothing of it left behind in the module search path."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-    monkeypatch.setenv("COLUMNS", "200")
 
 
 @pytest.mark.parametrize("workers", [0, 1])

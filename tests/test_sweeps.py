@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
 from clbench.records import load_all, record_files
-from tests.command_line import clbench
+from tests.command_line import QUICK, clbench
 
-QUICK = ("trainer.epochs=1", "runner.workers=0", "device=cpu")
-
-
-@pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test in a folder of its own, and nothing of it left behind in the module search path."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-    monkeypatch.setenv("COLUMNS", "200")
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 
 def test_batches_of_a_sweep_all_run_before_the_status_tells(

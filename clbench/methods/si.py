@@ -56,7 +56,7 @@ class SI(Method):
         self.anchor = _copy(learner)
 
     def weights(self) -> dict[str, Tensor]:
-        """Return what the squares of the penalty are weighted with: the importance of all tasks before."""
+        """Return Omega, what the squares of the penalty are weighted with: by parameter's name, of its shape."""
         return self.importance
 
     def edit_gradients(self, learner: Learner, batch: Batch) -> None:
@@ -97,8 +97,8 @@ class SI(Method):
 class BoundedSI(SI):
     """SI whose importance has a ceiling: min(Omega_i, ceiling) in the penalty, while Omega_i itself goes on adding up.
 
-    As Maltoni and Lomonaco have it ("Continuous learning in single-incremental-task scenarios", Neural Networks 2019, section
-    2.4) and Avalanche after them (`update_ewc_data`, `clip_to`).
+    As Avalanche has it (`plugins/synaptic_intelligence.py`, `update_ewc_data`, `clip_to`), after Maltoni and Lomonaco
+    ("Continuous learning in single-incremental-task scenarios", Neural Networks 2019).
 
     Args:
         ceiling: the greatest importance of a parameter.
@@ -107,7 +107,7 @@ class BoundedSI(SI):
     ceiling: Annotated[float, Field(gt=0)]
 
     def weights(self) -> dict[str, Tensor]:
-        """Return the importance, cut off at the ceiling."""
+        """Return min(Omega, ceiling), likewise."""
         return {name: omega.clamp(max=self.ceiling) for name, omega in self.importance.items()}
 
 

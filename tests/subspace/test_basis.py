@@ -5,6 +5,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from clbench import subspace
+from clbench.subspace.basis import _off
 
 D = torch.float64
 
@@ -170,3 +171,15 @@ def test_a_null_space_is_what_hardly_moves():
     singular = q[:, 3:] @ q[:, 3:].mT
     found = subspace.null_space(singular, 10.0)
     torch.testing.assert_close(found @ found.mT, q[:, :3] @ q[:, :3].mT, atol=1e-9, rtol=0)
+
+
+def test_directions_that_depend_on_each_other_come_out_orthonormal_too():
+    """A Cholesky factor does not exist then; reflections take its place."""
+    generator = torch.Generator().manual_seed(0)
+    old = torch.linalg.qr(torch.randn(20, 4, generator=generator, dtype=torch.float64)).Q
+    direction = torch.randn(20, 1, generator=generator, dtype=torch.float64)
+    directions = torch.cat(
+        [direction, torch.zeros_like(direction), torch.randn(20, 1, generator=generator, dtype=torch.float64)], 1
+    )
+    found = torch.cat([old, _off(directions, old, False)], 1)
+    torch.testing.assert_close(found.mT @ found, torch.eye(7, dtype=torch.float64), rtol=0, atol=1e-12)
