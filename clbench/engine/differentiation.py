@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from clbench.engine.chain import differentiate, usable
 from clbench.engine.learner import Batch, Learner
 from clbench.methods.base import Method
 
@@ -29,14 +30,13 @@ def differentiated(
         size: samples of a part; None: all at once.
     """
     if size is None or len(batch) <= size:
-        loss = _loss(learner, method, penalises, batch)
-        return torch.autograd.grad(loss, parameters, allow_unused=True), loss
+        return _whole(learner, method, penalises, batch, parameters)
     total: list[Tensor | None] = [None] * len(parameters)
     losses: list[Tensor] = []
     joint: list[Tensor] = []
     for part in batch.parts(size):
-        loss = _loss(learner, method, penalises, part) * (len(part.labels) / len(batch.labels))
-        found = torch.autograd.grad(loss, parameters, allow_unused=True)
+        share = len(part.labels) / len(batch.labels)
+        found, loss = _whole(learner, method, penalises, part, parameters, share)
         total = [_sum(before, new) for before, new in zip(total, found, strict=True)]
         losses.append(loss.detach())
         if part.joint is not None:
@@ -45,13 +45,26 @@ def differentiated(
     return total, torch.stack(losses).sum()
 
 
-def _loss(learner: Learner, method: Method, penalises: bool, batch: Batch) -> Tensor:
+def _whole(
+    learner: Learner, method: Method, penalises: bool, batch: Batch, parameters: list[Parameter], share: float = 1.0
+) -> tuple[Sequence[Tensor | None], Tensor]:
+    """Return the gradients of `share` times a batch's loss, and that; without a graph where the model is a chain."""
+
+    def loss_of(logits: Tensor) -> Tensor:
+        loss = method.criterion(learner, batch, logits)
+        loss = loss + method.penalty(learner, batch, logits) if penalises else loss
+        return loss if share == 1 else loss * share
+
+    chain = usable(learner)
+    if chain is not None:
+        own = penalises or share != 1 or method.overrides("criterion")
+        return differentiate(chain, learner, batch, parameters, loss_of if own else None, learner.projecting)
     with learner.arithmetic:
         learner.stepping = True
         logits = learner.forward(batch)
         learner.stepping = False
-        loss = method.criterion(learner, batch, logits)
-        return loss + method.penalty(learner, batch, logits) if penalises else loss
+        loss = loss_of(logits)
+    return torch.autograd.grad(loss, parameters, allow_unused=True), loss
 
 
 def _sum(before: Tensor | None, new: Tensor | None) -> Tensor | None:

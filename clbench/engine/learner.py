@@ -15,6 +15,7 @@ from clbench import randomness
 from clbench.data.answers import written
 from clbench.data.pool import Split
 from clbench.engine.batch import Batch as Batch
+from clbench.engine.chain import Projecting, chain_of
 from clbench.engine.compiled import Compiled
 from clbench.engine.memory import Memory, Policy
 from clbench.engine.optimizers import Optimizer
@@ -66,7 +67,9 @@ class Learner:
         self._offsets = torch.tensor(stream.offsets, device=device)
         self._owners = torch.tensor([t for t, n in enumerate(stream.head_sizes) for _ in range(n)], device=device)
         self._trainable: dict[bool, tuple[list[str], list[nn.Parameter]]] = {}
-        self.parameters: dict[str, nn.Parameter] = dict(self.model.named_parameters())
+        self.projecting: Projecting | None = None
+        """What projects the rows that a step's gradients are made of, where the model is a chain (see `engine.chain`)."""
+        self._look_up()
 
     # ---- randomness
     def generator(self, *purpose: str | int, device: torch.device | str = "cpu") -> torch.Generator:
@@ -96,7 +99,8 @@ class Learner:
 
     def _look_up(self) -> None:
         self._trainable.clear()
-        self.parameters = dict(self.model.named_parameters())
+        self.chain = chain_of(self.model)
+        self.parameters: dict[str, nn.Parameter] = dict(self.model.named_parameters())
 
     def reset_model(self) -> None:
         """Return the model to its initial weights, and what methods added to what it was at first; no moments outlive that."""
@@ -221,14 +225,21 @@ class Learner:
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the logits `[B, outputs in play]` of a batch; foreign heads' columns are -inf."""
-        if not self.stream.own_heads:
-            return self.in_play(batch, self._run(batch.inputs, 0, None))
+        task_id = batch.task if self.stream.own_heads else None
         if not self.wide(batch):
-            return self._head(batch.inputs, batch.task)
-        substitutes = self._substitutes(batch.task)
+            return self.chosen(batch, self._run(batch.inputs, task_id or 0, task_id))
+        substitutes = self._substitutes(task_id)
         features = call_with(self.model.backbone, batch.inputs, "backbone.", substitutes)
-        heads = [call_with(self.model.heads[head], features, f"heads.{head}.", substitutes) for head in self._heads(wide=True)]
-        return self.in_play(batch, full(torch.cat(heads, dim=1)))
+        heads = [call_with(self.model.heads[head], features, f"heads.{head}.", substitutes) for head in self.asked(batch)]
+        return self.chosen(batch, full(torch.cat(heads, dim=1)))
+
+    def asked(self, batch: Batch) -> range:
+        """Return the heads whose outputs, side by side, are a batch's raw logits."""
+        return self._heads(wide=True) if not self.stream.own_heads or self.wide(batch) else range(batch.task, batch.task + 1)
+
+    def chosen(self, batch: Batch, raw: Tensor) -> Tensor:
+        """Return what of the `raw` logits of the heads `asked` is in play; where these are several tasks', sets `batch.joint`."""
+        return raw if self.stream.own_heads and not self.wide(batch) else self.in_play(batch, raw)
 
     def in_play(self, batch: Batch, raw: Tensor) -> Tensor:
         """Return what of the `raw` logits `[B, outputs of a shared head or of all heads]` is in play; sets `batch.joint`."""
@@ -272,16 +283,11 @@ class Learner:
 
     def logits(self, inputs: Tensor, task_id: int | None = None) -> Tensor:
         """Return `[B, outputs in play]` for preprocessed inputs; `task_id` picks the head in the task setting."""
-        if self.stream.own_heads:
-            if task_id is None:
-                raise ValueError("where tasks have their own heads, logits need a task_id")
-            return self._head(inputs, task_id)
-        return self._head(inputs, 0)
-
-    def _head(self, inputs: Tensor, head: int) -> Tensor:
-        if self.stream.own_heads:
-            return self._run(inputs, head, head)
-        return self._run(inputs, head, None)[:, : self.stream.active_outputs(self.task)]
+        if not self.stream.own_heads:
+            return self._run(inputs, 0, None)[:, : self.stream.active_outputs(self.task)]
+        if task_id is None:
+            raise ValueError("where tasks have their own heads, logits need a task_id")
+        return self._run(inputs, task_id, task_id)
 
     def features(self, inputs: Tensor, task_id: int | None = None) -> Tensor:
         """Return `[B, d]`, what the heads get, for preprocessed inputs; `task_id` as for `logits`."""

@@ -20,8 +20,8 @@ class Projection:
     The gradient of a linear layer is `delta^T x` with one row per sample, so a projection of its rows is one of the inputs
     `x`: `[B, d]` instead of `[out, d]` go through the projector, several times less in small batches. It gives the same step
     wherever a step is the gradient and nothing else (`learner.bare`: plain SGD, no clipping, no part that edits gradients, no
-    second one that edits or watches the step). Elsewhere, for layers of other kinds, larger batches and weights that a method
-    substitutes, the step itself is projected.
+    second one that edits or watches the step, no batch in parts). Elsewhere, for layers of other kinds, larger batches and
+    weights that a method substitutes, the step itself is projected.
     """
 
     def __init__(self, learner: Learner, matrices: Mapping[str, Matrix], projectors: Mapping[str, Projector]) -> None:
@@ -31,7 +31,13 @@ class Projection:
         """Whether the next step may be projected at the inputs; not where the step before projection is to be seen."""
         self._learner = learner
         self._done: set[str] = set()
-        self._handles = [self._watch(name) for name in projectors if learner.bare and self._linear(name)]
+        self._handles: list[torch.utils.hooks.RemovableHandle] = []
+        if learner.bare and learner.chain is not None and learner.substitutes is None:
+            widths = {link.name: link.weight.shape[0] for link in (*learner.chain.layers, *learner.chain.heads)}
+            self._of_layers = {matrices[name].layer: (name, widths[matrices[name].layer]) for name in projectors}
+            learner.projecting = self
+        elif learner.bare:
+            self._handles = [self._watch(name) for name in projectors if self._linear(name)]
 
     def __call__(self, updates: dict[str, Tensor]) -> None:
         """Project the steps in `updates` that are not projected yet."""
@@ -39,10 +45,20 @@ class Projection:
         layers.project(updates, self.matrices, left)
         self._done.clear()
 
+    def at(self, layer: str, rows: int) -> Projector | None:
+        """Return what projects the `rows` inputs of a chain's layer, where that is the same for less; its step is then done."""
+        name, width = self._of_layers.get(layer, ("", 0))
+        if not self.at_inputs or not _cheaper(rows, width):
+            return None
+        self._done.add(name)
+        return self.projectors[name]
+
     def release(self) -> None:
         """Leave the layers alone."""
         for handle in self._handles:
             handle.remove()
+        if self._learner.projecting is self:
+            self._learner.projecting = None
 
     def _linear(self, name: str) -> bool:
         return type(self._learner.model.get_submodule(self.matrices[name].layer)) is nn.Linear
@@ -54,12 +70,17 @@ class Projection:
             x = arguments[0]
             if name not in self._done:  # once it is, every call until the step must go the same way, a penalty's own too
                 able = self._learner.stepping and self.at_inputs and isinstance(layer.weight, nn.Parameter)
-                if not able or 2 * x[..., 0].numel() > layer.out_features:
+                if not able or not _cheaper(x[..., 0].numel(), layer.out_features):
                     return None
             self._done.add(name)
             return _Linear.apply(x, layer.weight, layer.bias, output, projector)
 
         return self._learner.model.get_submodule(self.matrices[name].layer).register_forward_hook(hook)
+
+
+def _cheaper(rows: int, width: int) -> bool:
+    """Return whether it is less work to project the `rows` that enter a linear layer of `width` outputs than its step."""
+    return 2 * rows <= width
 
 
 class _Linear(torch.autograd.Function):

@@ -64,8 +64,9 @@ class Training:
         learner, method, trainer = self.learner, self.method, self.trainer
         learner.substitutes = partial(method.substitutes, learner) if method.overrides("substitutes") else None
         clipped = trainer.clip_norm is not None or trainer.clip_value is not None
-        edited = self._edits_gradients or method.owners("edit_update") > 1
-        learner.bare = learner.optimizer.bare and not clipped and not edited and trainer.precision != "bf16"
+        edited = clipped or self._edits_gradients or method.owners("edit_update") > 1
+        whole = trainer.micro_batch_size is None  # parts differ in size, and with it in what is projected
+        learner.bare = learner.optimizer.bare and whole and not edited and trainer.precision != "bf16"
         learner.arithmetic = arithmetic(trainer.precision, learner.device)
 
     def accelerate(self, mode: str | None, graph: bool, tell: Callable[[str], None], recorder: Recorder | None = None) -> None:

@@ -41,10 +41,11 @@ def extend(
         return old
     work, exact = _precision(inputs.dtype, threshold), threshold >= 1
     x, u = inputs.to(work), old.to(work)
-    residual = x - (x @ u) @ u.mT if u.shape[1] else x
+    residual = torch.addmm(x, x @ u, u.mT, alpha=-1) if u.shape[1] else x
     energy, directions = spectrum(residual, exact)
-    missing = residual.square().sum()
-    total = x.square().sum() if held is None else missing / (1 - held)
+    missing = energy.sum()
+    flat = x.reshape(-1)
+    total = flat.dot(flat) if held is None else missing / (1 - held)
     # The numerical rank, of what was computed in the inputs' own precision; a Gram matrix knows energies only to eps.
     noise = (torch.finfo(inputs.dtype).eps * max(x.shape)) ** 2
     floor = total * (noise if exact else max(noise, GRAM_NOISE * torch.finfo(work).eps))

@@ -71,4 +71,5 @@ def keep(basis: Tensor, bias: bool) -> Projector:
 
 def _make(basis: Tensor, bias: bool, shares: Tensor | None, keeps: bool) -> Projector:
     top = basis[:-1] if bias else basis
-    return Projector(top.contiguous(), basis[-1].contiguous() if bias else None, shares, keeps)
+    # Columns one after the other in memory: of a product with U and one with its transpose, a few rows at a time, both are fast.
+    return Projector(top.mT.contiguous().mT, basis[-1].contiguous() if bias else None, shares, keeps)
