@@ -25,6 +25,9 @@ from clbench.subspace import Projector
 if TYPE_CHECKING:
     from clbench.engine.learner import Learner
 
+aten = torch.ops.aten
+MEAN, NONE_IGNORED = 1, -100
+"""Of torch's cross-entropy: its number for the mean over samples, and the label that it leaves out, which is none of ours."""
 Found = tuple[list[Tensor | None], Tensor]
 """Gradients, one per parameter, None where it takes no part, and the loss."""
 
@@ -137,9 +140,10 @@ def differentiate(
 def _cross_entropy(logits: Tensor, labels: Tensor, width: int) -> tuple[Tensor, Tensor]:
     """Return the mean cross-entropy and its derivative by the logits, `[B, width]`: zero for those that are not in play."""
     log = torch.log_softmax(logits, dim=1)
-    signal = torch.zeros_like(log).scatter_(1, labels.unsqueeze(1), -1 / len(labels))
-    delta: Tensor = torch.ops.aten._log_softmax_backward_data(signal, log, 1, log.dtype)
-    return F.nll_loss(log, labels), F.pad(delta, (0, width - delta.shape[1])) if delta.shape[1] < width else delta
+    value, weight = aten.nll_loss_forward.default(log, labels, None, MEAN, NONE_IGNORED)
+    signal = aten.nll_loss_backward.default(torch.ones_like(value), log, labels, None, MEAN, NONE_IGNORED, weight)
+    delta: Tensor = aten._log_softmax_backward_data.default(signal, log, 1, log.dtype)
+    return value, F.pad(delta, (0, width - delta.shape[1])) if delta.shape[1] < width else delta
 
 
 def _backward(
@@ -179,7 +183,7 @@ def _backward(
             total = back if total is None else total + back
     for i in range(len(layers) - 1, first - 1, -1):
         assert total is not None
-        delta = torch.ops.aten.threshold_backward(total, entering[i + 1], 0)
+        delta = aten.threshold_backward.default(total, entering[i + 1], 0)
         own(layers[i], entering[i], delta)
         if i > first:
             total = delta.mm(layers[i].weight)

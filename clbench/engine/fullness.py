@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from clbench.engine.layers import Matrix
 
 EVERY = 25
 """Every how many steps the removed share is measured, the first among them: the cost of looking, not a result."""
+_UNWATCHED = nullcontext()
 
 
 class Fullness:
@@ -29,11 +30,16 @@ class Fullness:
         """Whether the next step is measured."""
         return self.steps % EVERY == 0
 
-    @contextmanager
-    def watch(self, matrices: Mapping[str, Matrix], projected: Iterable[str], updates: dict[str, Tensor]) -> Iterator[None]:
-        """Compare the steps of the matrices named in `projected` before and after what happens inside."""
-        names = list(projected) if self.due else []
+    def watch(
+        self, matrices: Mapping[str, Matrix], projected: Iterable[str], updates: dict[str, Tensor]
+    ) -> AbstractContextManager[None]:
+        """Return a context that compares the steps of the matrices in `projected` before and after, if this one is due."""
+        due = self.due
         self.steps += 1
+        return self._compared(matrices, list(projected), updates) if due else _UNWATCHED
+
+    @contextmanager
+    def _compared(self, matrices: Mapping[str, Matrix], names: list[str], updates: dict[str, Tensor]) -> Iterator[None]:
         before = self._energies(matrices, names, updates)
         yield
         if before:

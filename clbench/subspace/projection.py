@@ -28,7 +28,7 @@ class Projector:
 
     def __call__(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Return the projected update of a weight `[out, d]` and of its bias `[out]`, as new tensors."""
-        along = weight @ self.basis
+        along = weight.mm(self.basis)
         if self.constant is not None and bias is not None:
             along = torch.addr(along, bias, self.constant)
         if self.shares is not None:
