@@ -30,6 +30,7 @@ class Cell:
         n_cells: trials of the whole sweep.
         color: whether what loggers say ends on a terminal that shows colours.
         residence: where the data is kept while the trial runs (`clbench.scenarios.placement.place`).
+        products: whose matrix products perceptrons and bases are made with on a CPU (`clbench.products`).
         chunk: clients of a federated trial that share every step, or `auto`.
         federated: what lies between the server of a federated trial and its clients: `local`, nothing; or `flower`.
         timeout: seconds to wait for replies, where there is anything between.
@@ -50,6 +51,7 @@ class Cell:
     color: bool = False
     compile: str | None = None
     graph: bool = False
+    products: str = "auto"
     beside: list[Cell] = field(default_factory=list)
     residence: str = "auto"
     residence_share: float = 0.5

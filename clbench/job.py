@@ -42,6 +42,7 @@ class Job:
         memory: arguments of `clbench.runner.memory.Limits`.
         compile: mode of `torch.compile`, or None.
         graph: whether steps are replayed as CUDA graphs.
+        products: whose matrix products are taken on a CPU: `auto`, `mkl` or `onednn`.
         stack: seeds of a configuration side by side in one process, or `auto`.
         chunk: clients that share every step, or `auto`.
         federated: what lies between server and clients: `local` or `flower`.
@@ -69,6 +70,7 @@ class Job:
     memory: dict[str, Any]
     compile: str | None
     graph: bool
+    products: str
     stack: int | str
     chunk: int | Literal["auto"]
     federated: str
@@ -93,6 +95,7 @@ class Job:
                 residence_share=self.residence_share,
                 compile=self.compile,
                 graph=self.graph,
+                products=self.products,
                 chunk=self.chunk,
                 federated=self.federated,
                 timeout=self.timeout,
@@ -146,6 +149,7 @@ def make_job(composed: Composed, composer: Composer, method: Mapping[str, Any] |
         memory=_memory(runner),
         compile=compile_mode(runner["compile"]),
         graph=typed(runner["graph"], (bool,), "runner.graph", "true or false"),
+        products=one_of(runner["products"], ("auto", "mkl", "onednn"), "runner.products"),
         stack=runner["stack"] if runner["stack"] == "auto" else count(runner["stack"], "runner.stack", least=1),
         chunk="auto" if runner["chunk"] == "auto" else count(runner["chunk"], "runner.chunk", least=1),
         federated=one_of(runner["federated"], ("local", "flower"), "runner.federated"),

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from clbench import products
+
 if TYPE_CHECKING:
     from clbench.cells import Cell
 
@@ -37,6 +39,7 @@ def provenance(cell: Cell, device: torch.device, resumed: int, stacked: int = 1)
         "stacked": stacked,
         "compile": cell.compile,
         "graph": cell.graph,
+        "products": products.taken() if device.type == "cpu" else None,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "resumed": resumed,
     }

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from clbench import products
 from clbench.assembly import AnyTraining, Connect
 from clbench.assembly import assemble as assemble
 from clbench.assembly import pick_device as pick_device
@@ -65,6 +66,7 @@ def run_with(cell: Cell, report: Report, connect: Connect | None = None) -> Reco
 def prepare(cell: Cell, report: Report, connect: Connect | None = None) -> Trial:
     """Return the trial of a cell, ready to run; arguments and errors as of `run_trial`."""
     device = pick_device(cell.device)
+    products.use(cell.products)
 
     def say(text: str) -> None:
         report({"event": "print", "text": text})

@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "clbench"
 FLOORS = [
-    {"errors", "machine", "randomness", "telling", "values"},
+    {"errors", "machine", "products", "randomness", "telling", "values"},
     {"records", "build", "subspace", "loading"},
     {"data", "cells"},
     {"stream", "metrics"},

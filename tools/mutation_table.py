@@ -196,9 +196,23 @@ MUTATIONS = (
     Mutation(
         "parts-weight",  # each part of a batch counts as a whole one, and a penalty as often as there are parts
         "clbench/engine/differentiation.py",
-        " * (len(part.labels) / len(batch.labels))",
-        "",
+        "share = len(part.labels) / len(batch.labels)",
+        "share = 1.0",
         ("tests/methods/test_answers.py::test_a_batch_in_parts_gives_the_step_of_the_whole_and_counts_a_penalty_once",),
+    ),
+    Mutation(
+        "chain-relu",  # a perceptron's backward pass goes through units that were off
+        "clbench/engine/chain.py",
+        "delta = aten.threshold_backward.default(total, entering[i + 1], 0)",
+        "delta = total",
+        ("tests/engine/test_chain.py::test_gradients_are_autograds",),
+    ),
+    Mutation(
+        "chain-hooks",  # hooks of modules are passed over
+        "clbench/engine/chain.py",
+        "        if any(self.attached) or _has_any_global_hook():",
+        "        if _has_any_global_hook():",
+        ("tests/engine/test_chain.py::test_what_is_attached_is_met",),
     ),
     Mutation(
         "exact-match",  # one right token is enough

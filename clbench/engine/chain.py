@@ -2,7 +2,8 @@
 
 In small batches a step of a perceptron is mostly the cost of calls. Here its backward pass is written out, with the operators
 that autograd would have called, on the same arguments; only the loss's own derivative by the logits is left to autograd where a
-method says what the loss is. Whether this holds is asked at every step; everything else goes by the graph.
+method says what the loss is. Whether this holds is asked at every step; everything else goes by the graph. Predictions are made
+the same way. To the bit, that is, with `runner.products=mkl`: large products may be another library's (`clbench.products`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
+from clbench import products
 from clbench.engine.batch import Batch
 from clbench.models.classifier import Classifier
 from clbench.models.mlp import MLP
@@ -77,7 +79,7 @@ def chain_of(model: nn.Module) -> Chain | None:
     layers = {f"backbone.layers.{i}": layer for i, layer in enumerate(model.backbone.layers)}
     heads = {f"heads.{i}": head for i, head in enumerate(model.heads)}
     modules = [model, model.backbone, *layers.values(), *heads.values()]
-    if any(type(layer) is not nn.Linear for layer in modules[2:]):
+    if any(type(layer) is not nn.Linear for layer in modules[2:]) or any("forward" in vars(each) for each in modules):
         return None
     attached: list[Mapping[int, object]] = []
     for each in modules:
@@ -91,9 +93,15 @@ def _links(layers: Mapping[str, nn.Module]) -> list[Link]:
 
 def usable(learner: Learner) -> Chain | None:
     """Return the chain whose gradients are those of the learner's step; None: only a graph has them."""
-    chain, full = learner.chain, type(learner.arithmetic) is nullcontext
-    whole = chain is not None and full and learner.compiled is None and learner.substitutes is None
-    return chain if whole and chain is not None and chain.plain else None
+    chain = learner.chain
+    if chain is None or learner.compiled is not None or learner.substitutes is not None:
+        return None
+    return chain if in_full(learner) and chain.plain else None
+
+
+def in_full(learner: Learner) -> bool:
+    """Return whether the learner reckons in the precision of its tensors."""
+    return type(learner.arithmetic) is nullcontext
 
 
 def differentiate(
@@ -116,11 +124,8 @@ def differentiate(
     """
     asked = [chain.heads[head] for head in learner.asked(batch)]
     with torch.no_grad():
-        entering = [batch.inputs.flatten(1)]
-        for _, weight, bias in chain.layers:
-            entering.append(F.linear(entering[-1], weight, bias).relu_())
-        outputs = [F.linear(entering[-1], weight, bias) for _, weight, bias in asked]
-        raw = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
+        entering = _entering(chain, batch.inputs)
+        raw = _outputs(asked, entering[-1])
         if loss is None:
             value, delta = _cross_entropy(learner.chosen(batch, raw), batch.labels, raw.shape[1])
             found = _backward(chain, asked, entering, delta, set(map(id, parameters)), projecting)
@@ -135,6 +140,41 @@ def differentiate(
         found = _backward(chain, asked, entering, delta, set(map(id, parameters)), projecting)
         pairs = zip((found.get(id(parameter)) for parameter in parameters), direct, strict=True)
         return [a if b is None else b if a is None else a + b for a, b in pairs], value.detach()
+
+
+def gradients(learner: Learner, batch: Batch, parameters: Sequence[Tensor]) -> list[Tensor | None]:
+    """Return the gradients of a batch's mean cross-entropy, one per parameter, None where it takes no part."""
+    chain = usable(learner)
+    if chain is not None:
+        return differentiate(chain, learner, batch, parameters)[0]
+    with torch.enable_grad():
+        loss = F.cross_entropy(learner.forward(batch), batch.labels)
+        return list(torch.autograd.grad(loss, parameters, allow_unused=True))
+
+
+@torch.no_grad()
+def features(chain: Chain, inputs: Tensor) -> Tensor:
+    """Return `[B, d]`, what the heads get, for preprocessed inputs."""
+    return _entering(chain, inputs)[-1]
+
+
+@torch.no_grad()
+def logits(chain: Chain, inputs: Tensor, heads: Sequence[int]) -> Tensor:
+    """Return the outputs of `heads` side by side, `[B, outputs]`, for preprocessed inputs."""
+    return _outputs([chain.heads[head] for head in heads], features(chain, inputs))
+
+
+def _entering(chain: Chain, inputs: Tensor) -> list[Tensor]:
+    """Return what enters each layer, and the heads, `[B, d]`."""
+    entering = [inputs.flatten(1)]
+    for _, weight, bias in chain.layers:
+        entering.append(products.linear(entering[-1], weight, bias).relu_())
+    return entering
+
+
+def _outputs(asked: Sequence[Link], entering: Tensor) -> Tensor:
+    outputs = [products.linear(entering, weight, bias) for _, weight, bias in asked]
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor, width: int) -> tuple[Tensor, Tensor]:
@@ -170,7 +210,7 @@ def _backward(
         if projector is not None:
             x, ones = projector(x, None if bias is None else x.new_ones(x.shape[0]))
         if id(weight) in wanted:
-            found[id(weight)] = delta.t().mm(x)
+            found[id(weight)] = products.mm(delta.t(), x)
         if bias is not None and id(bias) in wanted:
             found[id(bias)] = delta.sum(0) if ones is None else ones @ delta
 
@@ -179,12 +219,12 @@ def _backward(
     for link, part in zip(asked, parts, strict=True):
         own(link, entering[-1], part)
         if first < len(layers):
-            back = part.mm(link.weight)
+            back = products.mm(part, link.weight)
             total = back if total is None else total + back
     for i in range(len(layers) - 1, first - 1, -1):
         assert total is not None
         delta = aten.threshold_backward.default(total, entering[i + 1], 0)
         own(layers[i], entering[i], delta)
         if i > first:
-            total = delta.mm(layers[i].weight)
+            total = products.mm(delta, layers[i].weight)
     return found

@@ -8,12 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clbench import randomness
 from clbench.data.answers import written
 from clbench.data.pool import Split
+from clbench.engine import chain as chains
 from clbench.engine.batch import Batch as Batch
 from clbench.engine.chain import Projecting, chain_of
 from clbench.engine.compiled import Compiled
@@ -273,13 +273,10 @@ class Learner:
         For methods that compare the step's gradient with one on stored samples, in `edit_gradients`. Parameters that
         took no part (heads of other tasks) have a gradient of zero.
         """
-        names = list(self.gradients)
-        parameters = [self.parameters[name] for name in names]
-        with torch.enable_grad():
-            loss = F.cross_entropy(self.forward(batch), batch.labels)
-            found = torch.autograd.grad(loss, parameters, allow_unused=True)
-        pairs = zip(names, parameters, found, strict=True)
-        return {name: torch.zeros_like(p) if gradient is None else gradient for name, p, gradient in pairs}
+        named = {name: self.parameters[name] for name in self.gradients}
+        found = chains.gradients(self, batch, list(named.values()))
+        pairs = zip(named.items(), found, strict=True)
+        return {name: torch.zeros_like(p) if gradient is None else gradient for (name, p), gradient in pairs}
 
     def logits(self, inputs: Tensor, task_id: int | None = None) -> Tensor:
         """Return `[B, outputs in play]` for preprocessed inputs; `task_id` picks the head in the task setting."""
@@ -291,9 +288,18 @@ class Learner:
 
     def features(self, inputs: Tensor, task_id: int | None = None) -> Tensor:
         """Return `[B, d]`, what the heads get, for preprocessed inputs; `task_id` as for `logits`."""
+        chain = self._without_graph()
+        if chain is not None:
+            return chains.features(chain, inputs)
         return call_with(self.model.backbone, inputs, "backbone.", self._substitutes(task_id))
 
+    def _without_graph(self) -> chains.Chain | None:
+        return None if torch.is_grad_enabled() else chains.usable(self)
+
     def _run(self, inputs: Tensor, head: int, task_id: int | None) -> Tensor:
+        chain = self._without_graph()
+        if chain is not None:
+            return chains.logits(chain, inputs, [head])
         substitutes = self._substitutes(task_id)
         if not substitutes:
             model = self.compiled if self.compiled is not None and self.stepping else self.model

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from clbench.engine import chain as chains
+
 if TYPE_CHECKING:
     from clbench.engine.learner import Learner
     from clbench.models.classifier import Classifier
@@ -20,6 +22,7 @@ class Snapshot:
         """Start without a model; made in a method's `setup`, so that a resumed run can restore it."""
         self.learner = learner
         self.model: Classifier | None = None
+        self._chain: chains.Chain | None = None
         self.task = -1
 
     def __bool__(self) -> bool:
@@ -27,8 +30,13 @@ class Snapshot:
 
     def take(self) -> None:
         """Copy the learner's model as it stands, at the end of its current task."""
-        self.model = copy.deepcopy(self.learner.model).requires_grad_(False).eval()
+        self._keep()
         self.task = self.learner.task
+
+    def _keep(self) -> Classifier:
+        self.model = copy.deepcopy(self.learner.model).requires_grad_(False).eval()
+        self._chain = chains.chain_of(self.model)
+        return self.model
 
     def logits(self, inputs: Tensor) -> Tensor:
         """Return what the earlier model says of preprocessed inputs: `[B, outputs in play at that time]`.
@@ -36,6 +44,9 @@ class Snapshot:
         In the task setting the heads of all tasks learned by then lie side by side.
         """
         model, stream = self._taken(), self.learner.stream
+        if self._chain is not None and self._chain.plain and chains.in_full(self.learner):
+            raw = chains.logits(self._chain, inputs, range(self.task + 1 if stream.own_heads else 1))
+            return raw if stream.own_heads else raw[:, : stream.active_outputs(self.task)]
         with torch.no_grad():
             if not stream.own_heads:
                 logits: Tensor = model(inputs, 0, stream.active_outputs(self.task))
@@ -60,6 +71,5 @@ class Snapshot:
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore what `state` returned."""
         if state:
-            self.model = copy.deepcopy(self.learner.model).requires_grad_(False).eval()
-            self.model.load_state_dict(state["weights"])
+            self._keep().load_state_dict(state["weights"])
             self.task = state["task"]

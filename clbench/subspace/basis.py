@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from clbench.products import less, mm
+
 DOUBLE = torch.float64
 LEFT_OUT = 1e-3
 """Share of energy left out above which single precision is enough: a Gram matrix then knows the energies to about 1e-6."""
@@ -41,7 +43,7 @@ def extend(
         return old
     work, exact = _precision(inputs.dtype, threshold), threshold >= 1
     x, u = inputs.to(work), old.to(work)
-    residual = torch.addmm(x, x @ u, u.mT, alpha=-1) if u.shape[1] else x
+    residual = less(x, mm(x, u), u.mT) if u.shape[1] else x
     energy, directions = spectrum(residual, exact)
     missing = energy.sum()
     flat = x.reshape(-1)
@@ -75,12 +77,12 @@ def spectrum(rows: Tensor, exact: bool = False) -> tuple[Tensor, Callable[[int],
         _, singular, vh = torch.linalg.svd(rows, full_matrices=False)
         return singular.square(), lambda count: vh[:count].mT
     if n > d:
-        values, vectors = torch.linalg.eigh(rows.mT @ rows)
+        values, vectors = torch.linalg.eigh(mm(rows.mT, rows))
         return values.flip(0).clamp(min=0), lambda count: vectors[:, d - count :].flip(1)
-    values, vectors = torch.linalg.eigh(rows @ rows.mT)
+    values, vectors = torch.linalg.eigh(mm(rows, rows.mT))
     energy = values.flip(0).clamp(min=0)
     tiny = torch.finfo(rows.dtype).tiny
-    return energy, lambda count: (rows.mT @ vectors[:, n - count :].flip(1)) / energy[:count].sqrt().clamp(min=tiny)
+    return energy, lambda count: mm(rows.mT, vectors[:, n - count :].flip(1)) / energy[:count].sqrt().clamp(min=tiny)
 
 
 def _off(directions: Tensor, basis: Tensor, exact: bool) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from clbench.products import less, mm
 from clbench.subspace.basis import complement
 
 
@@ -28,14 +29,14 @@ class Projector:
 
     def __call__(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Return the projected update of a weight `[out, d]` and of its bias `[out]`, as new tensors."""
-        along = weight.mm(self.basis)
+        along = mm(weight, self.basis)
         if self.constant is not None and bias is not None:
             along = torch.addr(along, bias, self.constant)
         if self.shares is not None:
             along = along * self.shares
         if self.keeps:
-            return along @ self.basis.mT, None if bias is None else along @ self._row(bias)
-        kept = torch.addmm(weight, along, self.basis.mT, alpha=-1)
+            return mm(along, self.basis.mT), None if bias is None else along @ self._row(bias)
+        kept = less(weight, along, self.basis.mT)
         return kept, None if bias is None else bias - along @ self._row(bias)
 
     def _row(self, bias: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from clbench import products
 from clbench.engine import chain as chains
 from clbench.engine.chain import chain_of, differentiate, usable
 from clbench.engine.training import Training
@@ -190,6 +191,67 @@ def test_parts_of_a_batch_that_differ_in_size_are_projected_alike():
         ends.append(weights(learner))
     for name, value in ends[0].items():
         torch.testing.assert_close(value, ends[1][name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("choice", ["mkl", "onednn"])
+def test_large_products_of_either_library(choice):
+    before = products.taken()
+    products.use(choice)
+    stream = blob_stream()
+    learner = learner_for(stream, hidden=(1500, 1400))
+    learner.start(1)
+    batch = learner.batch(stream.tasks[1].train, torch.arange(20))
+    parameters = learner.trainable()[1]
+    wanted, loss = by_graph(learner, batch, parameters)
+    found, value = differentiate(learner.chain, learner, batch, parameters)
+    products.use(before)
+    for a, b in zip(found, wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+        assert choice != "mkl" or torch.equal(a, b)
+    torch.testing.assert_close(value, loss.detach())
+
+
+@pytest.mark.parametrize("kind", [("class", "seen"), ("class", "all"), ("task", "seen"), ("task", "all")])
+def test_predictions_and_an_earlier_model_without_a_graph(monkeypatch, kind):
+    learner, batch = started(*kind)
+    asked = 1 if learner.stream.own_heads else None
+    teacher = learner.snapshot()
+    teacher.take()
+    again = learner.snapshot()
+    again.load_state(teacher.state())
+    taken = []
+    monkeypatch.setattr(chains, "_entering", lambda *a, own=chains._entering: taken.append(1) or own(*a))
+    with torch.no_grad():
+        ours = [learner.logits(batch.inputs, asked), learner.features(batch.inputs), learner.forward(batch)]
+    ours += [teacher.logits(batch.inputs), again.logits(batch.inputs)]
+    assert len(taken) == 5 - learner.wide(batch)
+    taken.clear()
+    theirs = [learner.logits(batch.inputs, asked), learner.features(batch.inputs), learner.forward(batch)]
+    monkeypatch.setattr(chains, "chain_of", lambda model: None)
+    for _ in range(2):
+        other = learner.snapshot()
+        other.take()
+        theirs.append(other.logits(batch.inputs))
+    assert not taken
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.requires_grad is False
+        assert torch.equal(a, b)
+
+
+def test_the_gradient_that_methods_ask_for_is_autograds():
+    learner, batch = started()
+    learner.gradients = dict(zip(*learner.trainable(), strict=True))
+    wanted, _ = by_graph(learner, batch, list(learner.gradients.values()))
+    with torch.no_grad():
+        found = learner.gradient(batch)
+    for a, b in zip(found.values(), wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-14)
+
+
+def test_a_module_whose_forward_was_replaced_is_no_chain():
+    model = learner_for(blob_stream()).model
+    model.backbone.forward = lambda x: x
+    assert chain_of(model) is None
 
 
 def test_the_loss_of_a_step_has_no_graph():
