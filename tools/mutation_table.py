@@ -173,6 +173,13 @@ MUTATIONS = (
         ("tests/engine/test_projection.py::test_at_the_inputs_or_at_the_step",),
     ),
     Mutation(
+        "projection-chain",  # the same where there is no graph
+        "clbench/engine/chain.py",
+        "x.new_ones(x.shape[0])",
+        "x.new_zeros(x.shape[0])",
+        ("tests/engine/test_projection.py::test_at_the_inputs_or_at_the_step",),
+    ),
+    Mutation(
         "rogo-fold",  # what was relaxed is forgotten at the end of the task
         "clbench/methods/rogo.py",
         "learner.parameters[name].copy_(value)",

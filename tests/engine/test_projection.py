@@ -9,6 +9,7 @@ from clbench.engine.training import Training
 from clbench.methods.base import Method
 from clbench.methods.compose import Compose
 from clbench.models.classifier import Classifier
+from clbench.models.mlp import MLP
 from tests.methods.shipped import shipped
 from tests.streams import blob_stream, doubled, learner_for, trainer, weights
 
@@ -28,13 +29,19 @@ class Twice(nn.Module):
         return self.again(torch.stack([h, h * h], dim=1)).mean(1)
 
 
+class Own(MLP):
+    """A perceptron of another's making: its steps go through a graph."""
+
+
 def weights_after(method, bare=True, optimizer=None, model=None, clip=None, bias=True, batch=SMALL, epochs=1):
     """Return the weights after three tasks in double precision, and how many layers a step projected at their inputs."""
     torch.set_default_dtype(torch.float64)
     try:
         stream = doubled(blob_stream("domain", kind="permuted"))
-        learner = learner_for(stream, optimizer=optimizer or SGD(0.05), bias=bias, **WIDE)
-        if model is not None:
+        own = {"_target_": f"{__name__}.Own"} if model is Own else {}
+        learner = learner_for(stream, optimizer=optimizer or SGD(0.05), bias=bias, **WIDE, **own)
+        assert (learner.chain is None) == bool(own)
+        if model is Twice:
             torch.manual_seed(0)
             learner.model = Classifier(model(), stream.head_sizes, (1, 4, 4))
         learner.start(0)
@@ -60,13 +67,14 @@ def close(a, b):
     return max(float((a[name] - b[name]).abs().max()) for name in a)
 
 
+@pytest.mark.parametrize("model", [None, Own])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("name", ["gpm", "sgp"])
 @pytest.mark.parametrize("threshold", [0.6, 0.999])
-def test_at_the_inputs_or_at_the_step(name, bias, threshold):
+def test_at_the_inputs_or_at_the_step(name, bias, threshold, model):
     make = lambda: shipped(name, threshold=threshold, samples=60)  # noqa: E731
-    early, layers = weights_after(make(), bias=bias)
-    late, none = weights_after(make(), bare=False, bias=bias)
+    early, layers = weights_after(make(), bias=bias, model=model)
+    late, none = weights_after(make(), bare=False, bias=bias, model=model)
     assert layers == 2, "both hidden layers; the head is too narrow"
     assert none == 0
     assert close(early, late) < 1e-10
