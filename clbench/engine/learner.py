@@ -8,25 +8,26 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from clbench import randomness
 from clbench.data.answers import written
 from clbench.data.pool import Split
 from clbench.engine import chain as chains
 from clbench.engine.batch import Batch as Batch
-from clbench.engine.chain import Projecting, chain_of
+from clbench.engine.chain import Projecting
 from clbench.engine.compiled import Compiled
 from clbench.engine.memory import Memory, Policy
 from clbench.engine.optimizers import Optimizer
-from clbench.engine.parameters import Completion, call_with, completed, movable, padded
+from clbench.engine.parameters import call_with
 from clbench.engine.precision import full
 from clbench.engine.snapshot import Snapshot
+from clbench.engine.weights import Weights
 from clbench.models.classifier import Classifier
 from clbench.stream import Stream
 
 
-class Learner:
+class Learner(Weights):
     """Model, optimiser, device and the stream's shape; methods see it in every hook."""
 
     def __init__(
@@ -41,16 +42,9 @@ class Learner:
             device: where the pools and the model live.
             seed: of the trial.
         """
-        self.stream, self.optimizer, self.device, self.seed = stream, optimizer, device, seed
-        self.initial = initial
-        self.model = initial().to(device)
-        if any(isinstance(part, nn.Conv2d) for part in self.model.modules()):
-            self.model.to(memory_format=torch.channels_last)  # a quarter faster, on a CPU too
-        self.task = -1
-        self.lr = self.base_lr = optimizer.lr
-        """The rate of the next step, and that which the schedule of the current task starts from."""
+        super().__init__(stream, initial, optimizer, device)
+        self.seed = seed
         self.gradients: dict[str, Tensor] = {}
-        self.completions: list[Completion] = []
         self.substitutes: Callable[[int | None], dict[str, Tensor]] | None = None
         """What a method puts in the place of parameters, by task; None: nothing, ever."""
         self.bare = False
@@ -59,17 +53,14 @@ class Learner:
         """In what precision the engine's forward passes are made: a context for each (see `engine.precision`)."""
         self.compiled: Compiled | None = None
         """The model's forward pass as steps use it, where it is compiled."""
+        self.projecting: Projecting | None = None
+        """What projects the rows that a step's gradients are made of, where the model is a chain (see `engine.chain`)."""
         self.stepping = False
         """Whether the forward pass of a step is under way."""
         self.place: tuple[str | int, ...] = ()
         """Whose draws these are, if several learn with one model (federated clients): part of every generator's name."""
-        self._frozen: list[nn.Module] = []
         self._offsets = torch.tensor(stream.offsets, device=device)
         self._owners = torch.tensor([t for t, n in enumerate(stream.head_sizes) for _ in range(n)], device=device)
-        self._trainable: dict[bool, tuple[list[str], list[nn.Parameter]]] = {}
-        self.projecting: Projecting | None = None
-        """What projects the rows that a step's gradients are made of, where the model is a chain (see `engine.chain`)."""
-        self._look_up()
 
     # ---- randomness
     def generator(self, *purpose: str | int, device: torch.device | str = "cpu") -> torch.Generator:
@@ -83,86 +74,6 @@ class Learner:
     def snapshot(self) -> Snapshot:
         """Return an empty keeper of an earlier model (see `engine.snapshot`)."""
         return Snapshot(self)
-
-    # ---- parameters
-    def start(self, task: int) -> None:
-        """Make `task` the current one; parameters and optimiser are looked up anew."""
-        self.task = task
-        self.rebuild()
-
-    def rebuild(self) -> None:
-        """Forget the list of parameters, and the optimiser's moments unless they carry over; after parameters were changed."""
-        if not self.optimizer.carry:
-            self.optimizer.reset()
-        self.lr = self.optimizer.lr
-        self._look_up()
-
-    def _look_up(self) -> None:
-        self._trainable.clear()
-        self.chain = chain_of(self.model)
-        self.parameters: dict[str, nn.Parameter] = dict(self.model.named_parameters())
-
-    def reset_model(self) -> None:
-        """Return the model to its initial weights, and what methods added to what it was at first; no moments outlive that."""
-        self.optimizer.reset()
-        self.model.load_state_dict(completed(self.initial().state_dict(), self.model, self.completions))
-
-    def add(self, name: str, tensor: Tensor) -> nn.Parameter:
-        """Give the model a trainable parameter beside its own, or replace it; the method's `substitutes` says what it does.
-
-        A parameter of zeros must mean nothing: `restore` fills up with zeros what an earlier model lacked.
-
-        Args:
-            name: of the parameter; in the model it is `added.NAME`, a dot in it written as a slash.
-            tensor: its initial value.
-        """
-        if not hasattr(self.model, "added"):
-            self.model.added = nn.ParameterDict()
-        parameter = nn.Parameter(tensor)
-        self.model.get_submodule("added").register_parameter(name.replace(".", "/"), parameter)
-        self._look_up()
-        return parameter
-
-    def added(self, name: str) -> nn.Parameter | None:
-        """Return the parameter that `add` made under `name`, or None."""
-        return self.parameters.get(f"added.{name.replace('.', '/')}")
-
-    def drop_added(self) -> None:
-        """Take away all parameters that `add` made."""
-        if hasattr(self.model, "added"):
-            del self.model.added
-            self._look_up()
-
-    def restore(self, weights: dict[str, Tensor]) -> None:
-        """Return the model to `weights`, a state dict of this task; what was added or enlarged since is filled up with zeros."""
-        self.model.load_state_dict(padded(weights, self.parameters))
-
-    def freeze(self, module: nn.Module, frozen: bool = True) -> None:
-        """Keep `module` in evaluation mode while the model trains, so that running statistics stand still; or no longer."""
-        self._frozen = [other for other in self._frozen if other is not module] + [module] * frozen
-
-    def train(self) -> None:
-        """Put the model into training mode, but for what is frozen."""
-        self.model.train()
-        for module in self._frozen:
-            module.eval()
-
-    def trainable(self, wide: bool = False) -> tuple[list[str], list[nn.Parameter]]:
-        """Return names and parameters that a step may move: inactive heads and frozen parameters are not among them.
-
-        Args:
-            wide: whether the batch uses the heads of several tasks.
-        """
-        if wide not in self._trainable:
-            self._trainable[wide] = movable(self.model, self._heads(wide))
-        return self._trainable[wide]
-
-    def _heads(self, wide: bool) -> range:
-        if not self.stream.own_heads:
-            return range(1)
-        if self.stream.outputs == "all":
-            return range(len(self.stream.head_sizes))
-        return range(self.task + 1) if wide else range(self.task, self.task + 1)
 
     # ---- batches and logits
     def batch(

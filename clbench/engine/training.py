@@ -291,8 +291,7 @@ class Training:
         assert valid is not None
         learner = self.learner
         learner.model.eval()
-        total = 0.0
-        positions = torch.arange(len(valid), device=valid.rows.device)
+        total, positions = 0.0, torch.arange(len(valid), device=valid.rows.device)
         with torch.inference_mode(), learner.arithmetic:
             parts = torch.split(positions, max(GATHER, self.trainer.batch_size))
             for part, raw in zip(parts, ahead(valid, parts), strict=True):

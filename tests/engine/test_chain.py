@@ -109,7 +109,7 @@ def test_a_stream_ends_where_it_ends_with_a_graph(monkeypatch, method, setting, 
     monkeypatch.setattr("clbench.engine.differentiation.differentiate", lambda *a: taken.append(1) or differentiate(*a))
     ours = weights(learn(method(), stream, how=how)[0])
     assert taken
-    monkeypatch.setattr("clbench.engine.learner.chain_of", lambda model: None)
+    monkeypatch.setattr("clbench.engine.weights.chain_of", lambda model: None)
     taken.clear()
     theirs = weights(learn(method(), stream, how=how)[0])
     assert not taken
