@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
+from clbench import products
 from clbench.data.answers import owners
 from clbench.data.pool import Split
 from clbench.engine.learner import Batch, Learner
@@ -167,7 +168,7 @@ def _of_linear_layers(
         for layer, delta in zip(calls, deltas, strict=True):
             power = quantity.power(delta) * weight.unsqueeze(1)
             powers[layer] = powers[layer] + power if layer in powers else power
-    total = {f"{layer}.weight": power.mT @ quantity.power(calls[layer][0]) for layer, power in powers.items()}
+    total = {f"{layer}.weight": products.mm(power.mT, quantity.power(calls[layer][0])) for layer, power in powers.items()}
     total |= {f"{layer}.bias": power.sum(0) for layer, power in powers.items()}
     return {name: total[name] for name in names}
 
