@@ -5,6 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from clbench import products
+from clbench.api import run
+from clbench.engine.precision import arithmetic
 
 onednn = pytest.mark.skipif(not products.has_onednn(), reason="this torch has no oneDNN linear layer")
 BIG, SMALL = (200, 120, 80), (4, 5, 6)
@@ -60,6 +62,29 @@ def test_what_is_small_or_double_or_wants_a_derivative_is_torchs_own(choice):
     torch.testing.assert_close(b.grad, a.sum(0).unsqueeze(1).expand_as(b))
     with torch.no_grad():
         assert not products.mm(a, b).requires_grad
+
+
+@onednn
+@pytest.mark.parametrize("choice", ["mkl", "onednn"])
+def test_a_run_takes_the_library_it_is_given_and_its_record_says_so(tmp_path, choice):
+    products.use("mkl" if choice == "onednn" else "onednn")
+    overrides = [f"runner.products={choice}", "scenario.n_tasks=2", "trainer.epochs=1", "device=cpu"]
+    how = {"results_dir": tmp_path, "workers": 0, "progress": False}
+    results = run(scenario="permuted_digits", method="naive", seeds=1, overrides=overrides, **how)
+    (record,) = results
+    assert record.provenance["products"] == choice == products.taken()
+
+
+@onednn
+def test_reduced_precision_on_a_gpu_reduces_nothing_here():
+    products.use("onednn")
+    a, b = operands()
+    before = products.mm(a, b)
+    arithmetic("tf32", torch.device("cpu"))
+    try:
+        assert torch.equal(products.mm(a, b), before)
+    finally:
+        arithmetic("float32", torch.device("cpu"))
 
 
 def test_a_choice_that_is_not_there_is_torchs_own(monkeypatch):

@@ -95,6 +95,7 @@ def test_a_class_named_on_the_command_line_sheds_the_chosen_files_values_and_goe
         "runner.stack=0",
         "runner.stack=many",
         "runner.graph=perhaps",
+        "runner.products=blas",
         "runner.wait=-1",
         "data.residence=cloud",
         "data.share=2",

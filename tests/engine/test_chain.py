@@ -193,9 +193,16 @@ def test_parts_of_a_batch_that_differ_in_size_are_projected_alike():
         torch.testing.assert_close(value, ends[1][name], rtol=1e-4, atol=1e-5)
 
 
+@pytest.fixture
+def _as_before():
+    before = products.taken()
+    yield
+    products.use(before)
+
+
+@pytest.mark.usefixtures("_as_before")
 @pytest.mark.parametrize("choice", ["mkl", "onednn"])
 def test_large_products_of_either_library(choice):
-    before = products.taken()
     products.use(choice)
     stream = blob_stream()
     learner = learner_for(stream, hidden=(1500, 1400))
@@ -204,7 +211,6 @@ def test_large_products_of_either_library(choice):
     parameters = learner.trainable()[1]
     wanted, loss = by_graph(learner, batch, parameters)
     found, value = differentiate(learner.chain, learner, batch, parameters)
-    products.use(before)
     for a, b in zip(found, wanted, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
         assert choice != "mkl" or torch.equal(a, b)
