@@ -1,4 +1,4 @@
-"""One thread per test process: tests run side by side, and small tensors only lose by threads."""
+"""One thread per test process: tests run side by side, and small tensors only lose by threads. CLBENCH_TEST_THREADS sets more."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ import sys
 import pytest
 
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ[name] = "1"  # before torch and numpy are imported; subprocesses inherit it
+    os.environ[name] = os.environ.get("CLBENCH_TEST_THREADS", "1")  # before torch and numpy are imported; subprocesses inherit it
 
 
 PLUGIN = {

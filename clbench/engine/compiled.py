@@ -12,16 +12,23 @@ from torch import Tensor, nn
 class Compiled:
     """A function that is compiled when it is first called; if that fails it goes on as it was, and the reason is told once."""
 
-    def __init__(self, function: Callable[..., Tensor], mode: str, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, function: Callable[..., Tensor], mode: str, tell: Callable[[str], None], keep_layout: bool = False
+    ) -> None:
         """Compile nothing yet.
 
         Args:
             function: from tensors to logits.
             mode: of `torch.compile`.
             tell: is told why it is not compiled.
+            keep_layout: True where convolutions must not become channels last (see `engine.memory_format`); on a CPU the
+                compiler makes them so otherwise.
         """
         self.function, self.tell, self.failed = function, tell, False
-        self._compiled: Callable[..., Tensor] = torch.compile(function, mode=mode, dynamic=False)
+        options = {**torch._inductor.list_mode_options(mode), "layout_optimization": False} if keep_layout else None
+        self._compiled: Callable[..., Tensor] = torch.compile(
+            function, mode=None if keep_layout else mode, options=options, dynamic=False
+        )
 
     def __call__(self, *arguments: Any) -> Tensor:
         """Return what the function returns."""

@@ -59,7 +59,7 @@ class StackedTraining:
     def accelerate(self, mode: str | None, graph: bool, tell: Callable[[str], None], recorder: Recorder | None = None) -> None:
         """Compile the stacked forward pass, and replay stacked steps; arguments as of `Training.accelerate`."""
         if mode is not None:
-            self.stack.compiled = Compiled(self.stack.call, mode, tell)
+            self.stack.compiled = Compiled(self.stack.call, mode, tell, self.trainings[0].learner.contiguous)
         if graph:
             self._recorder = recorded(self.trainings[0], tell, recorder)
 

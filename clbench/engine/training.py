@@ -79,7 +79,7 @@ class Training:
             recorder: of the graphs; None: torch's.
         """
         if mode is not None:
-            self.learner.compiled = Compiled(self.learner.model, mode, tell)
+            self.learner.compiled = Compiled(self.learner.model, mode, tell, self.learner.contiguous)
             self.learner.bare = False  # a projection at the inputs of layers is attached to them, which is left out
         if graph:
             self._recorder = recorded(self, tell, recorder)

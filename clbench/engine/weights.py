@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from clbench.engine.chain import chain_of
+from clbench.engine.memory_format import memory_format
 from clbench.engine.optimizers import Optimizer
 from clbench.engine.parameters import Completion, completed, movable, padded
 from clbench.models.classifier import Classifier
@@ -22,8 +23,11 @@ class Weights:
         self.stream, self.optimizer, self.device = stream, optimizer, device
         self.initial = initial
         self.model = initial().to(device)
-        if any(isinstance(part, nn.Conv2d) for part in self.model.modules()):
-            self.model.to(memory_format=torch.channels_last)  # a quarter faster, on a CPU too
+        layout = memory_format(self.model, device)
+        self.contiguous = layout is torch.contiguous_format
+        """Whether convolutions must stay contiguous (see `engine.memory_format`)."""
+        if layout is torch.channels_last:
+            self.model.to(memory_format=layout)
         self.task = -1
         self.lr = self.base_lr = optimizer.lr
         """The rate of the next step, and that which the schedule of the current task starts from."""

@@ -8,7 +8,6 @@ principal subspace extraction, GPSE). Everything here may be summed over clients
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
 from typing import Literal
 
 import torch
@@ -18,26 +17,6 @@ from clbench import subspace
 
 Distribution = Literal["normal", "uniform"]
 Ratio = Literal["energy", "norm"]
-
-
-@dataclass(frozen=True)
-class Energies:
-    """What goes along with a sketch, of the rows X `[n, d]` and of what a basis U misses of them; each is summed over clients.
-
-    Args:
-        rows: n.
-        whole: squared Frobenius norm of X.
-        missed: squared Frobenius norm of `X - X U U^T`.
-    """
-
-    rows: float
-    whole: float
-    missed: float
-
-    def pack(self) -> Tensor:
-        """Return `[4]` in double precision: rows, whole, missed, and n times the ratio of the norms (the authors' mean)."""
-        norms = self.rows * (self.missed / self.whole) ** 0.5 if self.whole > 0 else 0.0
-        return torch.tensor([*astuple(self), norms], dtype=torch.float64)
 
 
 def columns(rows: int, width: int, distribution: Distribution, draws: torch.Generator, like: Tensor) -> Tensor:
@@ -80,17 +59,27 @@ class Sketch:
         self.matrix = rest.mT @ random if self.matrix is None else self.matrix.addmm_(rest.mT, random)
         self.rows += len(rows)
 
-    def energies(self) -> Energies:
-        """Return the energies of all batches so far."""
-        whole, rest = (0.0, 0.0) if self._energies is None else self._energies.tolist()
-        return Energies(self.rows, whole, rest)
+    def energies(self) -> Tensor:
+        """Return what goes along with the matrix, summed over all batches so far and summed over clients by the server.
+
+        With the inputs as rows X `[n, d]` and the basis U these are n, the squared Frobenius norm of X, that of `X - X U U^T`,
+        and n times the ratio of the two norms (the authors' mean).
+
+        Returns:
+            `[4]` in double precision, on the device of the inputs: no host copy, as for the matrix that it travels with.
+        """
+        if self._energies is None:
+            return torch.zeros(4, dtype=torch.float64)
+        whole, rest = self._energies
+        ratio = torch.where(whole > 0, rest / whole, 0).sqrt()
+        return torch.stack([torch.full_like(whole, self.rows), whole, rest, self.rows * ratio])
 
 
 def held(summed: Tensor, ratio: Ratio) -> float:
     """Return the share of the pooled inputs' energy that the basis holds already.
 
     Args:
-        summed: sum over clients of what `Energies.pack` returned, `[4]`.
+        summed: sum over clients of what `Sketch.energies` returned, `[4]`.
         ratio: `energy`: 1 - ||X_missed||^2 / ||X||^2, exactly that share. `norm`: 1 - w with w the mean over clients of
             ||X_missed|| / ||X||, weighted by their rows, as in the authors' program; w is the root of what is meant, so that
             less counts as held and more directions are taken than the threshold asks for.
@@ -111,7 +100,7 @@ def extend(
     Args:
         basis: `[d, k]` orthonormal, that the clients left out of their sketches; None: nothing.
         summed: sum of the clients' sketches, `[d, m]`.
-        energies: sum of their packed energies, `[4]`.
+        energies: sum of their energies, `[4]`.
         threshold: share of energy, in [0, 1]; 0 adds nothing.
         ratio: see `held`.
         at_least_one: whether one direction is added even if the basis holds enough, as in the authors' program.

@@ -134,7 +134,7 @@ class FOT(Server):
         found: Tensors = {}
         for name, each in own.items():
             assert each.matrix is not None  # a client that is asked owns samples
-            found |= {name: each.matrix, name + ENERGIES: each.energies().pack()}
+            found |= {name: each.matrix, name + ENERGIES: each.energies()}
         return found
 
     def end_task(self, learner: Learner, task: Task, ask: Ask) -> None:
