@@ -101,14 +101,14 @@ def main() -> None:
 
 def permuted(tasks: int, seed: int) -> Any:
     """Return the stream that `clbench_trial.py` gets by the overrides of `subspace.py`."""
-    from clbench.compose import new_composer
-    from clbench.job import make_job
-    from clbench.trial import assemble
+    from clbench.config.hydra_compose import new_composer
+    from clbench.config.job import make_job
+    from clbench.runs.run import assemble
 
     composer = new_composer()
     overrides = ["scenario=permuted_fashion_mnist", f"scenario.n_tasks={tasks}", f"seeds=[{seed}]"]
-    (cell,) = make_job(composer(overrides), composer).cells()
-    return assemble(cell, torch.device("cpu"))[0]
+    (spec,) = make_job(composer(overrides), composer).specs()
+    return assemble(spec, torch.device("cpu"))[0]
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ import tempfile
 
 import torch
 
-from clbench.compose import new_composer
-from clbench.job import make_job
-from clbench.trial import run_trial
+from clbench.config.hydra_compose import new_composer
+from clbench.config.job import make_job
+from clbench.runs.run import run_trial
 
 
 def main() -> None:
@@ -49,8 +49,8 @@ def main() -> None:
             *args.override,
         ]
         composer = new_composer()
-        (cell,) = make_job(composer(overrides), composer).cells()
-        record = run_trial(cell, lambda event: None)
+        (spec,) = make_job(composer(overrides), composer).specs()
+        record = run_trial(spec, lambda event: None)
     cost, result = record.cost, record.result
     passes = result["n_tasks"] * args.epochs
     steps = passes * math.ceil(cost["samples"] / passes / args.batch)  # all tasks have the same number of samples

@@ -27,15 +27,15 @@ from torch import Tensor, nn
 
 from clbench.data.pool import Pool, Split
 from clbench.data.preprocess import Preprocess
-from clbench.engine.learner import Learner
+from clbench.engine.learner.learner import Learner
 from clbench.engine.optimizers import SGD
 from clbench.engine.schedules import Constant
-from clbench.engine.trainer import Trainer
+from clbench.engine.training.trainer import Trainer
 from clbench.federated.clients import Clients
-from clbench.federated.exchange import LocalExchange
 from clbench.federated.options import Federated
 from clbench.federated.partitions import IID
 from clbench.federated.servers.fedavg import FedAvg
+from clbench.federated.transport import LocalExchange
 from clbench.methods.naive import Naive
 from clbench.models import build_model
 from clbench.stream import EvaluationSet, Stream, Task

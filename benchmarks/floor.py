@@ -5,7 +5,7 @@
 By hand: the same stream, model, optimiser and order of work as `plain_loop.py`, with forward, backward and update spelled out,
 no autograd, no module, no optimiser; it learns, and prints its accuracies. Matrix products: only the eight of a step (three
 forward, three for the weights' gradients, two for the inputs'), for as many steps, by the library that clbench takes them from
-on this processor (`clbench.products`); by hand they are torch's own.
+on this processor (`clbench.utils.cpu_matmul`); by hand they are torch's own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 from plain_loop import tensors
 from torch import Tensor, nn
 
-from clbench.products import mm
+from clbench.utils.cpu_matmul import mm
 
 WIDTHS = (784, 256, 256, 10)
 TASKS = 5

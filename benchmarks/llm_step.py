@@ -26,12 +26,12 @@ import torch
 from common import numbers, spread, table, words
 from torch import Tensor, nn
 
-from clbench.build import build
-from clbench.compose import new_composer
+from clbench.config.hydra_compose import new_composer
+from clbench.config.job import make_job
 from clbench.data.pool import Pool
-from clbench.engine.learner import Learner
-from clbench.engine.training import Training
-from clbench.job import make_job
+from clbench.engine.learner.learner import Learner
+from clbench.engine.training.loop import Training
+from clbench.instantiate import instantiate
 from clbench.models.classifier import Classifier
 from clbench.scenarios.split import split
 from clbench.stream import Stream
@@ -147,13 +147,13 @@ def at_last_task(
     """Return what takes a step of `method` on the last task of the stream."""
     composer = new_composer()
     options = [f"method={method[0]}", *method[1:], "optimizer=adamw", "optimizer.lr=0.0001", f"trainer.precision={precision}"]
-    (cell,) = make_job(composer([*options, f"trainer.batch_size={batch}", f"trainer.epochs={EARLIER_STEPS}"]), composer).cells()
+    (spec,) = make_job(composer([*options, f"trainer.batch_size={batch}", f"trainer.epochs={EARLIER_STEPS}"]), composer).specs()
 
     def initial() -> Classifier:
         torch.manual_seed(0)
         return Classifier(Pooled(MODELS[model]()), stream.head_sizes, stream.input_shape)
 
-    made, optimizer, trainer = (build(cell.config[node], node) for node in ("method", "optimizer", "trainer"))
+    made, optimizer, trainer = (instantiate(spec.config[node], node) for node in ("method", "optimizer", "trainer"))
     learner = Learner(stream, initial, optimizer, device, 0)
     made.setup(learner, stream)
     training = Training(learner, made, trainer)

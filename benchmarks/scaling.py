@@ -70,12 +70,12 @@ def trial(method: str, tasks: int, epochs: int, seed: int, overrides: Sequence[s
     """Run one trial in this process; return seconds by task and by evaluation, bytes grown and declared, learning accuracy."""
     import torch
 
-    from clbench.compose import new_composer
-    from clbench.job import make_job
+    from clbench.config.hydra_compose import new_composer
+    from clbench.config.job import make_job
     from clbench.loggers.base import Loggers, TrialInfo
     from clbench.metrics.matrix import summary
+    from clbench.runs.run import Trial, assemble, pick_device
     from clbench.stream import Task
-    from clbench.trial import Trial, assemble, pick_device
 
     class Timed(Trial):
         """A trial that keeps its cost task by task; the record has the sums."""
@@ -99,10 +99,10 @@ def trial(method: str, tasks: int, epochs: int, seed: int, overrides: Sequence[s
         composer = new_composer()
         own = [f"method={method}", "scenario=permuted_digits", f"scenario.n_tasks={tasks}", f"trainer.epochs={epochs}"]
         job = make_job(composer([*own, f"seeds=[{seed}]", "device=cpu", f"results_dir={folder}", *overrides]), composer)
-        (cell,) = job.cells()
-        about = TrialInfo.of(cell.identity, cell.id, cell.variant, cell.results_dir, 1, False)
-        parts = assemble(cell, pick_device(cell.device))
-        record = Timed(cell, *parts, Loggers([], about, print), lambda event: None).run()
+        (spec,) = job.specs()
+        about = TrialInfo.of(spec.identity, spec.id, spec.variant, spec.results_dir, 1, False)
+        parts = assemble(spec, pick_device(spec.device))
+        record = Timed(spec, *parts, Loggers([], about, print), lambda event: None).run()
     learned = summary(record.result)["learning_accuracy"]
     assert learned is not None
     return {

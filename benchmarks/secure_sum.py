@@ -10,11 +10,11 @@ from collections.abc import Callable
 import torch
 
 from clbench.federated.secure import shamir
-from clbench.federated.secure.client import Participant
+from clbench.federated.secure.aggregator import Aggregator
 from clbench.federated.secure.field import Masks
 from clbench.federated.secure.keys import X25519, Simulated
 from clbench.federated.secure.options import Secure
-from clbench.federated.secure.server import Aggregator
+from clbench.federated.secure.participant import Participant
 
 
 def steps(clients: int, entries: int, neighbours: int | None, real: bool) -> dict[str, float]:

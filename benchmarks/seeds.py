@@ -52,7 +52,7 @@ def sweep(args: argparse.Namespace, root: str, seeds: list[int]) -> Side:
     """
     with tempfile.TemporaryDirectory() as folder:
         command = [
-            *(sys.executable, "-c", "import sys; from clbench.app import main; sys.exit(main())"),
+            *(sys.executable, "-c", "import sys; from clbench.cli.main import main; sys.exit(main())"),
             *("method=naive", "scenario=split_fashion_mnist", "scenario.setting=class", "scenario.outputs=all"),
             *("model=mlp_256", "optimizer=sgd", f"optimizer.lr={args.lr}", f"trainer.epochs={args.epochs}"),
             *(f"trainer.batch_size={args.batch}", f"seeds=[{','.join(map(str, seeds))}]", f"runner.workers={args.workers}"),

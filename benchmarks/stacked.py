@@ -4,7 +4,7 @@
     python benchmarks/stacked.py --cases mlp --seeds 32
     python benchmarks/stacked.py --cases digits --device cpu --seeds 4     # anywhere: embedded data; nothing is gained on a CPU
 
-Every measurement is a process of its own, with the code of any run (`clbench.stacked.run_stacked`); the two sides take turns.
+Every measurement is a process of its own, with the code of any run (`runs.parallel_seeds.run_stacked`); the two sides take turns.
 Seconds are those of training and evaluation, of all seeds together. Prints markdown: the ratio, samples per second, how busy the
 GPU was (by `nvidia-smi`, if there), and A[j, j] of the seed that both sides have. Exit status 1 if seeds were not stacked, or if
 that one does not learn what it learns alone.
@@ -62,19 +62,19 @@ def trial(case: str, method: str, device: str, count: int, seed: int) -> dict[st
     Raises:
         RuntimeError: a seed failed.
     """
-    from clbench.compose import new_composer
-    from clbench.job import make_job
+    from clbench.config.hydra_compose import new_composer
+    from clbench.config.job import make_job
     from clbench.records import Record
-    from clbench.stacked import run_stacked
+    from clbench.runs.parallel_seeds import run_stacked
 
     seeds = ",".join(str(seed * STRIDE + i) for i in range(count))
     with tempfile.TemporaryDirectory() as folder:
         composer = new_composer()
         given = [*CASES[case][0], f"method={method}", f"device={device}", f"seeds=[{seeds}]", f"results_dir={folder}"]
-        cells = make_job(composer([*given, "logger=none"]), composer).cells()
+        specs = make_job(composer([*given, "logger=none"]), composer).specs()
         watch = Watch()
         watch.start()
-        records = run_stacked(cells, lambda cell, message: None)
+        records = run_stacked(specs, lambda spec, message: None)
         busy = watch.stop()
     good = [record for record in records if isinstance(record, Record)]
     if len(good) < count:

@@ -21,7 +21,7 @@ from pathlib import Path
 import yaml
 from common import spread, table, timed
 
-from clbench.compose import conf_dir
+from clbench.config.hydra_compose import conf_dir
 
 HELP_GOAL, STEP_GOAL = 1.5, 3.0
 BARE = """
@@ -34,7 +34,7 @@ def main(cfg):
 main()
 """
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-OURS = "from clbench.app import main; main()"
+OURS = "from clbench.cli.main import main; main()"
 FIRST_STEP = """
 import time
 start = time.perf_counter()

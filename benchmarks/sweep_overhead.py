@@ -57,12 +57,12 @@ def main() -> None:
     parser.add_argument("--rates", type=int, default=10, help="learning rates; 30 jobs each")
     parser.add_argument("--workers", type=int, default=cores())
     args = parser.parse_args()
-    from clbench.compose import conf_dir
+    from clbench.config.hydra_compose import conf_dir
 
     rates = ",".join(f"{0.01 * (n + 1):.2f}" for n in range(args.rates))
     words = [f"method={','.join(METHODS)}", f"scenario={','.join(STREAMS)}", f"optimizer.lr={rates}", "trainer.epochs=1"]
     more = ["device=cpu", f"runner.workers={args.workers}"]
-    ours = [sys.executable, "-c", "from clbench.app import main; main()", "--multirun", *words, *more]
+    ours = [sys.executable, "-c", "from clbench.cli.main import main; main()", "--multirun", *words, *more]
     hydra: list[float] = []
     whole: list[float] = []
     cost: list[float] = []

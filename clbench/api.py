@@ -7,12 +7,12 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from clbench.command import failures, run_jobs
-from clbench.compose import new_composer
+from clbench.config.hydra_compose import new_composer
+from clbench.config.job import make_job
 from clbench.errors import ClbenchError, ConfigError
-from clbench.job import make_job
-from clbench.results import Results
-from clbench.results import load as load
+from clbench.leaderboard.results import Results
+from clbench.leaderboard.results import load as load
+from clbench.runner.sweep import failures, run_jobs
 
 
 def run(
@@ -79,7 +79,7 @@ def method_node(method: Any) -> dict[str, Any]:
     if not is_dataclass(kind) and not hasattr(kind, "begin_task"):
         raise ConfigError(
             f"method={method!r} is no method",
-            "give a name, an instance or class of clbench.methods.base.Method, or a mapping",
+            "give a name, an instance or class of clbench.method.Method, or a mapping",
         )
     node: dict[str, Any] = {"_target_": f"{kind.__module__}.{kind.__qualname__}"}
     if not isinstance(method, type):

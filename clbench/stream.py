@@ -55,7 +55,7 @@ class EvaluationSet:
     split: Split
     role: Role = "task"
     metric: str = "accuracy"
-    """`accuracy`; where answers are written one of `clbench.engine.answers.METRICS`."""
+    """`accuracy`; where answers are written one of `clbench.engine.evaluation.text_metrics.METRICS`."""
     request: int | None = None
     """Index of the request that a set of the roles `forget_train` and `forget_test` belongs to."""
 
@@ -80,12 +80,12 @@ class Stream:
         preprocess: from stored inputs to what the model gets.
         fingerprint: sha256 over data and order.
         decode: from tokens to text, where inputs are tokens and can be read.
-        claim_at: accuracy on column 0 after task 0 without which nothing is concluded (`engine.conclusion`); None: no matter.
+        claim_at: accuracy on column 0 after task 0 without which nothing is concluded (`evaluation.claims`); None: no matter.
             In a stream with requests: share of joint training's accuracy on what will be forgotten.
         goal: of the requests; None: there are none.
         relearn_steps: steps of plain training on what was forgotten, after the last request, that tell how fast it comes back.
         chance: accuracy of a guess, from 0 to 1, where it is not one in as many as there are outputs or label words: of answers
-            of several kinds, say, of which a question leaves one. `engine.conclusion.chance_level` reads it first. None: it is.
+            of several kinds, say, of which a question leaves one. `evaluation.claims.chance_level` reads it first. None: it is.
     """
 
     setting: Setting

@@ -58,11 +58,11 @@ class ClbenchLauncher(Launcher):  # type: ignore[misc]
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs; each returns its mean final accuracy in percent."""
-        from clbench.command import Broken, output
-        from clbench.compose import Composer
+        from clbench.config.hydra_cache import SharedLoader
+        from clbench.config.hydra_compose import Composer
+        from clbench.config.job import Job, make_job
         from clbench.errors import ClbenchError
-        from clbench.job import Job, make_job
-        from clbench.loading import SharedLoader
+        from clbench.runner.sweep import Broken, output
 
         setup_globals()
         composer = Composer(SharedLoader(self.context.config_loader))
@@ -81,13 +81,13 @@ class ClbenchLauncher(Launcher):  # type: ignore[misc]
 
     def _run(self, jobs: Sequence[tuple[Sequence[str], Any]], broken: Sequence[Any], first: int) -> Any:
         """Run jobs, each given with its overrides; the first of the batch has the number `first`."""
-        from clbench.command import run_jobs
+        from clbench.runner.sweep import run_jobs
 
         return run_jobs([job for _, job in jobs], broken)
 
     def _return(self, overrides: Sequence[str], job: Any, summary: Any) -> JobReturn:
-        from clbench.command import Broken
         from clbench.errors import ClbenchError
+        from clbench.runner.sweep import Broken
 
         accuracy = float("nan") if isinstance(job, Broken) else summary.accuracy(job)
         result = JobReturn(overrides=list(overrides), working_dir=os.getcwd(), status=JobStatus.COMPLETED)
@@ -111,9 +111,9 @@ class HostLauncher(ClbenchLauncher):
         self.inner, self.name = inner, name
 
     def _run(self, jobs: Sequence[tuple[Sequence[str], Any]], broken: Sequence[Any], first: int) -> Any:
-        from clbench.command import errors, run_jobs
-        from clbench.runner.elsewhere import run_elsewhere
-        from clbench.runner.guest import COMMAND, hint
+        from clbench.runner.external_launcher import run_elsewhere
+        from clbench.runner.launched_job import COMMAND, hint
+        from clbench.runner.sweep import errors, run_jobs
 
         def launch(numbers: list[int]) -> list[Exception | None]:
             overrides = [_with_whole_path(*jobs[number]) for number in numbers]
@@ -208,11 +208,11 @@ def _require(launcher: DictConfig) -> None:
 
 
 class PluginConfigs(SearchPathPlugin):  # type: ignore[misc]
-    """Adds the configuration folders of installed plug-ins; see `clbench.compose.installed`."""
+    """Adds the configuration folders of installed plug-ins; see `clbench.config.hydra_compose.installed`."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Append the folders; only in clbench's own application, not in others that Hydra runs in this environment."""
-        from clbench.compose import conf_dir, installed
+        from clbench.config.hydra_compose import conf_dir, installed
 
         own = str(conf_dir())
         if any(element.path == own for element in search_path.get_path()):

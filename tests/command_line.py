@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from clbench import app
+from clbench.cli import main
 
 QUICK = ("trainer.epochs=1", "runner.workers=0", "device=cpu")
 """Overrides of a run of seconds, in this process."""
@@ -18,7 +18,7 @@ def clbench(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     """Run the command in this process and return its exit status."""
     monkeypatch.setattr(sys, "argv", ["clbench", *words])
     try:
-        app.main()
+        main.main()
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
     return 0
@@ -26,7 +26,7 @@ def clbench(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
 
 def command(*words: str, **environment: str) -> subprocess.Popen[str]:
     """Start the command as a process of its own, which Ctrl-C reaches even where what started the tests ignores it."""
-    start = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from clbench.app import main; main()"
+    start = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from clbench.cli.main import main; main()"
     path = os.pathsep.join(entry for entry in sys.path if entry)
     return subprocess.Popen(
         [sys.executable, "-c", start, *words],

@@ -28,7 +28,7 @@ PLUGIN = {
 @pytest.fixture(scope="module")
 def composer(tmp_path_factory):
     """Return a composer of clbench's configuration and of `PLUGIN`'s files."""
-    from clbench.compose import new_composer
+    from clbench.config.hydra_compose import new_composer
 
     folder = tmp_path_factory.mktemp("plugin")
     for name, text in PLUGIN.items():

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from clbench.data import answers
+from clbench.data import answer_tokens
 from clbench.data.pool import Pool
-from clbench.engine.learner import Learner
+from clbench.engine.learner.learner import Learner
 from clbench.engine.optimizers import Adam, Optimizer
 from clbench.models import build_model
 from clbench.stream import Stream
@@ -68,7 +68,7 @@ class Riddles:
                 for row, prompt in zip(rows, prompts, strict=True):
                     row[: len(prompt)] = torch.tensor(prompt)
                 return Pool(rows, targets, pad=PAD)
-            rows = answers.encode(prompts, [WORDS[label] for label in targets.tolist()], 11, PAD)
+            rows = answer_tokens.encode(prompts, [WORDS[label] for label in targets.tolist()], 11, PAD)
             table = torch.tensor([word + [-1] * (3 - len(word)) for word in WORDS])
             return Pool(rows, targets, pad=PAD, vocabulary=SIZE, answers=None if self.free else table)
 

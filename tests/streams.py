@@ -10,12 +10,12 @@ from typing import Any
 import torch
 
 from clbench.data.pool import Pool
-from clbench.engine.evaluation import evaluate
-from clbench.engine.learner import Learner
+from clbench.engine.evaluation.accuracy import evaluate
+from clbench.engine.learner.learner import Learner
 from clbench.engine.optimizers import SGD
 from clbench.engine.schedules import Constant
-from clbench.engine.training import Trainer, Training
-from clbench.methods.base import Method
+from clbench.engine.training.loop import Trainer, Training
+from clbench.method import Method
 from clbench.models import build_model
 from clbench.scenarios.permuted import permuted
 from clbench.scenarios.split import split

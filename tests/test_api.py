@@ -12,9 +12,9 @@ import pytest
 
 import clbench
 from clbench.errors import ClbenchError, ConfigError
-from clbench.methods.base import Method
+from clbench.leaderboard.results import Results
+from clbench.method import Method
 from clbench.methods.naive import Naive
-from clbench.results import Results
 
 QUICK = ["trainer.epochs=1", "device=cpu"]
 
@@ -73,7 +73,7 @@ def test_a_method_may_be_given_as_itself(tmp_path: Path) -> None:
 def test_a_method_of_a_script_runs_in_its_process(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
-        "import clbench, sys\nfrom dataclasses import dataclass\nfrom clbench.methods.base import Method\n"
+        "import clbench, sys\nfrom dataclasses import dataclass\nfrom clbench.method import Method\n"
         "@dataclass\nclass Here(Method):\n    x: int = 1\n"
         "r = clbench.run(method=Here(2), seeds=2, results_dir='out', progress=False, overrides=['trainer.epochs=1'])\n"
         "print(len(r), r[0].identity['method'])\n"

@@ -16,17 +16,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from clbench.engine.evaluation import evaluate
+from clbench.engine.evaluation.accuracy import evaluate
 from clbench.engine.optimizers import SGD
-from clbench.engine.training import Training
+from clbench.engine.training.loop import Training
 from clbench.methods.agem import AGEM
 from clbench.methods.er import ER
 from clbench.methods.ewc import EWC
 from clbench.methods.lwf import LwF
 from clbench.methods.naive import Naive
 from clbench.methods.si import SI, BoundedSI
-from clbench.testing import make_cell
-from clbench.trial import assemble
+from clbench.runs.run import assemble
+from clbench.testing import make_spec
 from tests.streams import blob_stream, learner_for, trainer, weights
 
 RATE = 0.05
@@ -265,8 +265,8 @@ def test_er(avalanche):
     ours, theirs = [], []
     for seed in range(5):
         options = ["scenario.outputs=all", "optimizer.lr=0.1", "method.buffer_size=200", "method.replay_batch=10"]
-        cell = make_cell("er", [*options, "optimizer=sgd", "trainer.batch_size=10", "scenario.setting=class"], seed=seed)
-        stream, method, learner, training = assemble(cell, torch.device("cpu"))
+        spec = make_spec("er", [*options, "optimizer=sgd", "trainer.batch_size=10", "scenario.setting=class"], seed=seed)
+        stream, method, learner, training = assemble(spec, torch.device("cpu"))
         run = Ours(None, assembled=(stream, method, learner, training.trainer))
         ours.append(run.accuracy())
         torch.manual_seed(seed)

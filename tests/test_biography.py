@@ -2,8 +2,8 @@
 
 import pytest
 
-from clbench.testing.cells import make_cell
-from clbench.trial import run_trial
+from clbench.runs.run import run_trial
+from clbench.testing.make_run import make_spec
 
 pytest.importorskip("transformers")
 SMALL = [
@@ -29,8 +29,8 @@ SMALL = [
 def trial(tmp_path, *overrides):
     """Return (record, what was printed)."""
     told = []
-    cell = make_cell("naive", [*SMALL, f"data.root={tmp_path}", *overrides], results_dir=tmp_path / "runs")
-    record = run_trial(cell, lambda message: told.append(message.get("text", "")))
+    spec = make_spec("naive", [*SMALL, f"data.root={tmp_path}", *overrides], results_dir=tmp_path / "runs")
+    record = run_trial(spec, lambda message: told.append(message.get("text", "")))
     return record, [text for text in told if text]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from clbench.metrics.matrix import summary
-from clbench.testing import make_cell, run
+from clbench.testing import make_spec, run
 
 SEEDS = (0, 1)
 FAST = {
@@ -21,8 +21,8 @@ def means(tmp_path, scenario, setting, method, *overrides):
     found = []
     for seed in SEEDS:
         options = [f"scenario={scenario}", f"scenario.setting={setting}", *overrides]
-        cell = make_cell(method, options, seed=seed, results_dir=tmp_path / f"{method}{seed}")
-        found.append(summary(run(cell).result))
+        spec = make_spec(method, options, seed=seed, results_dir=tmp_path / f"{method}{seed}")
+        found.append(summary(run(spec).result))
     return {key: None if found[0][key] is None else sum(f[key] for f in found) / len(found) for key in found[0]}
 
 

@@ -162,7 +162,7 @@ def test_more_seeds_train_only_the_new_ones(monkeypatch, capsys):
 def test_two_buffer_sizes_are_two_rows(monkeypatch, capsys):
     assert clbench(monkeypatch, "-m", *HERE, "method=er", "method.buffer_size=20,40,200", "scenario.setting=class,task") == 0
     capsys.readouterr()
-    from clbench.leaderboard.app import run
+    from clbench.cli.leaderboard import run
 
     assert run(["results_dir=runs", "format=json"]) == 0
     rows = json.loads(capsys.readouterr().out)
@@ -220,7 +220,7 @@ def test_the_models_after_each_task_are_kept_on_request(monkeypatch):
 
 
 def test_a_kill_after_a_checkpoint_loses_no_model(monkeypatch):
-    from clbench.engine import checkpoint
+    from clbench.runs import checkpoint
 
     save = checkpoint.save
 
@@ -240,9 +240,9 @@ def test_one_process_at_a_time_writes_the_leaderboard_from_records_read_meanwhil
     import fcntl
     import os
 
-    from clbench import command
+    from clbench.runner import sweep
 
-    load, tried = command.load_all, []
+    load, tried = sweep.load_all, []
 
     def read(folder):
         handle = os.open(folder, os.O_RDONLY)
@@ -254,7 +254,7 @@ def test_one_process_at_a_time_writes_the_leaderboard_from_records_read_meanwhil
 
     Path("runs").mkdir()
     Path("runs/.leaderboard.md.tmp").write_text("half of it, left by a killed process")
-    monkeypatch.setattr(command, "load_all", read)
+    monkeypatch.setattr(sweep, "load_all", read)
     for times in (1, 2):  # the lock is given back
         assert clbench(monkeypatch, *HERE) == 0
         assert len(tried) == times

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-MODULES = {"clbench": "clbench.app", "clbench-leaderboard": "clbench.leaderboard.app"}
+MODULES = {"clbench": "clbench.cli.main", "clbench-leaderboard": "clbench.cli.leaderboard"}
 
 
 def blocks(marker):

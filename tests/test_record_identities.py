@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from clbench.build import META, locate, parameters
-from clbench.cells import Cell
-from clbench.compose import Composed, Composer, new_composer
+from clbench.config.hydra_compose import Composed, Composer, new_composer
+from clbench.config.job import make_job
 from clbench.data import tokenizers
 from clbench.errors import ConfigError
-from clbench.job import make_job
+from clbench.instantiate import META, locate, parameters
 from clbench.records import Record, canonical, flatten, read
+from clbench.run_spec import RunSpec
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 COUNTS = {
@@ -111,15 +111,15 @@ def _scenario(name: str, composer: Composer) -> list[str]:
     return [f"scenario={file}", *([f"scenario/dataset={name[len(file) + 1 :]}"] if file != name else [])]
 
 
-def cells(records: list[Record], composer: Composer) -> list[Cell]:
+def specs(records: list[Record], composer: Composer) -> list[RunSpec]:
     """Return the trials that today's configuration and code make of what records of one configuration are called."""
     asked = [*words(records[0], composer), f"seeds={json.dumps([record.seed for record in records])}"]
-    return make_job(composer(asked), composer, named=False).cells()
+    return make_job(composer(asked), composer, named=False).specs()
 
 
-def differences(record: Record, cell: Cell) -> str:
+def differences(record: Record, spec: RunSpec) -> str:
     """Return the leaves of two identities that differ, for people."""
-    old, new = dict(flatten(record.identity)), dict(flatten(cell.identity))
+    old, new = dict(flatten(record.identity)), dict(flatten(spec.identity))
     none = "(none)"
     return "; ".join(
         f"{key}: {old.get(key, none)!r} is now {new.get(key, none)!r}"
@@ -133,13 +133,13 @@ def test_every_records_file_is_named_by_the_identity_that_todays_code_computes(f
     wrong, found = [], 0
     for records in by_config([record for record in stored(folder) if f"{folder}/{record.id}" not in NOT_COMPUTED]):
         try:
-            made = cells(records, shared_composer())
+            made = specs(records, shared_composer())
         except ConfigError as error:
             wrong.append(f"{records[0].id}: {error}")
             continue
         pairs = list(zip(records, made, strict=True))
-        found += sum(cell.id == record.id for record, cell in pairs)  # `read` has compared that with the file's name
-        wrong += [f"{record.id}: {differences(record, cell)}" for record, cell in pairs if cell.id != record.id][:1]
+        found += sum(spec.id == record.id for record, spec in pairs)  # `read` has compared that with the file's name
+        wrong += [f"{record.id}: {differences(record, spec)}" for record, spec in pairs if spec.id != record.id][:1]
     assert not wrong, "\n".join(wrong)
     assert found == COUNTS[folder] - sum(name.rpartition("/")[0] == folder for name in NOT_COMPUTED)
 
@@ -210,9 +210,9 @@ def test_a_change_of_the_configuration_is_noticed(change: Callable[[dict[str, An
     )
     composer = Altered(shared_composer().loader)
     composer.change = change
-    for record, cell in zip(known, cells(known, composer), strict=True):
-        assert (cell.id == record.id) == (not said)
-        assert said in differences(record, cell)
+    for record, spec in zip(known, specs(known, composer), strict=True):
+        assert (spec.id == record.id) == (not said)
+        assert said in differences(record, spec)
 
 
 @pytest.mark.parametrize(
@@ -227,6 +227,6 @@ def test_what_is_called_by_names_and_variant_is_found_again(overrides: tuple[str
     """Choices that no tracked record has yet; so the words made of a record are right for them as well."""
     composer = shared_composer()
     job = make_job(composer(overrides), composer)
-    (cell,) = job.cells()
-    (again,) = cells([Record(cell.identity, provenance={"variant": job.variant})], composer)
-    assert again.id == cell.id
+    (spec,) = job.specs()
+    (again,) = specs([Record(spec.identity, provenance={"variant": job.variant})], composer)
+    assert again.id == spec.id

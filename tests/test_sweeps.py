@@ -45,21 +45,21 @@ def test_the_command_line_wins_over_a_sweep(
 def test_the_quick_sweep_is_seven_methods_by_three_streams_by_five_seeds(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from clbench import command
+    from clbench.runner import sweep
 
     seen = []
 
-    def note(jobs: list[object], broken: list[object]) -> command.Summary:
-        seen.extend(cell for job in jobs for cell in job.cells())  # type: ignore[attr-defined]
+    def note(jobs: list[object], broken: list[object]) -> sweep.Summary:
+        seen.extend(spec for job in jobs for spec in job.specs())  # type: ignore[attr-defined]
         assert not broken
-        return command.Summary()
+        return sweep.Summary()
 
-    monkeypatch.setattr(command, "run_jobs", note)
+    monkeypatch.setattr(sweep, "run_jobs", note)
     assert clbench(monkeypatch, "+sweep=quick") == 0
-    assert len({cell.names["method"] for cell in seen}) == 7
-    assert len({cell.names["scenario"] for cell in seen}) == 3
-    assert len({cell.id for cell in seen}) == 105
-    assert {cell.variant for cell in seen} == {""}
+    assert len({spec.names["method"] for spec in seen}) == 7
+    assert len({spec.names["scenario"] for spec in seen}) == 3
+    assert len({spec.id for spec in seen}) == 105
+    assert {spec.variant for spec in seen} == {""}
 
 
 def test_other_launchers_work(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from clbench.compose import conf_dir
-from clbench.methods.base import Method
+from clbench.config.hydra_compose import conf_dir
+from clbench.method import Method
 from clbench.testing import (
     check_access,
     check_method,

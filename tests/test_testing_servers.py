@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from clbench.compose import conf_dir
+from clbench.config.hydra_compose import conf_dir
 from clbench.federated.servers.base import ClientPart, Server
 from clbench.testing import check_server
 from tests.command_line import clbench

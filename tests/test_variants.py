@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clbench.compose import Composer, new_composer
+from clbench.config.hydra_compose import Composer, new_composer
+from clbench.config.job import make_job
+from clbench.config.variant import differences
 from clbench.errors import ConfigError
-from clbench.job import make_job
 from clbench.records import flatten
-from clbench.variant import differences
-from tests.test_config import job
+from tests.config.test_resolve import job
 
 
 @pytest.mark.parametrize(

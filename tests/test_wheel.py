@@ -42,7 +42,7 @@ def test_a_job_runs_from_an_empty_folder(site, tmp_path):
     )
     assert where.stdout.startswith(str(site))
     done = subprocess.run(
-        [sys.executable, "-m", "clbench.app", "-m", "method=naive,er", "trainer.epochs=1"],
+        [sys.executable, "-m", "clbench.cli.main", "-m", "method=naive,er", "trainer.epochs=1"],
         cwd=tmp_path,
         env=environment,
         capture_output=True,

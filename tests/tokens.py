@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from clbench.data.pool import Pool
-from clbench.engine.learner import Learner
+from clbench.engine.learner.learner import Learner
 from clbench.engine.optimizers import SGD
 from clbench.models.classifier import Classifier
 from clbench.stream import Stream

@@ -55,10 +55,10 @@ MUTATIONS = (
     ),
     Mutation(
         "relabelled-right",  # random answers that may be right where they must not
-        "clbench/methods/relabelling.py",
+        "clbench/methods/random_targets.py",
         '1 if choice == "other" and n > 1 else 0',
         "0",
-        ("tests/methods/test_relabelling.py::test_other_answers_are_never_right_and_prompts_stay",),
+        ("tests/methods/test_random_targets.py::test_other_answers_are_never_right_and_prompts_stay",),
     ),
     Mutation(
         "ewc-sign",  # the penalty pushes away from the anchors
@@ -69,24 +69,24 @@ MUTATIONS = (
     ),
     Mutation(
         "reservoir-fifo",  # the newest samples overwrite the oldest
-        "clbench/engine/policies.py",
+        "clbench/engine/replay/policies.py",
         "slots = torch.where(order < memory.size, order, drawn)",
         "slots = order % memory.size",
-        ("tests/engine/test_memory.py::test_every_sample_is_held_with_the_same_probability",),
+        ("tests/engine/replay/test_memory.py::test_every_sample_is_held_with_the_same_probability",),
     ),
     Mutation(
         "end-task-skipped",
-        "clbench/engine/training.py",
+        "clbench/engine/training/loop.py",
         "        self.method.end_task(self.learner, self.task, self.history(self.task))\n",
         "",
         ("tests/methods/test_ewc.py::test_a_strong_penalty_holds_the_first_task",),
     ),
     Mutation(
         "stacked-clipping",  # one norm for all seeds
-        "clbench/engine/stacked.py",
+        "clbench/engine/replicas/stacked_loop.py",
         "joint = torch.stack([gradient.flatten(1).square().sum(1) for gradient in gradients]).sum(0).sqrt()",
         "joint = torch.stack([gradient.square().sum() for gradient in gradients]).sum(0).sqrt()",
-        ("tests/engine/test_stacked.py::test_clipping_is_by_replica_and_schedules_are_followed",),
+        ("tests/engine/replicas/test_stacked_loop.py::test_clipping_is_by_replica_and_schedules_are_followed",),
     ),
     Mutation(
         "agem-condition",  # projects where the gradients agree
@@ -132,31 +132,31 @@ MUTATIONS = (
     ),
     Mutation(
         "foreign-heads",  # heads of other tasks compete
-        "clbench/engine/learner.py",
+        "clbench/engine/learner/learner.py",
         'return batch.joint.masked_fill(foreign, float("-inf"))',
         "return batch.joint",
-        ("tests/engine/test_learner.py::test_the_loss_of_a_joined_batch_is_the_mean_over_both_heads",),
+        ("tests/engine/learner/test_learner.py::test_the_loss_of_a_joined_batch_is_the_mean_over_both_heads",),
     ),
     Mutation(
         "replay-as-current",  # a sample replays as the current task would show it
-        "clbench/engine/memory.py",
+        "clbench/engine/replay/memory.py",
         "gather(self.rows.index_select(0, slots), self.tasks.index_select(0, slots))",
         "gather(self.rows.index_select(0, slots), torch.full_like(slots, self.learner.task))",
-        ("tests/engine/test_memory.py::test_a_permuted_sample_replays_permuted",),
+        ("tests/engine/replay/test_memory.py::test_a_permuted_sample_replays_permuted",),
     ),
     Mutation(
         "replay-view",  # as the pool holds it, not as its task showed it
         "clbench/stream.py",
         "return Split(pool, rows, labels, tasks, self.view_table)",
         "return Split(pool, rows, labels, tasks, None)",
-        ("tests/engine/test_memory.py::test_a_permuted_sample_replays_permuted",),
+        ("tests/engine/replay/test_memory.py::test_a_permuted_sample_replays_permuted",),
     ),
     Mutation(
         "replay-labels",  # with the pool's class number instead of its task's label
         "clbench/stream.py",
         "labels = self.label_table[tasks, pool.targets.index_select(0, rows)]",
         "labels = pool.targets.index_select(0, rows)",
-        ("tests/engine/test_memory.py::test_the_split_is_what_is_held_with_its_labels",),
+        ("tests/engine/replay/test_memory.py::test_the_split_is_what_is_held_with_its_labels",),
     ),
     Mutation(
         "gpm-hook",  # steps are not projected
@@ -167,17 +167,17 @@ MUTATIONS = (
     ),
     Mutation(
         "projection-early",  # at the inputs, without the bias's constant
-        "clbench/engine/projection.py",
+        "clbench/toolkit/step_projection.py",
         "flat.new_ones(len(flat))",
         "flat.new_zeros(len(flat))",
-        ("tests/engine/test_projection.py::test_at_the_inputs_or_at_the_step",),
+        ("tests/toolkit/test_step_projection.py::test_at_the_inputs_or_at_the_step",),
     ),
     Mutation(
         "projection-chain",  # the same where there is no graph
-        "clbench/engine/chain.py",
+        "clbench/engine/fast/mlp_backward.py",
         "x.new_ones(x.shape[0])",
         "x.new_zeros(x.shape[0])",
-        ("tests/engine/test_projection.py::test_at_the_inputs_or_at_the_step",),
+        ("tests/toolkit/test_step_projection.py::test_at_the_inputs_or_at_the_step",),
     ),
     Mutation(
         "rogo-fold",  # what was relaxed is forgotten at the end of the task
@@ -202,31 +202,31 @@ MUTATIONS = (
     ),
     Mutation(
         "parts-weight",  # each part of a batch counts as a whole one, and a penalty as often as there are parts
-        "clbench/engine/differentiation.py",
+        "clbench/engine/training/gradients.py",
         "share = len(part.labels) / len(batch.labels)",
         "share = 1.0",
         ("tests/methods/test_answers.py::test_a_batch_in_parts_gives_the_step_of_the_whole_and_counts_a_penalty_once",),
     ),
     Mutation(
         "chain-relu",  # a perceptron's backward pass goes through units that were off
-        "clbench/engine/chain.py",
+        "clbench/engine/fast/mlp_backward.py",
         "delta = aten.threshold_backward.default(total, entering[i + 1], 0)",
         "delta = total",
-        ("tests/engine/test_chain.py::test_gradients_are_autograds",),
+        ("tests/engine/fast/test_mlp_backward.py::test_gradients_are_autograds",),
     ),
     Mutation(
         "chain-hooks",  # hooks of modules are passed over
-        "clbench/engine/chain.py",
+        "clbench/engine/fast/mlp_backward.py",
         "        if any(self.attached) or _has_any_global_hook():",
         "        if _has_any_global_hook():",
-        ("tests/engine/test_chain.py::test_what_is_attached_is_met",),
+        ("tests/engine/fast/test_mlp_backward.py::test_what_is_attached_is_met",),
     ),
     Mutation(
         "exact-match",  # one right token is enough
-        "clbench/engine/answers.py",
+        "clbench/engine/evaluation/text_metrics.py",
         "answers.owners(rows), wrong.long()) == 0",
         "answers.owners(rows), wrong.long()) < answers.counts(rows)",
-        ("tests/engine/test_answers.py::test_exact_match_is_what_greedy_decoding_writes",),
+        ("tests/engine/evaluation/test_text_metrics.py::test_exact_match_is_what_greedy_decoding_writes",),
     ),
     Mutation(
         "fot-projection",  # the averaged update is applied as it is
@@ -237,9 +237,9 @@ MUTATIONS = (
     ),
     Mutation(
         "federated-weights",  # clients count alike, whatever they own
-        "clbench/federated/training.py",
+        "clbench/federated/federated_training.py",
         'weight = float(reply.samples) if self.server.weighting == "samples" else 1.0',
         "weight = 1.0",
-        ("tests/federated/test_training.py::test_the_next_model_is_the_mean_weighted_by_samples",),
+        ("tests/federated/test_federated_training.py::test_the_next_model_is_the_mean_weighted_by_samples",),
     ),
 )

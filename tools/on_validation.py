@@ -12,12 +12,12 @@ import sys
 
 import torch
 
-from clbench.compose import new_composer
-from clbench.engine.evaluation import evaluate
+from clbench.config.hydra_compose import new_composer
+from clbench.config.job import make_job
+from clbench.engine.evaluation.accuracy import evaluate
 from clbench.errors import ClbenchError, ConfigError
-from clbench.job import make_job
+from clbench.runs.run import assemble
 from clbench.stream import EvaluationSet
-from clbench.trial import assemble
 
 
 def measure(overrides: list[str]) -> tuple[float, float | None]:
@@ -29,14 +29,14 @@ def measure(overrides: list[str]) -> tuple[float, float | None]:
     composer = new_composer()
     job = make_job(composer(["scenario.valid_fraction=0.2", *overrides]), composer)
     final, learned = [], []
-    for cell in job.cells():
-        stream, method, learner, training = assemble(cell, torch.device("cpu"))
+    for spec in job.specs():
+        stream, method, learner, training = assemble(spec, torch.device("cpu"))
         if any(task.valid is None for task in stream.tasks):
             raise ConfigError("scenario.valid_fraction=0 leaves nothing to validate on", "give scenario.valid_fraction=0.2")
         columns = tuple(EvaluationSet(task.name, task.valid) for task in stream.tasks if task.valid is not None)
         for task in stream.tasks if method.access != "all" else stream.tasks[-1:]:
             training.learn(task)
-            row = [100 * hits / n for hits, n in evaluate(learner, method, columns, cell.config["eval"]["batch_size"])]
+            row = [100 * hits / n for hits, n in evaluate(learner, method, columns, spec.config["eval"]["batch_size"])]
             learned.append(row[task.index])
         final.append(sum(row) / len(row))
     joint = len(learned) == len(final) and len(columns) > 1

@@ -16,15 +16,15 @@ from dataclasses import replace
 
 import torch
 
-from clbench.compose import new_composer
+from clbench.config.hydra_compose import new_composer
+from clbench.config.job import make_job
 from clbench.data.pool import Split
-from clbench.engine.conclusion import chance_level
-from clbench.engine.evaluation import evaluate
+from clbench.engine.evaluation.accuracy import evaluate
+from clbench.engine.evaluation.claims import chance_level
 from clbench.errors import ClbenchError, ConfigError, DivergedError
-from clbench.job import make_job
+from clbench.runs.run import assemble
 from clbench.scenarios.unlearn import only
 from clbench.stream import EvaluationSet, Stream
-from clbench.trial import assemble
 
 DIVERGED = (-100.0, float("nan"), float("nan"), float("nan"))
 
@@ -45,15 +45,15 @@ def measure(overrides: list[str]) -> tuple[float, float, float, float]:
     composer = new_composer()
     job = make_job(composer(["scenario.valid_fraction=0.2", "scenario.relearn_steps=0", *overrides]), composer)
     found = []
-    for cell in job.cells():
-        stream, method, learner, training = assemble(cell, torch.device("cpu"))
+    for spec in job.specs():
+        stream, method, learner, training = assemble(spec, torch.device("cpu"))
         columns = columns_of(stream)
         try:
             for task in stream.tasks:
                 training.learn(task)
         except DivergedError:
             return DIVERGED
-        hits = evaluate(learner, method, columns, cell.config["eval"]["batch_size"])
+        hits = evaluate(learner, method, columns, spec.config["eval"]["batch_size"])
         of = {
             role: 100
             * sum(hit for (hit, _), c in zip(hits, columns) if c.role == role)

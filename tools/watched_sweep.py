@@ -73,7 +73,7 @@ class Sweep:
         path = os.pathsep.join([str(ROOT), *(entry for entry in sys.path if entry)])
         with open(self.folder.with_suffix(".said"), "ab") as said:
             return subprocess.Popen(
-                [sys.executable, "-P", "-m", "clbench.app", "--multirun", *self.words, *FIXED, *given],
+                [sys.executable, "-P", "-m", "clbench.cli.main", "--multirun", *self.words, *FIXED, *given],
                 stdout=said,
                 stderr=said,
                 cwd=self.folder.parent,

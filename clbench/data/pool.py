@@ -19,7 +19,7 @@ class Pool:
         mapped: whether `inputs` are a file mapped into memory, of which only what is used is read.
         pad: token that rows of tokens are filled up with; None: inputs are no tokens.
         vocabulary: None where a sample has a label; else the number of tokens there are, and a sample is a prompt with its
-            answer (`clbench.data.answers`).
+            answer (`clbench.data.answer_tokens`).
         answers: int64 `[K, A]`, the tokens of each label word, filled up with -1; None: answers are free text.
         answer_of: int64 `[N]`, the row of `answers` that a sample's answer is, where its class is something else, such as the
             topic of a question with choices; None: that of its class.
@@ -50,13 +50,13 @@ class Pool:
 
     @property
     def streams(self) -> bool:
-        """Whether inputs have to come from host memory or disk, so that fetching them ahead pays (`clbench.data.loader`)."""
+        """Whether inputs have to come from host memory or disk, so that fetching them ahead pays (`clbench.data.prefetch`)."""
         return self.mapped or self.inputs.device != self.targets.device
 
     def take(self, rows: Tensor) -> Tensor:
         """Return the inputs of `rows` (int64 `[B]`, on the device) as stored, on the device.
 
-        Of a pool that streams the rows are named to the host, which waits for the device; `clbench.data.loader.ahead`
+        Of a pool that streams the rows are named to the host, which waits for the device; `clbench.data.prefetch.ahead`
         does without where it is known beforehand what comes next.
         """
         if not self.streams:

@@ -10,15 +10,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from clbench import randomness
 from clbench.data.pool import Split
 from clbench.detection.boundary import Boundary, Weighting, alike, boundary, values, weights
 from clbench.detection.contrast import Contrast, train
 from clbench.detection.encoder import Encoder, layers_of
 from clbench.detection.score import Reference, Scoring, reference, scores
-from clbench.engine.adapters import Targets
-from clbench.engine.learner import Learner
+from clbench.engine.learner.learner import Learner
 from clbench.stream import Task
+from clbench.toolkit.lora import Targets
+from clbench.utils import rng
 
 FEWEST = 10
 """Requests of fewer samples hold none out: the boundary is then that of the very samples it was made of."""
@@ -79,19 +79,19 @@ class Detector:
         encoder, name = self._made(), f"detector{len(self.references)}"
         encoder.adapters.add(name, self.rank, self.dropout, partial(learner.generator, "detector", task.index))
         encoder.to(learner.device).eval()
-        torch.manual_seed(randomness.derive(seed, "detector dropout", task.index))
+        torch.manual_seed(rng.derive(seed, "detector dropout", task.index))
         draws = learner.generator("detector training", task.index)
         losses = train(encoder, name, len(split), partial(self._inputs, split), self.training, draws)
         order = torch.randperm(len(split), generator=learner.generator("detector split", task.index))
         n_held = round(self.held_out * len(split)) if len(split) >= FEWEST else 0
         held, fitted = (self._features(split, part, name) for part in (order[:n_held] if n_held else order, order[n_held:]))
-        kept = reference(fitted, held, self.scoring, randomness.derive(seed, "centres", task.index) % 2**32)
+        kept = reference(fitted, held, self.scoring, rng.derive(seed, "centres", task.index) % 2**32)
         bounds = boundary(scores(fitted, kept, self.scoring), scores(held, kept, self.scoring), self.weighting)
         self.references.append(kept)
         self.boundaries.append(bounds)
         return losses
 
-    def likeness(self, inputs: Tensor) -> Tensor:
+    def forget_score(self, inputs: Tensor) -> Tensor:
         """Return `[B, requests]` of inputs as `read` gives them: the greater, the more like what a request asked to forget."""
         columns = zip(self._values(inputs).unbind(1), self.boundaries, strict=True)
         return torch.stack([alike(h, kept, self.weighting) for h, kept in columns], dim=1)

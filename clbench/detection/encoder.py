@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clbench.data import answers
-from clbench.engine.adapters import Adapters, Targets
-from clbench.engine.blocks import find_layers
+from clbench.data import answer_tokens
 from clbench.models.language import trimmed
+from clbench.toolkit.layer_discovery import find_layers
+from clbench.toolkit.lora import Adapters, Targets
 
 
 class Encoder(nn.Module):
@@ -37,7 +37,7 @@ class Encoder(nn.Module):
 
     def read(self, inputs: Tensor) -> Tensor:
         """Return what is looked at of preprocessed inputs `[B, ...]`: of tokens the prompt, without columns of padding."""
-        return inputs if self.pad is None else trimmed(answers.prompt(inputs, self.pad), self.pad)
+        return inputs if self.pad is None else trimmed(answer_tokens.prompt(inputs, self.pad), self.pad)
 
     def forward(self, inputs: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return the features of every layer, each `[B, d]`, and the last layer's as they are before pooling.
@@ -72,7 +72,7 @@ class Encoder(nn.Module):
 
 
 def layers_of(backbone: nn.Module, inputs: Tensor) -> list[str]:
-    """Return the names of a backbone's layers (`clbench.engine.blocks`): blocks, or modules with a weight matrix.
+    """Return the names of a backbone's layers (`clbench.toolkit.layer_discovery`): blocks, or modules with a weight matrix.
 
     Args:
         backbone: as it is without adapters.

@@ -9,15 +9,15 @@ from typing import Any
 
 import torch
 
-from clbench.engine.cost import state_bytes
-from clbench.engine.learner import Learner
-from clbench.engine.trainer import Trainer
-from clbench.engine.training import Training
+from clbench.engine.learner.learner import Learner
+from clbench.engine.state_size import state_bytes
+from clbench.engine.training.loop import Training
+from clbench.engine.training.trainer import Trainer
 from clbench.errors import DivergedError, RefusedError
 from clbench.federated.messages import DIVERGED, Reply, Tensors
 from clbench.federated.options import Federated
 from clbench.federated.servers.base import ClientPart
-from clbench.methods.base import Method
+from clbench.method import Method
 from clbench.methods.compose import Compose
 from clbench.stream import Task
 
@@ -226,7 +226,7 @@ def check(method: Method) -> None:
             f"{name} learns all tasks at once, and clients learn them one after the other",
             "leave +federated out for the bound that joint training gives, or use method=cumulative",
         )
-    for hook in ("predict", "substitutes"):
+    for hook in ("predict", "reparametrize"):
         if method.overrides(hook) and not method.data_free:
             raise RefusedError(
                 f"{name} {'predicts from' if hook == 'predict' else 'puts into the model'} what it keeps of samples, and that "

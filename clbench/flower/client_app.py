@@ -9,12 +9,12 @@ from typing import Any
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from clbench.assembly import assemble, pick_device
-from clbench.cells import Cell
 from clbench.federated.clients import Clients, load
-from clbench.federated.exchange import LocalExchange
 from clbench.federated.messages import Tensors
-from clbench.flower.messages import ABOUT, pack_reply, unpack
+from clbench.federated.transport import LocalExchange
+from clbench.flower.wire_format import ABOUT, pack_reply, unpack
+from clbench.run_spec import RunSpec
+from clbench.runs.factory import assemble, pick_device
 from clbench.stream import Stream, Task
 
 app = ClientApp()
@@ -22,7 +22,7 @@ app = ClientApp()
 
 @dataclass
 class Side:
-    """What a process that serves clients keeps between messages; made anew from the cell wherever it is missing."""
+    """What a process that serves clients keeps between messages; made anew from the run wherever it is missing."""
 
     stream: Stream
     clients: Clients
@@ -31,20 +31,20 @@ class Side:
 
 
 _sides: dict[str, Side] = {}
-"""By the text of the cell; the newest alone is kept."""
+"""By the text of the run; the newest alone is kept."""
 
 
 def side(text: str) -> Side:
     """Return the clients' side of a trial, as it was left."""
     if text not in _sides:
-        cell = Cell.from_dict(json.loads(text))
+        spec = RunSpec.from_dict(json.loads(text))
         made: list[Clients] = []
 
         def connect(clients: Clients) -> LocalExchange:
             made.append(clients)
             return LocalExchange(clients)
 
-        stream = assemble(cell, pick_device(cell.device), connect)[0]
+        stream = assemble(spec, pick_device(spec.device), connect)[0]
         _sides.clear()
         _sides[text] = Side(stream, made[0])
     return _sides[text]
@@ -55,7 +55,7 @@ def received(message: Message) -> tuple[Side, Task, dict[str, Any], Tensors, Ten
 
     Tasks that this process has not begun are begun: what clients share follows from the model and its place in the stream.
     """
-    own = side(message.content[ABOUT]["cell"])
+    own = side(message.content[ABOUT]["spec"])
     about, down, more = unpack(message.content, own.clients.learner.device)
     while own.task < about["task"]:
         own.task += 1

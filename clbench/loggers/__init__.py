@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from clbench.build import build
 from clbench.errors import ConfigError
+from clbench.instantiate import instantiate
 from clbench.loggers.base import Logger, Say
 
 
@@ -26,7 +26,7 @@ def build_loggers(config: Mapping[str, Any] | None, say: Say) -> list[Logger]:
             raise ConfigError(
                 f"logger.{name}={node!r} is not a logger", f"give logger.{name}._target_=..., or remove it: '~logger.{name}'"
             )
-        made = build(node, f"logger.{name}", say=say)
+        made = instantiate(node, f"logger.{name}", say=say)
         if not isinstance(made, Logger):
             raise ConfigError(
                 f"logger.{name}._target_={node['_target_']} is not a Logger", "derive it from clbench.loggers.base.Logger"

@@ -1,3 +1,3 @@
 """Methods: `base` holds the contract, every other file one method."""
 
-from clbench.methods.base import Method as Method
+from clbench.method import Method as Method

@@ -11,11 +11,11 @@ from pydantic import Field
 from torch import Tensor
 
 from clbench import subspace
-from clbench.engine import layers
-from clbench.engine.fullness import Fullness
-from clbench.engine.learner import Learner
-from clbench.methods.base import Holds, Method
+from clbench.engine.learner.learner import Learner
+from clbench.method import Holds, Method
 from clbench.stream import Stream, Task
+from clbench.toolkit import weight_matrices
+from clbench.toolkit.subspace_report import SubspaceReport
 
 CHUNK = 100
 """Samples whose layer inputs are held at a time (memory only)."""
@@ -60,18 +60,18 @@ class AdamNSCL(Method):
         """Note the matrices; nothing has been seen."""
         self.moments: dict[str, Tensor] = {}
         self.bases: dict[str, Tensor] = {}
-        self._matrices = layers.matrices(learner, self.head == "project")
+        self._matrices = weight_matrices.matrices(learner, self.head == "project")
 
     def begin_task(self, learner: Learner, task: Task) -> None:
         """Make the projections of this task; freeze what they cannot cover."""
-        self._fullness = Fullness(self.bases)
+        self._fullness = SubspaceReport(self.bases)
         self._projectors = {
             name: subspace.remove(basis, self._matrices[name].bias is not None)
             for name, basis in self.bases.items()
             if basis.shape[1] > 0
         }
         self._rates = {name: self.later_rate / self._size(basis) for name, basis in self.bases.items()}
-        layers.hold(learner, self._matrices, self.uncovered, self.statistics)
+        weight_matrices.hold(learner, self._matrices, self.uncovered, self.statistics)
 
     def _size(self, basis: Tensor) -> float:
         """Return what the step is divided by; the dimension left is the square of the projector's norm."""
@@ -80,7 +80,7 @@ class AdamNSCL(Method):
     def edit_update(self, learner: Learner, updates: dict[str, Tensor]) -> None:
         """Keep the component in the null space, at the rate of later tasks."""
         with self._fullness.watch(self._matrices, self._projectors, updates):
-            layers.project(updates, self._matrices, self._projectors)
+            weight_matrices.project(updates, self._matrices, self._projectors)
         for name, rate in self._rates.items():
             for key in (self._matrices[name].weight, self._matrices[name].bias):
                 if rate != 1 and key in updates:
@@ -90,7 +90,7 @@ class AdamNSCL(Method):
         """Add the second moments of the task; hold all directions but those of the null space."""
         sums: dict[str, Tensor] = {}
         for positions in torch.split(torch.arange(len(task.train), device=learner.device), CHUNK):
-            for name, rows in layers.entering(learner, task.train, positions, self._matrices):
+            for name, rows in weight_matrices.entering(learner, task.train, positions, self._matrices):
                 found = rows.double().mT @ rows.double()
                 sums[name] = sums[name].add_(found) if name in sums else found
         for name, found in sums.items():

@@ -10,9 +10,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from clbench.engine.learner import Batch, Learner
-from clbench.engine.memory import Memory
-from clbench.methods.base import Method
+from clbench.engine.learner.learner import Batch, Learner
+from clbench.engine.replay.memory import Memory
+from clbench.method import Method
 from clbench.stream import Stream, Task
 
 Positive = Annotated[int, Field(ge=1)]

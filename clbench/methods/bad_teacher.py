@@ -12,8 +12,8 @@ from pydantic import Field
 from torch import Tensor
 
 from clbench.data.pool import Split
-from clbench.engine.learner import Batch, Learner
-from clbench.methods.base import Access, Train
+from clbench.engine.learner.learner import Batch, Learner
+from clbench.method import Access, Train
 from clbench.methods.unlearning import Unlearner, union
 from clbench.stream import Task
 

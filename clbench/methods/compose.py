@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clbench.engine.learner import Batch, Learner
+from clbench.engine.learner.learner import Batch, Learner
 from clbench.errors import ConfigError
-from clbench.methods.base import Access, Holds, Method, Renews, Requests, Train
-from clbench.methods.together import check
+from clbench.method import Access, Holds, Method, Renews, Requests, Train
+from clbench.methods.compatibility import check
 from clbench.stream import Stream, Task
 
 BREADTH: tuple[Access, ...] = ("current", "seen", "retained", "all")
@@ -25,7 +25,7 @@ RENEWS: tuple[Renews, ...] = ("never", "once", "later")
 class Compose(Method):
     """Parts that act in the order they are listed: penalties add up, batches and gradients pass from one to the next.
 
-    What cannot work together is refused when the parts are put together, with the reason (`clbench.methods.together`).
+    What cannot work together is refused when the parts are put together, with the reason (`clbench.methods.compatibility`).
 
     Args:
         parts: name -> method.
@@ -63,9 +63,9 @@ class Compose(Method):
         return max((part.access for part in self.parts.values()), key=BREADTH.index)
 
     @property
-    def syncs(self) -> bool:  # type: ignore[override]
+    def host_sync(self) -> bool:  # type: ignore[override]
         """Whether any part waits for the host."""
-        return any(part.syncs for part in self.parts.values())
+        return any(part.host_sync for part in self.parts.values())
 
     @property
     def data_free(self) -> bool:  # type: ignore[override]
@@ -159,13 +159,13 @@ class Compose(Method):
         for part in self.parts.values():
             part.edit_update(learner, updates)
 
-    def substitutes(self, learner: Learner, task_id: int | None) -> dict[str, Tensor]:
+    def reparametrize(self, learner: Learner, task_id: int | None) -> dict[str, Tensor]:
         """Return what the one part that has any puts in the place of parameters."""
-        return self._owner("substitutes").substitutes(learner, task_id)
+        return self._owner("reparametrize").reparametrize(learner, task_id)
 
-    def between_epochs(self, learner: Learner, task: Task, rate: float, decayed: bool) -> float:
+    def on_epoch_end(self, learner: Learner, task: Task, rate: float, decayed: bool) -> float:
         """Let every part act; the factors multiply."""
-        factors = [part.between_epochs(learner, task, rate, decayed) for part in self.parts.values()]
+        factors = [part.on_epoch_end(learner, task, rate, decayed) for part in self.parts.values()]
         return float(math.prod(factors))
 
     def end_task(self, learner: Learner, task: Task, history: Sequence[Task]) -> None:

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from clbench.engine.learner import Batch, Learner
-from clbench.engine.memory import Policy
-from clbench.methods.base import Method
+from clbench.engine.learner.learner import Batch, Learner
+from clbench.engine.replay.memory import Policy
+from clbench.method import Method
 from clbench.stream import Stream
 
 Positive = Annotated[int, Field(ge=1)]
@@ -42,7 +42,7 @@ class DER(Method):
         alpha: of the distance to the kept logits; 0: no draw for it.
         beta: of the cross-entropy; 0 (DER): no draw for it.
         offer: the passes over a task in which its samples are offered; in a single pass no difference.
-        policy: which samples stay in memory (`clbench.engine.memory`).
+        policy: which samples stay in memory (`clbench.engine.replay.memory`).
     """
 
     buffer_size: Positive
@@ -60,7 +60,7 @@ class DER(Method):
     def extend_batch(self, learner: Learner, batch: Batch) -> Batch:
         """Let the step move the heads of all tasks met, since the penalty uses them (task setting)."""
         used = (self.alpha or self.beta) and len(self.memory)
-        return learner.widen(batch) if used else batch
+        return learner.with_all_heads(batch) if used else batch
 
     def penalty(self, learner: Learner, batch: Batch, logits: Tensor) -> Tensor:
         """Return the two terms on draws from memory, then offer the batch's own samples with their logits."""
@@ -68,13 +68,13 @@ class DER(Method):
         if self.alpha and len(self.memory):
             slots = self.memory.draw(n)
             drawn = self.memory.read(slots, augment=True)
-            now = learner.spread(drawn, learner.forward(drawn))
+            now = learner.full_logits(drawn, learner.forward(drawn))
             loss = loss + self.alpha * distance(now, self.memory.kept["logits"].index_select(0, slots))
         if self.beta and len(self.memory):
             drawn = self.memory.sample(n)
             loss = loss + self.beta * F.cross_entropy(learner.forward(drawn), drawn.labels)
         if self.offer == "every" or batch.epoch == 0:
-            self.memory.add(batch, logits=learner.spread(batch, logits)[: batch.own].detach())
+            self.memory.add(batch, logits=learner.full_logits(batch, logits)[: batch.own].detach())
         return loss
 
 

@@ -7,9 +7,9 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from clbench.engine.learner import Batch, Learner
-from clbench.engine.memory import Policy
-from clbench.methods.base import Method
+from clbench.engine.learner.learner import Batch, Learner
+from clbench.engine.replay.memory import Policy
+from clbench.method import Method
 from clbench.stream import Stream
 
 Positive = Annotated[int, Field(ge=1)]
@@ -25,7 +25,7 @@ class ER(Method):
     Args:
         buffer_size: samples in memory.
         replay_batch: samples drawn per step, which join the batch; None: as many as the batch has.
-        policy: which samples stay in memory (`clbench.engine.memory`).
+        policy: which samples stay in memory (`clbench.engine.replay.memory`).
     """
 
     buffer_size: Positive

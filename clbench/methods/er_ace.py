@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clbench.engine.learner import Batch, Learner
+from clbench.engine.learner.learner import Batch, Learner
 from clbench.methods.er import ER
 
 
@@ -37,7 +37,7 @@ class ERACE(ER):
     Args:
         buffer_size: samples in memory.
         replay_batch: samples drawn per step, which join the batch; None: as many as the batch has.
-        policy: which samples stay in memory (`clbench.engine.memory`).
+        policy: which samples stay in memory (`clbench.engine.replay.memory`).
     """
 
     settings: ClassVar[frozenset[str]] = frozenset({"task", "class"})

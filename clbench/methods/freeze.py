@@ -9,11 +9,11 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from clbench.engine.blocks import Layers, find_layers
-from clbench.engine.learner import Learner
+from clbench.engine.learner.learner import Learner
 from clbench.errors import ConfigError
-from clbench.methods.base import Method
+from clbench.method import Method
 from clbench.stream import Task
+from clbench.toolkit.layer_discovery import Layers, find_layers
 
 NonNegative = Annotated[int, Field(ge=0)]
 
@@ -27,7 +27,7 @@ class Freeze(Method):
     dropout stand still as well. What enters the first layer that learns is then the same for an input for ever, provided that
     `embeddings` is true.
 
-    Layers are counted as data pass through them (`engine.blocks`): the repeated blocks of a transformer or residual network, of
+    Layers are counted as data pass through them (`layer_discovery`): the repeated blocks of a transformer or residual net, of
     an encoder-decoder the encoder's first; the layers with weights of an MLP or plain convolutional network. Norms after the
     last layer, and heads, always learn. The authors' program (zzz47zzz/spurious-forgetting) finds layers by a part of their
     names: its `layers.1` also freezes the layers 10 to 19. It sets their learning rate to 0, or their gradients, which leaves

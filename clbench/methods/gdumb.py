@@ -9,8 +9,8 @@ from typing import Annotated, ClassVar
 import torch
 from pydantic import Field
 
-from clbench.engine.learner import Learner
-from clbench.methods.base import Method, Train
+from clbench.engine.learner.learner import Learner
+from clbench.method import Method, Train
 from clbench.stream import Stream, Task
 
 

@@ -14,9 +14,9 @@ from scipy.linalg import solve_triangular
 from scipy.optimize import nnls
 from torch import Tensor
 
-from clbench.engine.learner import Batch, Learner
+from clbench.engine.learner.learner import Batch, Learner
+from clbench.method import Method
 from clbench.methods.agem import Fill, store
-from clbench.methods.base import Method
 from clbench.stream import Stream, Task
 
 Vector = NDArray[np.float64]
@@ -46,7 +46,7 @@ class GEM(Method):
     margin: Annotated[float, Field(ge=0)]
     damping: Annotated[float, Field(gt=0)]
     fill: Fill
-    syncs: ClassVar[bool] = True
+    host_sync: ClassVar[bool] = True
     answers = True
 
     def setup(self, learner: Learner, stream: Stream) -> None:

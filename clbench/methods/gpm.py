@@ -11,13 +11,13 @@ from pydantic import Field
 from torch import Tensor
 
 from clbench import subspace
-from clbench.engine import layers
-from clbench.engine.fullness import Fullness
-from clbench.engine.learner import Learner
-from clbench.engine.projection import Projection
+from clbench.engine.learner.learner import Learner
 from clbench.errors import ConfigError
-from clbench.methods.base import Holds, Method
+from clbench.method import Holds, Method
 from clbench.stream import Stream, Task
+from clbench.toolkit import weight_matrices
+from clbench.toolkit.step_projection import Projection
+from clbench.toolkit.subspace_report import SubspaceReport
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -62,14 +62,14 @@ class GPM(Method):
     def setup(self, learner: Learner, stream: Stream) -> None:
         """Note the matrices and check that lists have a value for each."""
         self.bases: dict[str, Tensor] = {}
-        self._matrices = layers.matrices(learner, self.head == "project")
+        self._matrices = weight_matrices.matrices(learner, self.head == "project")
         self._projection = Projection(learner, self._matrices, {})
         for key in ("threshold", "samples"):
             per_layer(f"method.{key}", getattr(self, key), self._matrices)
 
     def begin_task(self, learner: Learner, task: Task) -> None:
         """Make the projections of this task; freeze what they cannot cover."""
-        self._fullness = Fullness(self.bases)
+        self._fullness = SubspaceReport(self.bases)
         self._projectors = {
             name: self.projector(name, self._matrices[name].bias is not None)
             for name, basis in self.bases.items()
@@ -77,7 +77,7 @@ class GPM(Method):
         }
         self._projection.release()
         self._projection = Projection(learner, self._matrices, self._projectors)
-        layers.hold(learner, self._matrices, self.uncovered, self.statistics)
+        weight_matrices.hold(learner, self._matrices, self.uncovered, self.statistics)
 
     def projector(self, name: str, bias: bool) -> subspace.Projector:
         """Return what removes the protected part of the step of matrix `name`."""
@@ -95,9 +95,9 @@ class GPM(Method):
         samples = per_layer("method.samples", self.samples, self._matrices)
         chosen = torch.randperm(len(task.train), generator=draws)[: max(samples.values())].to(learner.device)
         if self.source == "inputs":
-            found = layers.entering(learner, task.train, chosen, self._matrices, samples)
+            found = weight_matrices.entering(learner, task.train, chosen, self._matrices, samples)
         else:
-            found = iter(layers.gradients(learner, task.train, chosen, self._matrices).items())
+            found = iter(weight_matrices.gradients(learner, task.train, chosen, self._matrices).items())
         thresholds = per_layer("method.threshold", self.threshold, self._matrices)
         for name, rows in found:
             if self.rows is not None and len(rows) > self.rows:
@@ -114,7 +114,7 @@ class GPM(Method):
         return self._fullness.report(self.bases)
 
 
-def per_layer(key: str, value: float | list[float] | list[int], matrices: dict[str, layers.Matrix]) -> dict[str, Any]:
+def per_layer(key: str, value: float | list[float] | list[int], matrices: dict[str, weight_matrices.Matrix]) -> dict[str, Any]:
     """Return `value` for each matrix by name: the same for all, or one each.
 
     Raises:

@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from clbench.data.loader import ahead
 from clbench.data.pool import Split
-from clbench.engine.learner import Batch, Learner
+from clbench.data.prefetch import ahead
+from clbench.engine.learner.learner import Batch, Learner
 from clbench.errors import ConfigError
-from clbench.methods.base import Method, Train
+from clbench.method import Method, Train
 from clbench.stream import Stream, Task
 
 CHUNK = 1024

@@ -11,11 +11,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from clbench.engine import layers
-from clbench.engine.adapters import Adapters, Targets, principal_cosines
-from clbench.engine.learner import Learner
-from clbench.methods.base import Method, Renews
+from clbench.engine.learner.learner import Learner
+from clbench.method import Method, Renews
 from clbench.stream import Stream, Task
+from clbench.toolkit import weight_matrices
+from clbench.toolkit.lora import Adapters, Targets, principal_cosines
 
 PAST = "past"
 """Name of the adapter that holds those of earlier tasks side by side."""
@@ -91,7 +91,7 @@ class SeqLoRA(Method):
         self._adapters.train(self.names[-1])
         if learner.stream.vocabulary is not None:  # the head is the network's own
             learner.model.heads.requires_grad_(False)
-        layers.freeze_statistics(learner)
+        weight_matrices.freeze_statistics(learner)
         learner.rebuild()
 
     def end_task(self, learner: Learner, task: Task, history: Sequence[Task]) -> None:

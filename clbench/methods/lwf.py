@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from clbench.engine.learner import Batch, Learner
-from clbench.methods.base import Method, Train
+from clbench.engine.learner.learner import Batch, Learner
+from clbench.method import Method, Train
 from clbench.stream import Stream, Task
 
 
@@ -59,7 +59,7 @@ class LwF(Method):
 
     def extend_batch(self, learner: Learner, batch: Batch) -> Batch:
         """Ask the heads of earlier tasks, too."""
-        return learner.widen(batch) if self.teacher and not self.warming else batch
+        return learner.with_all_heads(batch) if self.teacher and not self.warming else batch
 
     def penalty(self, learner: Learner, batch: Batch, logits: Tensor) -> Tensor:
         """Return strength * sum over softmaxes of KL(earlier || new), mean over the task's own samples."""
@@ -80,7 +80,9 @@ class LwF(Method):
         if not self.warming:
             return
         head, outputs = self._new(learner)
-        labels = batch.labels[: batch.own] - (learner.stream.offsets[batch.task] if learner.wide(batch) else outputs.start)
+        labels = batch.labels[: batch.own] - (
+            learner.stream.offsets[batch.task] if learner.needs_all_heads(batch) else outputs.start
+        )
         learner.model.eval()  # all below the new outputs is frozen: normalisation as it was learned, no dropout
         features = learner.features(batch.inputs[: batch.own])
         names = list(learner.gradients)

@@ -10,10 +10,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from clbench.engine.curvature import output_sensitivity
-from clbench.engine.learner import Batch, Learner
-from clbench.methods.base import Holds, Method
+from clbench.engine.learner.learner import Batch, Learner
+from clbench.method import Holds, Method
 from clbench.stream import Stream, Task
+from clbench.toolkit.importance import output_sensitivity
 
 
 @dataclass

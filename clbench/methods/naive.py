@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from clbench.methods.base import Method
+from clbench.method import Method
 
 
 @dataclass

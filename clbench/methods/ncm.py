@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clbench.engine.features import in_play, outputs, walk
-from clbench.engine.learner import Learner
-from clbench.methods.base import Method, Train
+from clbench.engine.learner.learner import Learner
+from clbench.method import Method, Train
 from clbench.stream import Stream, Task
+from clbench.toolkit.features import in_play, outputs, walk
 
 
 @dataclass

@@ -13,15 +13,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from clbench.detection.detector import Detector
-from clbench.engine import layers
-from clbench.engine.adapters import Adapters, Targets, parameter_name
-from clbench.engine.learner import Batch, Learner
+from clbench.engine.learner.learner import Batch, Learner
 from clbench.engine.optimizers import clip_by_norm
 from clbench.errors import ConfigError
-from clbench.methods.base import Renews, Train
-from clbench.methods.relabelling import Choice, relabelled
+from clbench.method import Renews, Train
+from clbench.methods.random_targets import Choice, relabelled
 from clbench.methods.unlearning import Rate, Unlearner
 from clbench.stream import Stream, Task
+from clbench.toolkit import weight_matrices
+from clbench.toolkit.lora import Adapters, Targets, parameter_name
 
 
 @dataclass
@@ -94,7 +94,7 @@ class O3(Unlearner):
         self._adapters.train(self._name(task.index))
         self._adapters.act([self._name(task.index)])
         learner.model.heads.requires_grad_(False)
-        layers.freeze_statistics(learner)
+        weight_matrices.freeze_statistics(learner)
 
     def forget(self, learner: Learner, task: Task, train: Train, history: Sequence[Task]) -> None:
         """Learn random answers."""
@@ -130,11 +130,11 @@ class O3(Unlearner):
 
     def predict(self, learner: Learner, inputs: Tensor, task_id: int | None) -> Tensor:
         """Return scores, each request's adapter weighted by how much an input is like what was to be forgotten."""
-        with self.answering(learner, inputs):
+        with self.generation_context(learner, inputs):
             return learner.logits(inputs, task_id)
 
     @contextmanager
-    def answering(self, learner: Learner, inputs: Tensor) -> Iterator[None]:
+    def generation_context(self, learner: Learner, inputs: Tensor) -> Iterator[None]:
         """Let adapters act as far as `inputs` ask for it."""
         if not self.requests_met or not self.detector.references:
             yield
@@ -142,9 +142,9 @@ class O3(Unlearner):
         with self.loaded(self.detector.weights(inputs)):
             yield
 
-    def likeness(self, learner: Learner, inputs: Tensor) -> Tensor:
+    def forget_score(self, learner: Learner, inputs: Tensor) -> Tensor:
         """Return what the detectors say, `[B, requests]`."""
-        found: Tensor = self.detector.likeness(self.detector.read(inputs))
+        found: Tensor = self.detector.forget_score(self.detector.read(inputs))
         return found
 
     @contextmanager
@@ -201,7 +201,7 @@ class O3(Unlearner):
         learner.model.requires_grad_(False)
         for parameter in self._movable:
             parameter.requires_grad_(True)
-        layers.freeze_statistics(learner, False)
+        weight_matrices.freeze_statistics(learner, False)
         learner.rebuild()
 
 

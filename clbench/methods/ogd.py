@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
 from clbench.data.pool import Split
-from clbench.engine import layers
-from clbench.engine.learner import Learner
-from clbench.methods.base import Holds, Method
+from clbench.engine.learner.learner import Learner
+from clbench.method import Holds, Method
 from clbench.stream import Stream, Task
+from clbench.toolkit import weight_matrices
 
 Logits = Literal["truth", "mean", "all"]
 
@@ -65,7 +65,7 @@ class OGD(Method):
         """Count from here; keep still what is no parameter and yet moves the logits."""
         self._before, self._steps, self._removed = len(self.basis), 0, self.basis.new_zeros(())
         if task.index > 0 and self.statistics == "freeze":
-            layers.freeze_statistics(learner)
+            weight_matrices.freeze_statistics(learner)
 
     def edit_update(self, learner: Learner, updates: dict[str, Tensor]) -> None:
         """Remove from the step its component in the basis."""

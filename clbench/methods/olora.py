@@ -10,11 +10,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from clbench.engine.adapters import parameter_name
-from clbench.engine.learner import Batch, Learner
+from clbench.engine.learner.learner import Batch, Learner
 from clbench.errors import ConfigError
 from clbench.methods.lora import IncLoRA
 from clbench.stream import Stream, Task
+from clbench.toolkit.lora import parameter_name
 
 Strength = Annotated[float, Field(ge=0)]
 

@@ -11,15 +11,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from clbench import subspace
-from clbench.engine import layers
-from clbench.engine.blocks import find_layers
-from clbench.engine.factored import FACTORS, FactoredLinear, put
-from clbench.engine.learner import Learner
-from clbench.engine.similarity import cosines, relative
-from clbench.engine.targets import Targets, linear_kinds, modules_named, refuse_tied
+from clbench.engine.learner.learner import Learner
 from clbench.errors import ConfigError, RefusedError
-from clbench.methods.base import Method, Renews
+from clbench.method import Method, Renews
 from clbench.stream import Stream, Task
+from clbench.toolkit import weight_matrices
+from clbench.toolkit.layer_discovery import find_layers
+from clbench.toolkit.layer_similarity import cosines, relative
+from clbench.toolkit.module_selection import Targets, linear_kinds, modules_named, refuse_tied
+from clbench.toolkit.svd_linear import FACTORS, FactoredLinear, put
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -185,7 +185,7 @@ class OSFT(Method):
         for parameter in learner.model.backbone.parameters():
             if id(parameter) not in free:
                 parameter.requires_grad_(False)
-        layers.freeze_statistics(learner)
+        weight_matrices.freeze_statistics(learner)
 
     def edit_update(self, learner: Learner, updates: dict[str, Tensor]) -> None:
         """Take from the steps of U_low and V_low what lies along the frozen vectors."""

@@ -11,13 +11,13 @@ from pydantic import Field
 from torch import Tensor
 
 from clbench import subspace
-from clbench.engine import layers
-from clbench.engine.fullness import Fullness
-from clbench.engine.learner import Learner
+from clbench.engine.learner.learner import Learner
 from clbench.errors import RefusedError
-from clbench.methods.base import Holds, Method
+from clbench.method import Holds, Method
 from clbench.methods.gpm import Count, per_layer
 from clbench.stream import Stream, Task
+from clbench.toolkit import weight_matrices
+from clbench.toolkit.subspace_report import SubspaceReport
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -67,24 +67,24 @@ class OWM(Method):
     def setup(self, learner: Learner, stream: Stream) -> None:
         """Note the matrices; nothing has entered them yet."""
         self.moments: dict[str, Tensor] = {}
-        self._matrices = layers.matrices(learner, self.head == "project")
+        self._matrices = weight_matrices.matrices(learner, self.head == "project")
         self._alpha = per_layer("method.alpha", self.alpha, self._matrices)
 
     def begin_task(self, learner: Learner, task: Task) -> None:
         """Make P of each layer; freeze what it cannot cover."""
-        self._fullness, self._projectors, self._held = Fullness({}), {}, {}
+        self._fullness, self._projectors, self._held = SubspaceReport({}), {}, {}
         for name, moment in self.moments.items():
             vectors, energies = spectrum(moment)
             shares = energies / (self._alpha[name] + energies)
             basis, removed = (part.to(learner.parameters[name].dtype) for part in (vectors, shares))
             self._projectors[name] = subspace.remove(basis, self._matrices[name].bias is not None, removed)
             self._held[name] = float(shares.sum())
-        layers.hold(learner, self._matrices, self.uncovered, self.statistics)
+        weight_matrices.hold(learner, self._matrices, self.uncovered, self.statistics)
 
     def edit_update(self, learner: Learner, updates: dict[str, Tensor]) -> None:
         """Multiply every layer's step with its P."""
         with self._fullness.watch(self._matrices, self._projectors, updates):
-            layers.project(updates, self._matrices, self._projectors)
+            weight_matrices.project(updates, self._matrices, self._projectors)
 
     def end_task(self, learner: Learner, task: Task, history: Sequence[Task]) -> None:
         """Add to S what enters each layer on the task's training data."""
@@ -92,7 +92,7 @@ class OWM(Method):
         sums: dict[str, Tensor] = {}
         counts = dict.fromkeys(self._matrices, 0)
         for part in torch.split(order, self.batch if self.inputs == "means" else CHUNK):
-            for name, rows in layers.entering(learner, task.train, part, self._matrices):
+            for name, rows in weight_matrices.entering(learner, task.train, part, self._matrices):
                 x = (rows if self.inputs == "all" else self._means(name, rows, len(part))).double()
                 sums[name] = x.mT @ x + sums.get(name, 0.0)
                 counts[name] += len(x)

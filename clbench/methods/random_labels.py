@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from clbench.engine.learner import Learner
-from clbench.methods.base import Train
-from clbench.methods.relabelling import relabelled
+from clbench.engine.learner.learner import Learner
+from clbench.method import Train
+from clbench.methods.random_targets import relabelled
 from clbench.methods.unlearning import Unlearner
 from clbench.stream import Task
 

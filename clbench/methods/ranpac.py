@@ -10,11 +10,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from clbench.engine.features import in_play, outputs, walk
-from clbench.engine.learner import Learner
+from clbench.engine.learner.learner import Learner
 from clbench.errors import DivergedError
-from clbench.methods.base import Method, Train
+from clbench.method import Method, Train
 from clbench.stream import Stream, Task
+from clbench.toolkit.features import in_play, outputs, walk
 
 Ridge = Annotated[float, Field(gt=0)]
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from clbench.engine.learner import Learner
-from clbench.methods.base import Access, Method, Requests, Train
+from clbench.engine.learner.learner import Learner
+from clbench.method import Access, Method, Requests, Train
 from clbench.stream import Task
 
 

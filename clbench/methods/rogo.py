@@ -11,10 +11,10 @@ from pydantic import Field
 from torch import Tensor
 
 from clbench import subspace
-from clbench.engine import layers
-from clbench.engine.learner import Batch, Learner
+from clbench.engine.learner.learner import Batch, Learner
 from clbench.methods.gpm import GPM, Count, Share, per_layer
 from clbench.stream import Stream, Task
+from clbench.toolkit import weight_matrices
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -66,14 +66,14 @@ class ROGO(GPM):
         self._relaxed, self._rest, self._found = {}, dict(self.bases), 0
         self._open = bool(self._projectors)
 
-    def between_epochs(self, learner: Learner, task: Task, rate: float, decayed: bool) -> float:
+    def on_epoch_end(self, learner: Learner, task: Task, rate: float, decayed: bool) -> float:
         """Relax what lies near to the new task's gradients."""
         due = (self.search == "epoch" or decayed) and (self.search_below is None or rate <= self.search_below)
         if not due or not self._open or self._found == self.searches:
             return 1.0
         draws = learner.generator("rogo", task.index, self._found)
         chosen = torch.randperm(len(task.train), generator=draws)[: self.search_samples].to(learner.device)
-        gradients = layers.gradients(learner, task.train, chosen, self._matrices)
+        gradients = weight_matrices.gradients(learner, task.train, chosen, self._matrices)
         relaxed = [self._relax(learner, name, gradients[name]) for name in self._projectors]
         self._open = any(relaxed)
         self._found += self._open
@@ -95,7 +95,7 @@ class ROGO(GPM):
         learner.add(name, grown)
         return True
 
-    def substitutes(self, learner: Learner, task_id: int | None) -> dict[str, Tensor]:
+    def reparametrize(self, learner: Learner, task_id: int | None) -> dict[str, Tensor]:
         """Return W + W S D S^T for every matrix with relaxed directions."""
         found: dict[str, Tensor] = {}
         for name, basis in self._relaxed.items():
@@ -114,7 +114,7 @@ class ROGO(GPM):
     def end_task(self, learner: Learner, task: Task, history: Sequence[Task]) -> None:
         """Fold D into the weights, then extend the bases."""
         with torch.no_grad():
-            for name, value in self.substitutes(learner, None).items():
+            for name, value in self.reparametrize(learner, None).items():
                 learner.parameters[name].copy_(value)
         self._sizes = {name: basis.shape[1] for name, basis in self._relaxed.items()}
         self._relaxed = {}

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from clbench import subspace
-from clbench.engine.learner import Learner
+from clbench.engine.learner.learner import Learner
 from clbench.methods.gpm import GPM
 from clbench.stream import Stream
 

@@ -10,8 +10,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from clbench.engine.learner import Batch, Learner
-from clbench.methods.base import Holds, Method
+from clbench.engine.learner.learner import Batch, Learner
+from clbench.method import Holds, Method
 from clbench.stream import Stream, Task
 
 

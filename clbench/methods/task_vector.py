@@ -9,8 +9,8 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from clbench.engine.learner import Learner
-from clbench.methods.base import Train
+from clbench.engine.learner.learner import Learner
+from clbench.method import Train
 from clbench.methods.unlearning import Unlearner
 from clbench.stream import Task
 

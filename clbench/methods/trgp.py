@@ -11,10 +11,10 @@ from pydantic import Field
 from torch import Tensor
 
 from clbench import subspace
-from clbench.engine import layers
-from clbench.engine.learner import Learner
+from clbench.engine.learner.learner import Learner
 from clbench.methods.gpm import GPM, Count
 from clbench.stream import Stream, Task
+from clbench.toolkit import weight_matrices
 
 RANKED = 1 - 1e-6
 """Share of the energy whose directions are ranked: what lies beyond is never among the fewest, and costs more to find."""
@@ -72,7 +72,7 @@ class TRGP(GPM):
             return
         draws = learner.generator("trgp", task.index)
         chosen = torch.randperm(len(task.train), generator=draws)[: self.trust_samples].to(learner.device)
-        for name, gradient in layers.gradients(learner, task.train, chosen, self._matrices).items():
+        for name, gradient in weight_matrices.gradients(learner, task.train, chosen, self._matrices).items():
             along = (gradient @ self.bases[name]).square().sum(0)
             norms = torch.stack([along[span[name]].sum().sqrt() for span in self.spans])
             order = norms.argsort(descending=True, stable=True)[: self.most]
@@ -95,7 +95,7 @@ class TRGP(GPM):
         present = {name: [(old, learner.added(f"{name}.{old}")) for old in olds] for name, olds in self._trusted.items()}
         return {name: [(old, change) for old, change in pairs if change is not None] for name, pairs in present.items()}
 
-    def substitutes(self, learner: Learner, task_id: int | None) -> dict[str, Tensor]:
+    def reparametrize(self, learner: Learner, task_id: int | None) -> dict[str, Tensor]:
         """Return W + sum_j W S_j D_j S_j^T for every matrix of the task that trusts another.
 
         As the step is projected, W S_j stands still while a task is learned: a constant, not differentiated through (what it

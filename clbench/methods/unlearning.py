@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from clbench.data.answers import owners
+from clbench.data.answer_tokens import owners
 from clbench.data.pool import Split
-from clbench.engine.learner import Batch, Learner
+from clbench.engine.learner.learner import Batch, Learner
 from clbench.engine.optimizers import clip_by_norm
-from clbench.methods.base import Access, Method, Requests, Train
+from clbench.method import Access, Method, Requests, Train
 from clbench.stream import Task
 
 Weight = Annotated[float, Field(ge=0)]

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clbench.build import build, locate, parameters
 from clbench.errors import ConfigError
+from clbench.instantiate import instantiate, locate, parameters
 
 if TYPE_CHECKING:
     from clbench.models.classifier import Classifier
@@ -37,7 +37,7 @@ def build_model(
 
     from clbench.models.classifier import Classifier
     from clbench.models.layers import flag, initialise
-    from clbench.randomness import derive
+    from clbench.utils.rng import derive
 
     node = dict(config)
     bias, init = _head(node.pop("head", None))
@@ -48,7 +48,7 @@ def build_model(
         accepted, _ = parameters(locate(node.get("_target_"), "model"))
         given = {"search": search, "download": download, "pad": stream.pad}
         beside = {key: value for key, value in given.items() if key in accepted}
-        backbone = build(node, "model", input_shape=stream.input_shape, **beside)
+        backbone = instantiate(node, "model", input_shape=stream.input_shape, **beside)
         if not isinstance(backbone, torch.nn.Module):
             made = type(backbone).__name__
             raise ConfigError(

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from clbench.data import answers
+from clbench.data import answer_tokens
 from clbench.errors import ConfigError
 from clbench.models.classifier import Classifier
 from clbench.models.pretrained import configured, made, prepared
@@ -82,20 +82,20 @@ class Writer(nn.Module):
         return self._whole[0]
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Return `[M, d]` for rows `[B, L]` as `clbench.data.answers` writes them, M tokens to be predicted."""
+        """Return `[M, d]` for rows `[B, L]` as `clbench.data.answer_tokens` writes them, M tokens to be predicted."""
         rows = trimmed(rows, self.pad)
         if not self.two:
-            hidden: Tensor = self.body(input_ids=answers.tokens(rows), use_cache=False).last_hidden_state
+            hidden: Tensor = self.body(input_ids=answer_tokens.tokens(rows), use_cache=False).last_hidden_state
             return hidden[:, :-1][rows[:, 1:] < 0]
-        prompt = answers.prompt(rows, self.pad)
+        prompt = answer_tokens.prompt(rows, self.pad)
         seen = (prompt != self.pad).to(torch.int64)
-        wanted = answers.answer_table(rows, self.pad)
+        wanted = answer_tokens.answer_table(rows, self.pad)
         before = torch.cat([torch.full_like(wanted[:, :1], self.start), wanted[:, :-1]], dim=1)
         encoded = self.encoder(input_ids=prompt, attention_mask=seen).last_hidden_state
         written = self.decoder(
             input_ids=before, encoder_hidden_states=encoded, encoder_attention_mask=seen, use_cache=False
         ).last_hidden_state
-        places = torch.arange(wanted.shape[1], device=rows.device) < answers.counts(rows).unsqueeze(1)
+        places = torch.arange(wanted.shape[1], device=rows.device) < answer_tokens.counts(rows).unsqueeze(1)
         chosen: Tensor = written[places]
         return chosen * self.scale
 
@@ -205,7 +205,7 @@ def _check_logits(model: LanguageModel, whole: Any) -> None:
             start = torch.tensor([[model.backbone.start, 2]])
             own = whole(input_ids=rows[:, :3], decoder_input_ids=start).logits[0]
         else:
-            own = whole(input_ids=answers.tokens(rows)).logits[0, 2:4]
+            own = whole(input_ids=answer_tokens.tokens(rows)).logits[0, 2:4]
     model.train(was)
     if not torch.allclose(ours, own, rtol=1e-3, atol=1e-3):
         raise ConfigError(

@@ -18,14 +18,14 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from clbench.data.array_cache import store_arrays
 from clbench.data.biography.people import Biography, draw
-from clbench.data.biography.texts import biographies, packed
+from clbench.data.biography.person_texts import biographies, packed
 from clbench.data.biography.vocabulary import PAD, Vocabulary
 from clbench.data.integrity import lock, writable
-from clbench.data.kept import store_arrays
 from clbench.errors import DivergedError
-from clbench.randomness import derive, generator
-from clbench.telling import tell
+from clbench.utils.notify import tell
+from clbench.utils.rng import derive, generator
 
 FOLDER = "pretrained"
 """Where pre-trained weights are kept, below a folder of the search path."""

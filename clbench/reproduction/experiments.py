@@ -12,9 +12,9 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
-from clbench.compose import Composed, Composer
+from clbench.config.hydra_compose import Composed, Composer
+from clbench.config.job import Job, make_job
 from clbench.errors import ConfigError
-from clbench.job import Job, make_job
 from clbench.metrics.matrix import summary
 from clbench.records import read, record_path
 from clbench.reproduction.verdict import Published
@@ -80,7 +80,7 @@ class Row:
     def files(self) -> list[Path]:
         """Where the record of each seed is, or will be."""
         job = make_job(self.composed, self.composer, named=False)
-        return [record_path(Path(cell.results_dir), cell.id) for cell in job.cells()]
+        return [record_path(Path(spec.results_dir), spec.id) for spec in job.specs()]
 
     def ours(self) -> list[float]:
         """Return the final accuracy in percent of every seed that is stored in the job's results folder.
@@ -117,7 +117,7 @@ def rows(composer: Composer, experiment: str, overrides: Sequence[str] = ()) -> 
     """Return one row per setting with a published number.
 
     Args:
-        composer: see `clbench.compose`.
+        composer: see `clbench.config.hydra_compose`.
         experiment: as `find` returns it.
         overrides: further overrides, for example `results_dir=...`.
 

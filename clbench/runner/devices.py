@@ -25,14 +25,14 @@ print(json.dumps(free))
 """What a process of its own asks torch: the free bytes of every GPU."""
 
 
-def slots(workers: int | str, device: str, threads: int, cells: int, gpus: Iterable[str] | None = None) -> list[dict[str, str]]:
+def slots(workers: int | str, device: str, threads: int, runs: int, gpus: Iterable[str] | None = None) -> list[dict[str, str]]:
     """Return the environment variables of each worker; which of them work at the same time is decided by memory.
 
     Args:
         workers: how many, or `auto`: one per core, and with GPUs at least one for each.
         device: `auto`, `cpu` or `cuda`.
         threads: CPU threads of a worker.
-        cells: there are never more workers than cells.
+        runs: how many there are; there are never more workers.
         gpus: names of the GPUs to share out, as `visible_gpus` returns them; None: it is asked.
 
     Raises:
@@ -43,7 +43,7 @@ def slots(workers: int | str, device: str, threads: int, cells: int, gpus: Itera
         raise ConfigError("device=cuda, but torch sees no CUDA device here", "use device=auto or device=cpu")
     wanted = workers if isinstance(workers, int) else max(1, len(names), cores() // threads)
     limits = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-    made: list[dict[str, str]] = [dict(limits) for _ in range(max(1, min(wanted, cells)))]
+    made: list[dict[str, str]] = [dict(limits) for _ in range(max(1, min(wanted, runs)))]
     for number, slot in enumerate(made):
         if names:
             slot["CUDA_VISIBLE_DEVICES"] = names[number % len(names)]

@@ -1,4 +1,4 @@
-"""One cell, from lock to stored record; the same in a worker and in the calling process."""
+"""One run, from lock to stored record; the same in a worker and in the calling process."""
 
 from __future__ import annotations
 
@@ -10,25 +10,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from clbench.cells import Cell
 from clbench.errors import ClbenchError, ConfigError, StoreError
 from clbench.records import Record, read, record_path, write
-from clbench.runner.claim import claim, clear
+from clbench.run_spec import RunSpec
+from clbench.runner.lock import claim, clear
 
 Report = Callable[[dict[str, Any]], None]
-Trial = Callable[[Cell, Report], Record]
-TRIAL = "clbench.trial.run_trial"
+Trial = Callable[[RunSpec, Report], Record]
+TRIAL = "clbench.runs.run.run_trial"
 """Dotted name of the function that trains; the runner's own tests name others."""
+FLOWER = "clbench.flower.simulation.run_in_simulation"
+"""The same for a federated run with Flower between server and clients."""
 LOGS = ".logs"
 """Folder within the results folder for what went wrong and what workers print."""
 
 
-def execute(cell: Cell, trial: str, report: Report) -> dict[str, Any]:
-    """Run one cell and store its record, unless it is there already or another process is at it.
+def execute(spec: RunSpec, trial: str, report: Report) -> dict[str, Any]:
+    """Run one run and store its record, unless it is there already or another process is at it.
 
     Args:
-        cell: what to run.
-        trial: dotted name of a function (cell, report) -> record.
+        spec: what to run.
+        trial: dotted name of a function (run, report) -> record.
         report: is told of progress.
 
     Returns:
@@ -37,53 +39,53 @@ def execute(cell: Cell, trial: str, report: Report) -> dict[str, Any]:
         raised.
     """
     try:
-        with claim(cell) as other:
-            ended = before(cell, other)
+        with claim(spec) as other:
+            ended = before(spec, other)
             if ended is not None:
                 return ended
-            function = locate(trial)
-            with thread_limit(cell.threads):
-                record = function(cell, report)
-            return store(cell, record)
+            function = locate(FLOWER if trial == TRIAL and spec.over_flower else trial)
+            with thread_limit(spec.threads):
+                record = function(spec, report)
+            return store(spec, record)
     except (Exception, SystemExit) as error:  # a plug-in that calls sys.exit ends its run, not the worker
-        return failed(cell, error)
+        return failed(spec, error)
 
 
-def before(cell: Cell, other: str | None) -> dict[str, Any] | None:
-    """Return the last message about a cell that is not to be trained: someone else is at it, or it is done. None: train it.
+def before(spec: RunSpec, other: str | None) -> dict[str, Any] | None:
+    """Return the last message about a run that is not to be trained: someone else is at it, or it is done. None: train it.
 
     Args:
-        cell: claimed, if `other` is None.
+        spec: claimed, if `other` is None.
         other: who is at it.
     """
     if other is not None:
         return {"event": "busy", "reason": other}
-    stored = record_path(Path(cell.results_dir), cell.id)
+    stored = record_path(Path(spec.results_dir), spec.id)
     if not stored.exists():
         return None
     read(stored)
-    clear(cell)
+    clear(spec)
     return {"event": "present"}
 
 
-def store(cell: Cell, record: Record) -> dict[str, Any]:
-    """Store the record of a claimed cell and return the last message about it, of a failure to store it too."""
+def store(spec: RunSpec, record: Record) -> dict[str, Any]:
+    """Store the record of a claimed run and return the last message about it, of a failure to store it too."""
     try:
-        if record.id != cell.id:
+        if record.id != spec.id:
             raise StoreError(
-                f"the trial returned a record of another identity ({record.id}, expected {cell.id})",
+                f"the trial returned a record of another identity ({record.id}, expected {spec.id})",
                 "leave Cell.identity unchanged",
             )
-        write(record, Path(cell.results_dir))
-        clear(cell)
+        write(record, Path(spec.results_dir))
+        clear(spec)
     except Exception as error:
-        return failed(cell, error)
+        return failed(spec, error)
     return {"event": "done"}
 
 
-def failed(cell: Cell, error: BaseException) -> dict[str, Any]:
-    """Keep the story of a failure, and return the last message about the cell."""
-    log_failure(cell, "".join(traceback.format_exception(error)))
+def failed(spec: RunSpec, error: BaseException) -> dict[str, Any]:
+    """Keep the story of a failure, and return the last message about the run."""
+    log_failure(spec, "".join(traceback.format_exception(error)))
     return {"event": "failed", "reason": one_line(error)}
 
 
@@ -97,18 +99,18 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def log_failure(cell: Cell, text: str) -> None:
+def log_failure(spec: RunSpec, text: str) -> None:
     """Keep the whole story of a failure in `results_dir/.logs/<id>.txt`; a full disk must not make it worse."""
     try:
-        failure_log(cell).parent.mkdir(parents=True, exist_ok=True)
-        failure_log(cell).write_text(f"{cell.label}\n\n{text}", encoding="utf-8")
+        failure_log(spec).parent.mkdir(parents=True, exist_ok=True)
+        failure_log(spec).write_text(f"{spec.label}\n\n{text}", encoding="utf-8")
     except OSError:
         sys.stderr.write(text)
 
 
-def failure_log(cell: Cell) -> Path:
-    """Return where the traceback of a failed cell is kept."""
-    return Path(cell.results_dir) / LOGS / f"{cell.id}.txt"
+def failure_log(spec: RunSpec) -> Path:
+    """Return where the traceback of a failed run is kept."""
+    return Path(spec.results_dir) / LOGS / f"{spec.id}.txt"
 
 
 @contextmanager

@@ -13,10 +13,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from clbench.cells import Cell
+from clbench.run_spec import RunSpec
 
 if TYPE_CHECKING:
-    from clbench.runner import Outcome
+    from clbench.runner.outcome import Outcome
 
 WORDS = {"done": "", "present": "already there", "busy": "in progress elsewhere", "failed": "FAILED"}
 REMEDY = " -> "
@@ -33,7 +33,7 @@ class Display:
         """Be on show while `total` runs go through `workers` processes; 0: it is not known how many."""
         yield
 
-    def event(self, cell: Cell, message: Mapping[str, Any]) -> None:
+    def event(self, spec: RunSpec, message: Mapping[str, Any]) -> None:
         """Take note of progress within a run (`begin`, `start`, `epoch`, `task`, `print`, `again`)."""
 
     def finished(self, outcome: Outcome) -> None:
@@ -63,7 +63,7 @@ class PlainDisplay(Display):
         self._line(f"{total} {'run' if total == 1 else 'runs'} to train" + (f", {workers} at a time" if workers else ""))
         yield
 
-    def event(self, cell: Cell, message: Mapping[str, Any]) -> None:
+    def event(self, spec: RunSpec, message: Mapping[str, Any]) -> None:
         """Pass on what the console logger says, and which runs are tried again."""
         if message["event"] == "again":
             self._line(message["text"])
@@ -94,7 +94,7 @@ class LiveDisplay(Display):
         self.console = console
         self.total = self.ended = self.failures = 0
         self.begun = 0.0
-        self.active: dict[str, tuple[Cell, dict[str, Any]]] = {}
+        self.active: dict[str, tuple[RunSpec, dict[str, Any]]] = {}
 
     @contextmanager
     def shown(self, total: int, workers: int) -> Iterator[None]:
@@ -104,16 +104,16 @@ class LiveDisplay(Display):
         with Live(self, console=self.console, refresh_per_second=8, transient=False):
             yield
 
-    def event(self, cell: Cell, message: Mapping[str, Any]) -> None:
+    def event(self, spec: RunSpec, message: Mapping[str, Any]) -> None:
         """Keep the newest of each piece of news about a run."""
         if message["event"] == "print":
             self.console.print(Text.from_ansi(message["text"]))
             return
         if message["event"] == "again":
-            self.active.pop(cell.id, None)
+            self.active.pop(spec.id, None)
             self.console.print(Text(message["text"], style="yellow"))
             return
-        _, state = self.active.setdefault(cell.id, (cell, {"begun": monotonic()}))
+        _, state = self.active.setdefault(spec.id, (spec, {"begun": monotonic()}))
         news = {key: value for key, value in message.items() if key != "event"}
         tasks = news.get("tasks") or state.get("tasks") or 1
         if message["event"] == "start":
@@ -126,7 +126,7 @@ class LiveDisplay(Display):
 
     def finished(self, outcome: Outcome) -> None:
         """Take a run off the list."""
-        self.active.pop(outcome.cell.id, None)
+        self.active.pop(outcome.spec.id, None)
         self.ended += 1
         self.failures += outcome.status == "failed"
         if outcome.status != "done":
@@ -134,7 +134,7 @@ class LiveDisplay(Display):
 
     def postponed(self, outcome: Outcome) -> None:
         """Take a run off the list; it does not count as ended."""
-        self.active.pop(outcome.cell.id, None)
+        self.active.pop(outcome.spec.id, None)
 
     def waiting(self, elsewhere: Sequence[Outcome], seconds: float | None) -> None:
         """Say what is waited for."""
@@ -158,13 +158,13 @@ class LiveDisplay(Display):
             failures,
         )
         runs = Table.grid(padding=(0, 2))
-        for cell, state in list(self.active.values()):
-            name = f"{cell.names['method']} ({cell.variant})" if cell.variant else cell.names["method"]
+        for spec, state in list(self.active.values()):
+            name = f"{spec.names['method']} ({spec.variant})" if spec.variant else spec.names["method"]
             runs.add_row(
                 Text(f"  {name}", style="bold"),
-                cell.names["scenario"],
-                cell.setting,
-                f"seed {cell.seed}",
+                spec.names["scenario"],
+                spec.setting,
+                f"seed {spec.seed}",
                 *position(state),
             )
         yield Group(whole, runs)
@@ -179,7 +179,7 @@ def display(console: Console, enabled: bool = True) -> Display:
 
 def summary(outcome: Outcome) -> str:
     """Return one line about a run that has ended."""
-    parts = [outcome.cell.label, WORDS[outcome.status]]
+    parts = [outcome.spec.label, WORDS[outcome.status]]
     if outcome.accuracy is not None and outcome.status == "done":
         parts.append(f"accuracy {outcome.accuracy:.1f}")
     if outcome.seconds:

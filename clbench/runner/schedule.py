@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from clbench.cells import Cell
-from clbench.runner.memory import CPU, Needs
-from clbench.runner.packing import Load, Place, admit
+from clbench.run_spec import RunSpec
+from clbench.runner.admission import Load, Place, admit
+from clbench.runner.device_memory import CPU, Needs
 
 
 @dataclass
@@ -15,12 +15,12 @@ class Run:
     """A run that waits or runs.
 
     Args:
-        cell: it.
+        spec: it.
         beside: how many others it bears on its device; None: any number.
         crowd: the most others that were on its device while it ran.
     """
 
-    cell: Cell
+    spec: RunSpec
     beside: int | None = None
     crowd: int = 0
 
@@ -30,7 +30,7 @@ class Schedule:
 
     def __init__(
         self,
-        cells: Sequence[Cell],
+        specs: Sequence[RunSpec],
         slots: Sequence[Mapping[str, str]],
         needs: Needs | None = None,
         budgets: Mapping[str, int] | None = None,
@@ -38,12 +38,12 @@ class Schedule:
         """Start with everything waiting.
 
         Args:
-            cells: in the order in which they are given out.
+            specs: in the order in which they are given out.
             slots: environment variables of each worker; CUDA_VISIBLE_DEVICES names its device.
             needs: what runs need; None: nothing is known, and only slots are counted.
             budgets: bytes per device.
         """
-        self._waiting = [Run(cell) for cell in cells]
+        self._waiting = [Run(spec) for spec in specs]
         self._places = [slot.get("CUDA_VISIBLE_DEVICES", CPU) for slot in slots]
         self._running: dict[int, Run] = {}
         self._needs, self._budgets = needs, budgets or {}
@@ -52,8 +52,8 @@ class Schedule:
         """Return how many runs wait."""
         return len(self._waiting)
 
-    def start(self) -> list[tuple[int, Cell]]:
-        """Return (slot, cell) of the runs that may start now; from now on they run."""
+    def start(self) -> list[tuple[int, RunSpec]]:
+        """Return (slot, run) of the runs that may start now; from now on they run."""
         free = [slot for slot in range(len(self._places)) if slot not in self._running]
         if not free or not self._waiting:
             return []
@@ -73,7 +73,7 @@ class Schedule:
             run = self._waiting[index]
             run.crowd = 0
             self._running[slot] = run
-            started.append((slot, run.cell))
+            started.append((slot, run.spec))
         gone = {index for index, _ in given}
         self._waiting = [run for index, run in enumerate(self._waiting) if index not in gone]
         for slot, run in self._running.items():
@@ -84,7 +84,7 @@ class Schedule:
         """Take note that the run in `slot` has ended for good, having needed `peak` bytes."""
         run = self._running.pop(slot)
         if self._needs is not None and peak is not None:
-            self._needs.learn(run.cell, peak)
+            self._needs.learn(run.spec, peak)
 
     def again(self, slot: int) -> int | None:
         """Let the run in `slot`, which was out of memory, wait for another try with at most half as many others beside it.
@@ -97,7 +97,7 @@ class Schedule:
             return None
         run.beside = run.crowd // 2
         if self._needs is not None:
-            self._needs.raise_for(run.cell)
+            self._needs.raise_for(run.spec)
         self._waiting.append(run)  # last: it holds up nobody, and nothing that comes after it can pass it for ever
         return run.beside
 
@@ -105,4 +105,4 @@ class Schedule:
         return sum(self._places[other] == self._places[slot] for other in self._running) - 1
 
     def _load(self, run: Run) -> Load:
-        return Load(self._needs.of(run.cell) if self._needs is not None else 0, run.beside)
+        return Load(self._needs.of(run.spec) if self._needs is not None else 0, run.beside)

@@ -1,4 +1,4 @@
-"""A worker process: `python -m clbench.runner.worker`. Reads cells as lines of JSON, answers with lines of JSON.
+"""A worker process: `python -m clbench.runner.worker`. Reads runs as lines of JSON, answers with lines of JSON.
 
 Answers leave through a private copy of standard output; whatever the trial itself prints goes to the log.
 """
@@ -15,8 +15,8 @@ import threading
 from contextlib import suppress
 from typing import Any, TextIO
 
-from clbench.cells import Cell
-from clbench.runner import memory
+from clbench.run_spec import RunSpec
+from clbench.runner import device_memory
 from clbench.runner.execute import TRIAL
 from clbench.runner.stacks import execute_stack
 
@@ -35,18 +35,18 @@ def main() -> None:
     os.dup2(2, 1)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
-    cells: queue.SimpleQueue[Cell] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(orders, cells), daemon=True).start()
+    specs: queue.SimpleQueue[RunSpec] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(orders, specs), daemon=True).start()
 
     def send(message: dict[str, Any]) -> None:
         answers.write(json.dumps(message) + "\n")
         answers.flush()
 
     while True:
-        cell = cells.get()
-        memory.clear()
-        ended = execute_stack(cell, trial, send)
-        send({**ended, "memory": memory.peak()} if ended["event"] == "done" else ended)
+        spec = specs.get()
+        device_memory.clear()
+        ended = execute_stack(spec, trial, send)
+        send({**ended, "memory": device_memory.peak()} if ended["event"] == "done" else ended)
 
 
 def _die_with_runner() -> None:
@@ -58,14 +58,14 @@ def _die_with_runner() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _listen(orders: TextIO, cells: queue.SimpleQueue[Cell]) -> None:
-    """Queue the cells that arrive, and leave when there are no more.
+def _listen(orders: TextIO, specs: queue.SimpleQueue[RunSpec]) -> None:
+    """Queue the runs that arrive, and leave when there are no more.
 
     The input ends when the runner is done with us, or is dead: either way there is nobody left to work for. Leaving at
     once is safe: records and checkpoints are written whole or not at all.
     """
     for line in orders:
-        cells.put(Cell.from_dict(json.loads(line)))
+        specs.put(RunSpec.from_dict(json.loads(line)))
     os._exit(0)
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from clbench.build import build
 from clbench.data.pool import Split
 from clbench.errors import ConfigError, RefusedError
+from clbench.instantiate import instantiate
 from clbench.stream import EvaluationSet, Stream
 
 
@@ -47,7 +47,7 @@ def beside(stream: Stream, evaluation: Mapping[str, Any], search: Sequence[Path]
 
 
 def _measured(name: str, node: Mapping[str, Any], stream: Stream, search: Sequence[Path], download: bool) -> EvaluationSet:
-    source = build(node, f"eval.ability.{name}")
+    source = instantiate(node, f"eval.ability.{name}")
     pool = source.load(search, download).test
     if pool.vocabulary != stream.vocabulary or pool.pad != stream.pad:
         raise ConfigError(

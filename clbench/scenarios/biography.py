@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from clbench.data.biography.people import Biography, draw
-from clbench.data.biography.texts import questions
+from clbench.data.biography.person_texts import questions
 from clbench.data.biography.vocabulary import PAD, Vocabulary
 from clbench.data.biography.words import ATTRIBUTES
 from clbench.data.pool import Pool, Split
 from clbench.data.preprocess import Preprocess
 from clbench.errors import ConfigError, RefusedError
-from clbench.scenarios.assemble import Options, carve, is_integer, is_number
+from clbench.scenarios.stream_builder import Options, carve, is_integer, is_number
 from clbench.stream import EvaluationSet, Outputs, Setting, Stream, Task, fingerprint
 
 RECOVERY = "recovery"

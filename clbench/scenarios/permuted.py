@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from clbench.errors import RefusedError
-from clbench.randomness import generator
-from clbench.scenarios.assemble import Options, OrderSeed, Part, assemble, load, preprocess_of
+from clbench.scenarios.stream_builder import Options, OrderSeed, Part, assemble, load, preprocess_of
 from clbench.stream import Outputs, Setting, Stream
+from clbench.utils.rng import generator
 
 if TYPE_CHECKING:
     from clbench.data.sources.base import Source

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from clbench.build import locate, parameters
 from clbench.data.pool import Pool, Split
 from clbench.errors import ConfigError
-from clbench.machine import available_memory
+from clbench.instantiate import locate, parameters
 from clbench.stream import Stream
+from clbench.utils.system import available_memory
 
 
 def declare(node: Mapping[str, Any], residence: str) -> dict[str, Any]:

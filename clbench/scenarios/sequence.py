@@ -13,7 +13,7 @@ from torch import Tensor
 from clbench.data.pool import Pool
 from clbench.data.preprocess import Preprocess
 from clbench.errors import ConfigError, RefusedError
-from clbench.scenarios.assemble import Options, OrderSeed, Part, assemble, is_integer, load
+from clbench.scenarios.stream_builder import Options, OrderSeed, Part, assemble, is_integer, load
 from clbench.stream import Outputs, Setting, Stream
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from clbench.errors import ConfigError, RefusedError
-from clbench.scenarios.assemble import (
+from clbench.scenarios.stream_builder import (
     Options,
     OrderSeed,
     Part,

@@ -12,7 +12,9 @@ import torch
 
 from clbench.data.pool import Pool, Split
 from clbench.errors import ConfigError, RefusedError
-from clbench.scenarios.assemble import (
+from clbench.scenarios.forget_requests import Request, read, samples_of
+from clbench.scenarios.split import classes_per_task
+from clbench.scenarios.stream_builder import (
     Options,
     OrderSeed,
     Part,
@@ -25,8 +27,6 @@ from clbench.scenarios.assemble import (
     preprocess_of,
     spelled,
 )
-from clbench.scenarios.requests import Request, read, samples_of
-from clbench.scenarios.split import classes_per_task
 from clbench.scenarios.texts import join as join_texts
 from clbench.stream import EvaluationSet, Goal, Outputs, Setting, Stream, Task, fingerprint
 
@@ -63,7 +63,7 @@ def unlearn(
 
     Own keys; the others are those of `clbench.scenarios.split.split`:
         datasets: name -> data set; the first is the one that requests are about.
-        requests: as `clbench.scenarios.requests.Request`, in order.
+        requests: as `clbench.scenarios.forget_requests.Request`, in order.
         goal: `suppress` or `retrain`.
         claim_at: share of joint training's accuracy, on what will be forgotten, that the model has to have before the first
             request; else nothing is concluded.

@@ -9,8 +9,8 @@ unchanged (Saha et al., ICLR 2021, section 4).
 
 from clbench.subspace.basis import complement, extend, leading, null_space, relax
 from clbench.subspace.decomposition import compose, decompose, keep_off
+from clbench.subspace.layer_inputs import Call, Weight, weights, with_one
 from clbench.subspace.projection import Projector, keep, remove
-from clbench.subspace.rows import Call, Weight, weights, with_one
 
 __all__ = [
     "Call",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from clbench.products import less, mm
+from clbench.utils.cpu_matmul import less, mm
 
 DOUBLE = torch.float64
 LEFT_OUT = 1e-3

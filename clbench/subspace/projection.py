@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from clbench.products import less, mm
 from clbench.subspace.basis import complement
+from clbench.utils.cpu_matmul import less, mm
 
 
 @dataclass(frozen=True)

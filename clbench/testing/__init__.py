@@ -6,15 +6,15 @@
 Everything runs on scikit-learn's digits, which need no download, through the same code as a real run.
 """
 
-from clbench.testing.cells import make_cell as make_cell
-from clbench.testing.cells import run as run
-from clbench.testing.methods import check_access as check_access
-from clbench.testing.methods import check_method as check_method
-from clbench.testing.methods import check_neutral as check_neutral
-from clbench.testing.methods import check_renewal as check_renewal
-from clbench.testing.methods import check_repeats as check_repeats
-from clbench.testing.methods import check_requests as check_requests
-from clbench.testing.methods import check_resumes as check_resumes
-from clbench.testing.scenarios import check_scenario as check_scenario
-from clbench.testing.servers import check_server as check_server
-from clbench.testing.stacking import check_stackable as check_stackable
+from clbench.testing.make_run import make_spec as make_spec
+from clbench.testing.make_run import run as run
+from clbench.testing.method_checks import check_access as check_access
+from clbench.testing.method_checks import check_method as check_method
+from clbench.testing.method_checks import check_neutral as check_neutral
+from clbench.testing.method_checks import check_renewal as check_renewal
+from clbench.testing.method_checks import check_repeats as check_repeats
+from clbench.testing.method_checks import check_requests as check_requests
+from clbench.testing.method_checks import check_resumes as check_resumes
+from clbench.testing.scenario_checks import check_scenario as check_scenario
+from clbench.testing.server_checks import check_server as check_server
+from clbench.testing.stacking_checks import check_stackable as check_stackable

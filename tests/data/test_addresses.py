@@ -2,12 +2,12 @@
 
 import pytest
 
-from clbench.build import build
-from clbench.data.grouping import least
+from clbench.data.deterministic_sampling import least
 from clbench.data.integrity import data_sha256, folder_digest, search_path
 from clbench.data.sources import Addresses
 from clbench.data.sources.addresses import passages
 from clbench.errors import ConfigError, DataError
+from clbench.instantiate import instantiate
 from tests.data.test_conf import node
 from tests.data.text_files import COMMON
 
@@ -128,7 +128,7 @@ def test_identity_follows_the_declared_sum():
 
 
 def test_real_addresses():
-    made = build(node("presidents"), "scenario.dataset")
+    made = instantiate(node("presidents"), "scenario.dataset")
     try:
         found = made.texts(search_path(None))
     except DataError as error:

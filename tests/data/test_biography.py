@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from clbench.compose import new_composer
-from clbench.data.biography import texts
+from clbench.config.hydra_compose import new_composer
+from clbench.data.biography import person_texts
 from clbench.data.biography.people import Biography, draw, full_name, value
 from clbench.data.biography.vocabulary import EOS, PAD, Vocabulary
 from clbench.data.biography.words import ATTRIBUTES, N_COMPANIES, QUESTIONS, SENTENCES, SIZES, words
@@ -34,7 +34,7 @@ SMALL = Biography(
 
 
 def written(row):
-    return [token for token in row.tolist() if token != texts.NOTHING]
+    return [token for token in row.tolist() if token != person_texts.NOTHING]
 
 
 def test_the_lists_have_the_sizes_of_the_source_and_no_word_twice():
@@ -74,7 +74,9 @@ def test_the_first_people_are_the_same_whoever_comes_after_them(later):
     ours, theirs = (draw(each).take(range(60)) for each in (base, other))
     for field in ("names", "birthdays", "values"):
         assert torch.equal(getattr(ours, field), getattr(theirs, field))
-    pairs = zip(texts.biographies(base, vocabulary, ours), texts.biographies(other, vocabulary, theirs), strict=True)
+    pairs = zip(
+        person_texts.biographies(base, vocabulary, ours), person_texts.biographies(other, vocabulary, theirs), strict=True
+    )
     assert all(torch.equal(one, two) for one, two in pairs)
 
 
@@ -93,7 +95,7 @@ def test_the_company_says_where_people_work():
 
 def test_biographies_state_all_attributes_once_in_other_words_and_orders():
     people, vocabulary = draw(SMALL), Vocabulary(SMALL)
-    variants = texts.biographies(SMALL, vocabulary, people)
+    variants = person_texts.biographies(SMALL, vocabulary, people)
     assert len(variants) == 3
     orders = set()
     for person in range(30):
@@ -127,7 +129,7 @@ def test_biographies_state_all_attributes_once_in_other_words_and_orders():
 
 def test_questions_hold_what_is_true_as_tokens_to_be_predicted():
     people, vocabulary = draw(SMALL), Vocabulary(SMALL)
-    rows, kinds = texts.questions(SMALL, vocabulary, people)
+    rows, kinds = person_texts.questions(SMALL, vocabulary, people)
     assert rows.shape[0] == 600
     assert kinds[:7].tolist() == [0, 1, 2, 3, 4, 5, 0]
     for row in range(0, 600, 7):
@@ -144,9 +146,9 @@ def test_questions_hold_what_is_true_as_tokens_to_be_predicted():
 
 def test_the_vocabulary_is_closed_and_goes_both_ways():
     people, vocabulary = draw(SMALL), Vocabulary(SMALL)
-    everything = torch.cat([each.flatten() for each in texts.biographies(SMALL, vocabulary, people)])
+    everything = torch.cat([each.flatten() for each in person_texts.biographies(SMALL, vocabulary, people)])
     assert int(everything.max()) < len(vocabulary)
-    for variant in texts.biographies(SMALL, vocabulary, people):
+    for variant in person_texts.biographies(SMALL, vocabulary, people):
         for row in variant[:20]:
             tokens = written(row)
             assert vocabulary.encode(vocabulary.decode(tokens)) == tokens[:-1]
@@ -157,8 +159,8 @@ def test_the_vocabulary_is_closed_and_goes_both_ways():
 
 def test_packed_rows_leave_out_nothing_and_add_only_padding_at_the_end():
     people, vocabulary = draw(SMALL), Vocabulary(SMALL)
-    stories = texts.biographies(SMALL, vocabulary, people)[0][:5]
-    rows = texts.packed(stories, 32)
+    stories = person_texts.biographies(SMALL, vocabulary, people)[0][:5]
+    rows = person_texts.packed(stories, 32)
     flat = [token for story in stories for token in written(story)]
     assert rows.flatten().tolist() == flat + [PAD] * (-len(flat) % 32)
 
@@ -166,8 +168,8 @@ def test_packed_rows_leave_out_nothing_and_add_only_padding_at_the_end():
 def test_a_version_of_the_generator_stands_for_the_very_same_texts():
     """Change `VERSION` with the texts, and then the digest here: old records must not be taken for new ones."""
     people, vocabulary = draw(SMALL), Vocabulary(SMALL)
-    stories = [vocabulary.decode(written(row)) for row in texts.biographies(SMALL, vocabulary, people)[1]]
-    rows, _ = texts.questions(SMALL, vocabulary, people)
+    stories = [vocabulary.decode(written(row)) for row in person_texts.biographies(SMALL, vocabulary, people)[1]]
+    rows, _ = person_texts.questions(SMALL, vocabulary, people)
     found = hashlib.sha256(json.dumps([stories, rows.tolist(), vocabulary.tokens]).encode()).hexdigest()
     assert (SMALL.generated, found[:16]) == (1, "d82dfa5fb3dc3bc4")
 

@@ -7,10 +7,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from clbench.build import build, locate
 from clbench.data.integrity import data_sha256
 from clbench.data.sources import Source
 from clbench.errors import ConfigError
+from clbench.instantiate import instantiate, locate
 
 CONF = Path(__file__).parents[2] / "conf" / "scenario" / "dataset"
 NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
@@ -59,7 +59,7 @@ def test_all_are_there():
 @pytest.mark.parametrize("name", [name for name in NAMES if name in GENERATED])
 def test_node_of_a_generator_holds_exactly_its_settings(name):
     config = node(name)
-    made = build(config, "scenario.dataset")
+    made = instantiate(config, "scenario.dataset")
     assert made.name == name
     assert set(config) - {"_target_"} == {f.name for f in fields(made)}
 
@@ -67,7 +67,7 @@ def test_node_of_a_generator_holds_exactly_its_settings(name):
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in GENERATED])
 def test_node_makes_a_source_with_its_keys(name):
     config = node(name)
-    source = build(config, "scenario.dataset")
+    source = instantiate(config, "scenario.dataset")
     assert isinstance(source, Source)
     assert source.name == name
     assert set(config) - {"_target_"} <= {f.name for f in fields(locate(config["_target_"], "")) if f.init}
@@ -127,9 +127,9 @@ def test_md5_are_those_of_torchvision():
 )
 def test_wrong_values_are_refused_with_key_and_value(name, key, value):
     with pytest.raises(ConfigError, match=rf"scenario\.dataset\.{key}"):
-        build({**node(name), key: value}, "scenario.dataset")
+        instantiate({**node(name), key: value}, "scenario.dataset")
 
 
 def test_unknown_key_is_refused():
     with pytest.raises(ConfigError, match="tst_every"):
-        build({**node("npz"), "tst_every": 5}, "scenario.dataset")
+        instantiate({**node("npz"), "tst_every": 5}, "scenario.dataset")

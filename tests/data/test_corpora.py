@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from clbench.data.grouping import plain
+from clbench.data.deterministic_sampling import plain
 from clbench.data.integrity import search_path
 from clbench.data.sources import Sections, Sentiment
 from clbench.errors import ConfigError, DataError
@@ -151,9 +151,9 @@ def test_descriptions_with_one_head_go_to_one_part(tmp_path):
 
 def real(name, **said):
     """A shipped data set as its configuration has it, and what its files hold."""
-    from clbench.build import build
+    from clbench.instantiate import instantiate
 
-    source = build(node(name) | said, "scenario.dataset")
+    source = instantiate(node(name) | said, "scenario.dataset")
     try:
         return source, source.texts(search_path(None))
     except DataError as error:

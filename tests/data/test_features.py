@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from clbench.build import build
-from clbench.config import identity
+from clbench.config.resolve import identity
 from clbench.data.integrity import data_sha256, search_path
 from clbench.data.sources import Features, Npz
-from clbench.data.sources import features as module
+from clbench.data.sources import frozen_features as module
 from clbench.errors import ConfigError, DataError
+from clbench.instantiate import instantiate
 from tests.data.files import labelled_images, sha256
 from tests.data.test_conf import node
 
@@ -160,7 +160,7 @@ def test_whatever_changes_the_features_changes_the_file(place, changes):
 
 def test_the_digest_is_that_of_the_node_and_needs_no_torch():
     shipped = node("cifar10_mobilenet")
-    made = build(shipped, "scenario.dataset")
+    made = instantiate(shipped, "scenario.dataset")
     assert data_sha256(shipped, []) == data_sha256(vars(made), [])
     assert data_sha256(shipped, []) not in (data_sha256(shipped["of"], []), data_sha256({**shipped, "size": 64}, []))
     assert data_sha256({**shipped, "of": node("mnist")}, []) != data_sha256(shipped, [])
@@ -267,7 +267,7 @@ def test_real_mobilenet_on_a_few_images_of_cifar10(tmp_path):
         x, y = arrays["x_test"][:30], arrays["y_test"][:30]
     np.savez(tmp_path / "few.npz", x_train=x, y_train=y, x_test=x, y_test=y)
     few = {"_target_": "clbench.data.sources.Npz", "name": "few", "path": str(tmp_path / "few.npz")}
-    found = build({**shipped, "of": few}, "scenario.dataset").load([folder, tmp_path]).train.inputs
+    found = instantiate({**shipped, "of": few}, "scenario.dataset").load([folder, tmp_path]).train.inputs
     network = models.mobilenet_v2()
     network.load_state_dict(torch.load(folder / weights, weights_only=True))
     entered = []
@@ -283,7 +283,7 @@ def test_kept_features_of_cifar10_give_the_known_accuracy():
     """Nearest class mean in angle, first 2,000 training images, first 1,000 test images: 73.6 %, measured independently."""
     shipped = node("cifar10_mobilenet")
     name = Path(module.FOLDER, f"cifar10_mobilenet-{data_sha256(shipped, [])[:16]}.npz")
-    data = build(shipped, "scenario.dataset").load(real(name))
+    data = instantiate(shipped, "scenario.dataset").load(real(name))
     assert data.train.inputs.shape == (50000, 1280)
     assert data.test.targets.bincount().tolist() == [1000] * 10
     x, y = data.train.inputs[:2000], data.train.targets[:2000]

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from clbench.build import build
 from clbench.data.biography.tokenizer import Words
 from clbench.data.biography.words import ATTRIBUTES, NAME, PHRASINGS, QUESTIONS
 from clbench.data.integrity import data_sha256
-from clbench.data.sources.people import WAYS
+from clbench.data.sources.people_questions import WAYS
 from clbench.data.tokenizers import tokenizer, tokenizer_sha256
 from clbench.errors import ConfigError, DataError
+from clbench.instantiate import instantiate
 from tests.data.test_conf import node
 
 
 def source(n=6, **said):
     shipped = node("people_tiny")
     own = {"of": shipped["of"] | {"people": [n]}, "n_classes": n, "form": "answers", "tokenizer": "biography"}
-    return build(shipped | own | said, "scenario.dataset")
+    return instantiate(shipped | own | said, "scenario.dataset")
 
 
 def rows(pool, words):

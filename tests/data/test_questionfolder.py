@@ -5,10 +5,10 @@ import json
 import pytest
 import torch
 
-from clbench.build import build
 from clbench.data.sources import ChoiceFolder, DomainFolder, QuestionFolder
 from clbench.data.tokenizers import Bytes
 from clbench.errors import ConfigError, DataError
+from clbench.instantiate import instantiate
 from tests.data.question_files import science, write_clinc, write_scienceqa, write_tofu
 from tests.data.test_conf import node
 from tests.data.text_files import COMMON, write_jsonl
@@ -62,7 +62,7 @@ def test_clinc_of_the_hub_has_numbers_and_texts_out_of_scope(tmp_path):
 
 
 def test_the_shipped_intents_are_ten_times_fifteen():
-    made = build(node("clinc"), "scenario.dataset")
+    made = instantiate(node("clinc"), "scenario.dataset")
     assert [len(names) for names in made.domains.values()] == [15] * 10
     assert set(made.label_names) - {"oos"} == set(made.class_names)
     assert len(made.label_names) == 151

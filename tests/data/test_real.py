@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from clbench.build import build
 from clbench.data.integrity import search_path
 from clbench.data.sources.base import statistics
+from clbench.instantiate import instantiate
 from tests.data.test_conf import node
 
 EXPECTED = {  # name: (what must be there, train samples, test samples, shape)
@@ -26,7 +26,7 @@ def test_real_data_is_as_declared(name):
     search = search_path(os.environ.get("CLBENCH_DATA") or os.devnull)
     if needed is not None and not any(Path(folder, needed).exists() for folder in search):
         pytest.skip(f"{needed} is not in CLBENCH_DATA")
-    source = build(node(name), "scenario.dataset")
+    source = instantiate(node(name), "scenario.dataset")
     data = source.load(search, download=False)
     assert data.train.inputs.shape == (n_train, *shape)
     assert data.test.inputs.shape == (n_test, *shape)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
-from clbench.data import answers
+from clbench.data import answer_tokens
 from clbench.data.integrity import data_sha256
 from clbench.data.sources.text import Read, Text, Texts
 from clbench.data.tokenizers import Bytes
@@ -78,7 +78,7 @@ def test_a_prompt_with_its_answer_comes_back():
             written = ~pool.inputs[row][pool.inputs[row] < 0]
             assert written[-1] == WORDS.eos, "the end is written too"
             assert (written[:-1] != WORDS.eos).all()
-    assert torch.equal(answers.written(data.test.inputs[1:]), torch.tensor([*b" bad", WORDS.eos]))
+    assert torch.equal(answer_tokens.written(data.test.inputs[1:]), torch.tensor([*b" bad", WORDS.eos]))
 
 
 def test_the_table_of_answers_has_a_row_per_class():
@@ -135,7 +135,7 @@ def test_free_text_for_answers():
         source(form="answers", length=20, train=train, test=train).load([])
     cut = source(form="answers", length=20, train=train, test=train, answer_prefix="", answer_length=8).load([]).train
     assert read(cut, 1) == ("q", "another")
-    assert int(answers.written(cut.inputs[1:])[-1]) == WORDS.eos
+    assert int(answer_tokens.written(cut.inputs[1:])[-1]) == WORDS.eos
     with pytest.raises(ConfigError, match="answers to be written"):
         source(train=train, test=train).load([])
 

@@ -2,7 +2,7 @@
 
     python -m tests.engine.narrow_network [compile]
 
-`tests/engine/test_memory_format.py` runs it with oneDNN held to AVX2 and with malloc's checks.
+`tests/engine/learner/test_memory_format.py` runs it with oneDNN held to AVX2 and with malloc's checks.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import sys
 import torch
 from torch import Tensor, nn
 
-from clbench.engine.learner import Learner
+from clbench.engine.learner.learner import Learner
 from clbench.engine.optimizers import SGD
-from clbench.engine.training import Training
+from clbench.engine.training.loop import Training
 from clbench.methods.naive import Naive
 from clbench.models.classifier import Classifier
 from tests.streams import Blobs, blob_stream, trainer

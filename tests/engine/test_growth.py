@@ -6,11 +6,11 @@ import sys
 import pytest
 import torch
 
-from clbench.engine import checkpoint
-from clbench.engine.training import Training
+from clbench.engine.training.loop import Training
 from clbench.loggers.base import Loggers, TrialInfo
-from clbench.testing import make_cell
-from clbench.trial import Trial, assemble
+from clbench.runs import checkpoint
+from clbench.runs.run import Trial, assemble
+from clbench.testing import make_spec
 from tests.methods.shipped import shipped
 from tests.streams import blob_stream, learner_for, trainer
 
@@ -81,13 +81,13 @@ def test_parameters_are_looked_up_in_linear_work():
 
 def test_a_checkpoint_is_linear_work(tmp_path, monkeypatch):
     """The matrix has tasks x tasks entries; saved one by one they would be most of what there is to save."""
-    monkeypatch.setattr("clbench.trial.evaluate", lambda learner, method, columns, size: [(1, 2)] * len(columns))
+    monkeypatch.setattr("clbench.runs.run.evaluate", lambda learner, method, columns, size: [(1, 2)] * len(columns))
 
     def work(tasks):
         options = ["scenario=permuted_digits", f"scenario.n_tasks={tasks}"]
-        cell = make_cell("naive", options, results_dir=tmp_path)
-        about = TrialInfo.of(cell.identity, cell.id, "", cell.results_dir, 1, False)
-        trial = Trial(cell, *assemble(cell, torch.device("cpu")), Loggers([], about, print), lambda message: None)
+        spec = make_spec("naive", options, results_dir=tmp_path)
+        about = TrialInfo.of(spec.identity, spec.id, "", spec.results_dir, 1, False)
+        trial = Trial(spec, *assemble(spec, torch.device("cpu")), Loggers([], about, print), lambda message: None)
         trial.training.learn = lambda task: None
         monkeypatch.setattr(trial, "save", lambda task: None)
         trial.run()
@@ -99,9 +99,9 @@ def test_a_checkpoint_is_linear_work(tmp_path, monkeypatch):
 @pytest.mark.parametrize("as_lists", [False, True], ids=["tensor", "lists, as in 0.1.0"])
 def test_the_matrix_comes_back_from_a_checkpoint(tmp_path, as_lists):
     def trial():
-        cell = make_cell("naive", results_dir=tmp_path)
-        about = TrialInfo.of(cell.identity, cell.id, "", cell.results_dir, 1, False)
-        return Trial(cell, *assemble(cell, torch.device("cpu")), Loggers([], about, print), lambda message: None)
+        spec = make_spec("naive", results_dir=tmp_path)
+        about = TrialInfo.of(spec.identity, spec.id, "", spec.results_dir, 1, False)
+        return Trial(spec, *assemble(spec, torch.device("cpu")), Loggers([], about, print), lambda message: None)
 
     first = trial()
     first.run()

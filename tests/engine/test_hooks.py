@@ -6,8 +6,8 @@ import torch
 
 from clbench.engine.optimizers import SGD, Adam
 from clbench.engine.schedules import Constant, Cosine, Plateau, Step
-from clbench.engine.training import Training
-from clbench.methods.base import Method
+from clbench.engine.training.loop import Training
+from clbench.method import Method
 from clbench.methods.compose import Compose
 from clbench.methods.naive import Naive
 from tests.streams import blob_stream, learn, learner_for, same, trainer, weights
@@ -23,7 +23,7 @@ class Shifted(Method):
         self._name = next(name for name in learner.parameters if name.endswith("weight"))
         learner.add(self._name, torch.zeros_like(learner.parameters[self._name]))
 
-    def substitutes(self, learner, task_id):
+    def reparametrize(self, learner, task_id):
         added = learner.added(self._name) if hasattr(self, "_name") else None
         return {} if added is None else {self._name: learner.parameters[self._name] + added}
 
@@ -32,7 +32,7 @@ class Shifted(Method):
 
     def end_task(self, learner, task, history):
         with torch.no_grad():
-            for name, value in self.substitutes(learner, None).items():
+            for name, value in self.reparametrize(learner, None).items():
                 learner.parameters[name].copy_(value)
         learner.drop_added()
 
@@ -86,7 +86,7 @@ def test_the_best_model_of_a_task_may_lack_what_was_added_since():
 class Watching(Method):
     factor: float = 1.0
 
-    def between_epochs(self, learner, task, rate, decayed):
+    def on_epoch_end(self, learner, task, rate, decayed):
         self._seen = [*getattr(self, "_seen", []), (task.index, round(rate, 6), decayed)]
         return self.factor
 

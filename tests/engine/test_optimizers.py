@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clbench.build import build
 from clbench.engine.optimizers import SGD, Adam, clip_by_norm
 from clbench.errors import ConfigError
-from clbench.methods.base import Method
+from clbench.instantiate import instantiate
+from clbench.method import Method
 from clbench.testing import check_resumes
 from tests.streams import blob_stream, learn, learner_for, same, weights
 
@@ -80,12 +80,12 @@ def test_clipping_bounds_the_joint_norm_and_leaves_small_gradients():
 def test_a_bad_value_is_named(key, value):
     node = {"_target_": "clbench.engine.optimizers.SGD", "lr": 0.1, key: value}
     with pytest.raises(ConfigError, match=f"optimizer.{key}="):
-        build(node, "optimizer")
+        instantiate(node, "optimizer")
 
 
 def test_nesterov_without_momentum_is_refused():
     with pytest.raises(ConfigError, match="nesterov"):
-        build({"_target_": "clbench.engine.optimizers.SGD", "lr": 0.1, "nesterov": True}, "optimizer")
+        instantiate({"_target_": "clbench.engine.optimizers.SGD", "lr": 0.1, "nesterov": True}, "optimizer")
 
 
 @pytest.mark.parametrize("optimizer", ["momentum", "adam"])

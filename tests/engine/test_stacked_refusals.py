@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import pytest
 import torch
 
+from clbench.engine.replicas.stack import StackingError
+from clbench.engine.replicas.stacked_loop import StackedTraining
 from clbench.engine.schedules import Plateau
-from clbench.engine.stack import StackingError
-from clbench.engine.stacked import StackedTraining
-from clbench.methods.base import Method
+from clbench.method import Method
 from clbench.methods.naive import Naive
-from tests.engine.test_stacked import Constant, Noisy, apart, assert_same, replicas, together, with_model
+from tests.engine.replicas.test_stacked_loop import Constant, Noisy, apart, assert_same, replicas, together, with_model
 from tests.methods.shipped import shipped
 from tests.streams import blob_stream, trainer
 
@@ -87,7 +87,7 @@ def test_what_cannot_be_stacked_says_why():
 
     cases = [
         (lambda: replicas(lambda: shipped("gdumb", buffer_size=10)), "its own fit"),
-        (lambda: replicas(lambda: shipped("trgp"), "task"), "its own substitutes"),
+        (lambda: replicas(lambda: shipped("trgp"), "task"), "its own reparametrize"),
         (lambda: replicas(lambda: shipped("gem", buffer_size=30)), "waits for the host"),
         (lambda: replicas(Naive, how=lambda: trainer(schedule=Plateau(2.0, 1, 1e-4))), "validation loss"),
         (lambda: replicas(Naive, streams=sizes), "differ in size"),

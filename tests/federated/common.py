@@ -7,23 +7,25 @@ from typing import Any
 
 import torch
 
-from clbench.cells import Cell
+from clbench.federated.federated_training import FederatedTraining
 from clbench.federated.messages import Reply
-from clbench.federated.training import FederatedTraining
-from clbench.testing.cells import make_cell
-from clbench.trial import Trial, prepare
+from clbench.run_spec import RunSpec
+from clbench.runs.run import Trial, prepare
+from clbench.testing.make_run import make_spec
 
 SMALL = ("scenario.setting=task", "federated.clients=4", "federated.rounds=2", "scenario.n_tasks=5")
 
 
-def federated_cell(*overrides: str, method: str = "naive", partition: str = "iid", seed: int = 0, folder: Any = "runs") -> Cell:
+def federated_spec(
+    *overrides: str, method: str = "naive", partition: str = "iid", seed: int = 0, folder: Any = "runs"
+) -> RunSpec:
     """Return a cell of `SMALL` and more."""
-    return make_cell(method, [f"+federated={partition}", *SMALL, *overrides], seed=seed, results_dir=folder)
+    return make_spec(method, [f"+federated={partition}", *SMALL, *overrides], seed=seed, results_dir=folder)
 
 
-def ready(cell: Cell, told: list[str] | None = None) -> tuple[Trial, FederatedTraining]:
+def ready(spec: RunSpec, told: list[str] | None = None) -> tuple[Trial, FederatedTraining]:
     """Return the trial of a cell, before anything is trained, and its training."""
-    trial = prepare(cell, lambda event: told.append(event["text"]) if told is not None and "text" in event else None)
+    trial = prepare(spec, lambda event: told.append(event["text"]) if told is not None and "text" in event else None)
     assert isinstance(trial.training, FederatedTraining)
     return trial, trial.training
 

@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from clbench.engine.learner import Learner
+from clbench.engine.learner.learner import Learner
 from clbench.engine.optimizers import SGD
 from clbench.federated.secure.options import Secure
 from clbench.methods.naive import Naive

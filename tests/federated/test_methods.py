@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from clbench.compose import conf_dir
+from clbench.config.hydra_compose import conf_dir
 from clbench.errors import RefusedError
-from clbench.testing.cells import make_cell, run
-from clbench.testing.methods import check_resumes
+from clbench.testing.make_run import make_spec, run
+from clbench.testing.method_checks import check_resumes
 from tests.federated.common import ready
 
 COMMON = ("+federated=iid", "federated.clients=4", "federated.rounds=2", "scenario.n_tasks=2")
@@ -50,19 +50,19 @@ def test_it_is_refused_with_the_reason(method, tmp_path):
     if "lora" in method or "o3" in method:
         pytest.importorskip("peft")
     with pytest.raises(RefusedError, match=REFUSED[method]) as caught:
-        run(make_cell(method, overrides("task"), results_dir=tmp_path))
+        run(make_spec(method, overrides("task"), results_dir=tmp_path))
     assert caught.value.remedy
 
 
 def test_requests_to_forget_are_refused(tmp_path):
     with pytest.raises(RefusedError, match="requests to forget"):
-        run(make_cell("ga", ["scenario=unlearn_digits", "+federated=iid", "federated.clients=4"], results_dir=tmp_path))
+        run(make_spec("ga", ["scenario=unlearn_digits", "+federated=iid", "federated.clients=4"], results_dir=tmp_path))
 
 
 @pytest.mark.parametrize(("method", "several"), [("naive", False), ("freeze", False), ("ewc", True), ("gpm", True), ("er", True)])
 def test_what_is_kept_is_kept_by_client(method, several, tmp_path):
     """And what clients keep is of their own samples: replay holds rows of nobody else."""
-    trial, training = ready(make_cell(method, overrides("task"), results_dir=tmp_path))
+    trial, training = ready(make_spec(method, overrides("task"), results_dir=tmp_path))
     for task in trial.tasks:
         training.learn(task)
     kept = training.clients.state()
@@ -79,6 +79,6 @@ def test_what_is_kept_is_kept_by_client(method, several, tmp_path):
 @pytest.mark.parametrize("method", ["ewc", "lwf", "gpm", "er", "agem", "der"])
 def test_it_does_what_naive_does_not(method, tmp_path):
     """From the second task on (replay: within the first): what the clients' methods keep reaches the server's model."""
-    found = [run(make_cell(name, overrides("task"), results_dir=tmp_path / name)).result for name in ("naive", method)]
+    found = [run(make_spec(name, overrides("task"), results_dir=tmp_path / name)).result for name in ("naive", method)]
     assert (found[0]["curves"]["loss"][0] == found[1]["curves"]["loss"][0]) is (method not in ("er", "der"))
     assert found[0]["curves"]["loss"][1] != found[1]["curves"]["loss"][1]

@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 from clbench.errors import ClbenchError, ConfigError, RefusedError
 from clbench.federated.messages import Tensors
 from clbench.federated.secure import field
-from clbench.federated.secure.client import Participant
+from clbench.federated.secure.aggregator import Aggregator
 from clbench.federated.secure.field import PRIME
 from clbench.federated.secure.keys import X25519, Simulated
 from clbench.federated.secure.options import Secure, UnmaskError
+from clbench.federated.secure.participant import Participant
 from clbench.federated.secure.quantise import exponent, step
-from clbench.federated.secure.server import Aggregator
 from clbench.federated.secure.sums import secure_sum
 from clbench.federated.servers.base import Ask, Server
 from clbench.stream import Task
-from clbench.testing.cells import run
-from tests.federated.common import federated_cell, ready
+from clbench.testing.make_run import run
+from tests.federated.common import federated_spec, ready
 from tests.federated.servers.rounds import federate
 from tests.streams import blob_stream
 
@@ -222,8 +222,8 @@ def test_a_rules_sums_are_those_of_plain_adding():
 
 def test_fot_under_masks(tmp_path):
     options = ("federated/server=fot", "federated.rounds=3")
-    plain = run(federated_cell(*options, folder=tmp_path / "plain"))
-    secure = run(federated_cell(*options, "+federated/secure=masked", folder=tmp_path / "secure"))
+    plain = run(federated_spec(*options, folder=tmp_path / "plain"))
+    secure = run(federated_spec(*options, "+federated/secure=masked", folder=tmp_path / "secure"))
     away = torch.tensor(plain.result["matrix"]) - torch.tensor(secure.result["matrix"])
     assert away.abs().max() <= 3  # samples: the bases differ by millionths
     assert secure.cost["bytes_sent"] > plain.cost["bytes_sent"]
@@ -231,4 +231,4 @@ def test_fot_under_masks(tmp_path):
 
 def test_what_rides_along_cannot_be_masked(tmp_path):
     with pytest.raises(ConfigError, match=r"sketch_on=global"):
-        ready(federated_cell("federated/server=fot_authors", "+federated/secure=masked", folder=tmp_path))
+        ready(federated_spec("federated/server=fot_authors", "+federated/secure=masked", folder=tmp_path))

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from clbench.errors import ConfigError, RefusedError
 from clbench.federated.secure import field, shamir
-from clbench.federated.secure.client import Participant
-from clbench.federated.secure.graph import complete, connected, ring
+from clbench.federated.secure.aggregator import Aggregator
 from clbench.federated.secure.keys import X25519, Simulated
+from clbench.federated.secure.neighbours import complete, connected, ring
 from clbench.federated.secure.options import Secure, UnmaskError
+from clbench.federated.secure.participant import Participant
 from clbench.federated.secure.quantise import dequantise, quantise, step
-from clbench.federated.secure.server import Aggregator
 from clbench.federated.secure.sums import secure_sum
-from clbench.telling import heard_by
+from clbench.utils.notify import redirect
 
 SECURE = Secure(bits=20, clip=8.0, threshold=0.6, neighbours=None)
 GENERATORS = ["aes", "shake"]
@@ -281,7 +281,7 @@ def test_survivors_in_two_groups_are_no_sum():
 def test_what_was_clipped_is_told():
     sent = {client: {"a": torch.tensor([0.5, 3.0, -9.0])} for client in range(3)}
     heard = []
-    with heard_by(heard.append):
+    with redirect(heard.append):
         for clip in (1.0, 16.0):
             secure = Secure(20, clip, 0.6, None)
             secure_sum(secure, list(sent), lambda clients: ((c, sent[c]) for c in clients), 1, lambda way, amount: None)

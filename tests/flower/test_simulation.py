@@ -12,10 +12,10 @@ pytest.importorskip("flwr", reason="Flower is not installed (pip install 'clbenc
 
 from clbench.errors import ConfigError, RefusedError
 from clbench.federated.messages import Reply
-from clbench.flower.exchange import GridExchange
-from clbench.flower.messages import pack, pack_reply, unpack, unpack_reply
-from clbench.testing.cells import run
-from tests.federated.common import federated_cell, ready
+from clbench.flower.grid_transport import GridExchange
+from clbench.flower.wire_format import pack, pack_reply, unpack, unpack_reply
+from clbench.testing.make_run import run
+from tests.federated.common import federated_spec, ready
 
 CPU = torch.device("cpu")
 
@@ -49,7 +49,7 @@ def test_the_engines_agree(tmp_path, rule):
     """The same model after the same rounds: the same matrix, losses to float tolerance, the same bytes."""
     options = (f"federated/server={rule}", "federated.clients=3", "scenario.n_tasks=2")
     local, flower = (
-        run(federated_cell(*options, f"runner.federated={engine}", folder=tmp_path / engine)) for engine in ("local", "flower")
+        run(federated_spec(*options, f"runner.federated={engine}", folder=tmp_path / engine)) for engine in ("local", "flower")
     )
     assert flower.id == local.id
     assert flower.result["matrix"] == local.result["matrix"]
@@ -79,7 +79,7 @@ class Node:
 @pytest.fixture
 def within_a_run(monkeypatch):
     """Flower makes messages only within a run; here they are only carried."""
-    import clbench.flower.exchange as module
+    import clbench.flower.grid_transport as module
 
     class Carried:
         def __init__(self, content, dst_node_id, message_type, group_id):
@@ -99,9 +99,9 @@ class Told:
 
 
 def exchange(folder, answer, timeout=5.0, *options):
-    _, training = ready(federated_cell("federated.clients=2", "scenario.n_tasks=2", *options, folder=folder))
+    _, training = ready(federated_spec("federated.clients=2", "scenario.n_tasks=2", *options, folder=folder))
     clients = training.clients
-    return training, GridExchange(Node(answer), clients, federated_cell(folder=folder), timeout)
+    return training, GridExchange(Node(answer), clients, federated_spec(folder=folder), timeout)
 
 
 def test_a_node_that_fails_is_a_reply_that_says_so(tmp_path, within_a_run):
@@ -122,8 +122,8 @@ def test_a_node_that_is_gone_is_a_reply_that_says_so(tmp_path, within_a_run):
 def test_a_run_outlives_a_client_that_breaks(tmp_path, within_a_run):
     """Client 1 raises in every round, client 0 trains in this process; the run ends, and says what happened."""
     told: list[str] = []
-    cell = federated_cell("federated.clients=2", "scenario.n_tasks=2", folder=tmp_path)
-    trial, training = ready(cell, told)
+    spec = federated_spec("federated.clients=2", "scenario.n_tasks=2", folder=tmp_path)
+    trial, training = ready(spec, told)
     clients = training.clients
 
     def answer(id, message):
@@ -134,7 +134,7 @@ def test_a_run_outlives_a_client_that_breaks(tmp_path, within_a_run):
         reply = clients.train(0, task, about["round"], down, about["names"], about["work"])
         return Told(id, pack_reply(reply))
 
-    training.exchange = GridExchange(Node(answer), clients, cell, 5.0)
+    training.exchange = GridExchange(Node(answer), clients, spec, 5.0)
     record = trial.run()
     assert record.result["diagnostics"][0]["federated"]["rejected"] == {"its node failed: ValueError: broken data": 2}
     assert any("client 1 is left out of round 0 of task 0" in text for text in told)
@@ -143,12 +143,12 @@ def test_a_run_outlives_a_client_that_breaks(tmp_path, within_a_run):
 
 @pytest.mark.parametrize("method", ["ewc", "er", "lwf"])
 def test_methods_that_keep_something_at_clients_are_refused(tmp_path, method):
-    _, training = ready(federated_cell(method=method, folder=tmp_path))
+    _, training = ready(federated_spec(method=method, folder=tmp_path))
     with pytest.raises(RefusedError, match=r"runner\.federated=local"):
-        GridExchange(Node(None), training.clients, federated_cell(folder=tmp_path), 1.0)
+        GridExchange(Node(None), training.clients, federated_spec(folder=tmp_path), 1.0)
 
 
 def test_the_engine_is_named_and_no_part_of_what_a_run_is(tmp_path):
     with pytest.raises(ConfigError, match=r"runner\.federated='carrier'"):
-        federated_cell("runner.federated=carrier")
-    assert federated_cell("runner.federated=flower").id == federated_cell().id
+        federated_spec("runner.federated=carrier")
+    assert federated_spec("runner.federated=flower").id == federated_spec().id

@@ -15,8 +15,8 @@ import pytest
 pytest.importorskip("flwr", reason="Flower is not installed (pip install 'clbench[federated]')")
 
 from clbench import load
-from clbench.testing.cells import run
-from tests.federated.common import federated_cell
+from clbench.testing.make_run import run
+from tests.federated.common import federated_spec
 
 APP = Path(__file__).parents[2] / "docs" / "flower_app"
 WORDS = "scenario=split_digits scenario.setting=task +federated=iid federated.clients=2 federated.rounds=1 scenario.n_tasks=2"
@@ -74,7 +74,7 @@ def test_superlink_and_supernodes(tmp_path):
         for process in started:
             process.wait(20)
     options = ("federated/server=fot", "federated.clients=2", "federated.rounds=1", "scenario.n_tasks=2")
-    local = run(federated_cell(*options, folder=tmp_path / "local"))
+    local = run(federated_spec(*options, folder=tmp_path / "local"))
     assert found.id == local.id
     assert found.result["matrix"] == local.result["matrix"]
     assert found.cost["bytes_sent"] == local.cost["bytes_sent"]

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from clbench.leaderboard import app
+from clbench.cli import leaderboard
 from clbench.leaderboard.rows import rows
 from clbench.records import write
 
@@ -27,7 +27,7 @@ def folder(tmp_path):
 def call(capsys, *arguments):
     """Return (exit status, stdout, stderr)."""
     with pytest.raises(SystemExit) as left:
-        app.main(arguments)
+        leaderboard.main(arguments)
     printed = capsys.readouterr()
     return left.value.code, printed.out, printed.err
 
@@ -151,22 +151,22 @@ def test_bad_arguments(capsys, word, message):
 
 def test_traceback_on_request(tmp_path, monkeypatch):
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    with pytest.raises(app.ConfigError):
-        app.main(["nonsense=1"])
+    with pytest.raises(leaderboard.ConfigError):
+        leaderboard.main(["nonsense=1"])
 
 
 @pytest.mark.parametrize("word", ["--help", "-h"])
 def test_help_names_every_key_and_format(capsys, word):
     status, out, _ = call(capsys, "nonsense", word)
     assert status == 0
-    assert all(f"{key}=" in out for key in app.KEYS)
-    assert all(format in out for format in ("table", *app.FORMATS))
+    assert all(f"{key}=" in out for key in leaderboard.KEYS)
+    assert all(format in out for format in ("table", *leaderboard.FORMATS))
 
 
 def test_as_a_process_without_heavy_imports(folder):
     """What makes the command start at once: none of the slow packages is imported for JSON."""
     program = (
-        "import sys; from clbench.leaderboard.app import main\n"
+        "import sys; from clbench.cli.leaderboard import main\n"
         "slow = {'torch', 'numpy', 'scipy', 'pandas', 'hydra', 'rich'}\n"
         "try: main(sys.argv[1:])\n"
         "finally: print(*slow & set(sys.modules), file=sys.stderr)"
@@ -184,7 +184,7 @@ def test_a_reader_that_stops_early(folder):
     os.close(reader)
     with os.fdopen(writer, "wb") as closed:
         done = subprocess.run(
-            [sys.executable, "-m", "clbench.leaderboard.app", f"results_dir={folder}", "format=json"],
+            [sys.executable, "-m", "clbench.cli.leaderboard", f"results_dir={folder}", "format=json"],
             stdout=closed,
             stderr=subprocess.PIPE,
             text=True,
@@ -195,7 +195,7 @@ def test_a_reader_that_stops_early(folder):
 
 
 def test_same_rows_as_in_python(folder, capsys):
-    from clbench.results import load
+    from clbench.leaderboard.results import load
 
     out = call(capsys, f"results_dir={folder}", "format=json")[1]
     assert json.loads(out) == load(folder).rows() == rows(load(folder))

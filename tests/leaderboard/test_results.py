@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from clbench.errors import StoreError
+from clbench.leaderboard.results import Results, load
 from clbench.leaderboard.rows import rows
 from clbench.records import write
-from clbench.results import Results, load
 
 from .factory import record
 
@@ -109,5 +109,5 @@ def test_load_of_a_folder_that_is_not_there(tmp_path):
 
 
 def test_importing_needs_no_torch_and_no_pandas():
-    program = "import sys; import clbench.results; sys.exit(bool({'torch', 'pandas'} & set(sys.modules)))"
+    program = "import sys; import clbench.leaderboard.results; sys.exit(bool({'torch', 'pandas'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

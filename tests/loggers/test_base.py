@@ -8,8 +8,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from clbench.build import locate, parameters
 from clbench.errors import ConfigError
+from clbench.instantiate import locate, parameters
 from clbench.loggers import build_loggers
 from clbench.loggers.base import Logger, Loggers, TrialInfo, accuracies, metrics_after
 from clbench.loggers.console import Console

@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
-from clbench.build import build
-from clbench.methods.base import Method
+from clbench.instantiate import instantiate
+from clbench.method import Method
 
 FOLDER = Path(__file__).parents[2] / "conf" / "method"
 
@@ -23,6 +23,6 @@ def values(name: str) -> dict[str, Any]:
 
 def shipped(name: str, kind: type[Method] | None = None, **changes: Any) -> Any:
     """Return method `name` as its config says, with `changes`; an unknown key is an error. `kind`: a subclass to make instead."""
-    found = build(values(name) | changes, "method")
+    found = instantiate(values(name) | changes, "method")
     assert isinstance(found, Method)
     return found if kind is None else kind(**{field.name: getattr(found, field.name) for field in fields(found)})

@@ -4,17 +4,17 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from clbench.engine import layers
 from clbench.engine.optimizers import SGD, Adam
 from clbench.errors import ClbenchError
+from clbench.method import Method
 from clbench.methods.adam_nscl import AdamNSCL
-from clbench.methods.base import Method
 from clbench.methods.naive import Naive
 from clbench.models.classifier import Classifier
-from tests.engine.test_layers import Attentive
+from clbench.toolkit import weight_matrices
 from tests.methods.shipped import shipped
 from tests.methods.test_gpm import OPTIMIZERS
 from tests.streams import Blobs, blob_stream, doubled, learn, learner_for, same, trainer, weights
+from tests.toolkit.test_weight_matrices import Attentive
 
 PROGRAM = {"normalise": True, "later_rate": 0.5}
 """The authors' program, where the paper has neither."""
@@ -75,7 +75,7 @@ def test_outputs_on_all_old_training_data_stay_where_inputs_leave_a_null_space(d
 @pytest.mark.parametrize("hook", ["project", "edit_update"])
 def test_without_the_projection_they_move(double, hook, monkeypatch):
     if hook == "project":
-        monkeypatch.setattr(layers, "project", lambda *_: None)
+        monkeypatch.setattr(weight_matrices, "project", lambda *_: None)
     else:
         monkeypatch.setattr(AdamNSCL, "edit_update", Method.edit_update)
     assert drift(shipped("adam_nscl"), "domain", "adam")[0] > 1e-3

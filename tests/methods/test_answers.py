@@ -4,11 +4,10 @@ import pytest
 import torch
 
 from clbench.data.pool import Pool
-from clbench.engine.curvature import diagonal_fisher
 from clbench.engine.optimizers import SGD
 from clbench.errors import RefusedError
+from clbench.method import Method
 from clbench.methods.agem import AGEM
-from clbench.methods.base import Method
 from clbench.methods.compose import Compose
 from clbench.methods.der import DER
 from clbench.methods.er import ER
@@ -18,6 +17,7 @@ from clbench.methods.joint import Joint
 from clbench.methods.lwf import LwF
 from clbench.methods.naive import Naive
 from clbench.methods.si import SI
+from clbench.toolkit.importance import diagonal_fisher
 from tests.riddles import encoder_for, riddle_stream, writer_for
 from tests.streams import learn, same, trainer, weights
 

@@ -2,8 +2,8 @@
 
 import torch
 
-from clbench.engine.training import Training
-from clbench.methods.base import Method
+from clbench.engine.training.loop import Training
+from clbench.method import Method
 from clbench.methods.joint import Cumulative, Joint
 from clbench.methods.naive import Naive
 from tests.streams import blob_stream, learn, learner_for, same, trainer, weights

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from clbench.errors import ConfigError, RefusedError
-from clbench.methods.base import Method
+from clbench.method import Method
 from clbench.methods.compose import Compose
 from clbench.methods.er import ER
 from clbench.methods.ewc import EWC

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from clbench.engine.learner import Batch
+from clbench.engine.learner.learner import Batch
 from clbench.methods.er import ER
 from clbench.methods.er_ace import ERACE
 from clbench.methods.naive import Naive

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from clbench.engine import curvature
 from clbench.methods.ewc import EWC
 from clbench.methods.naive import Naive
+from clbench.toolkit import importance
 from tests.streams import blob_stream, learn, learner_for, same, weights
 
 
@@ -26,7 +26,7 @@ def test_the_gradient_is_that_of_the_written_penalty(mode):
     anchors = []
 
     def remember(task, learner):
-        fisher = curvature.diagonal_fisher(learner, task.train, "empirical", 30, learner.generator("ewc", task.index))
+        fisher = importance.diagonal_fisher(learner, task.train, "empirical", 30, learner.generator("ewc", task.index))
         anchors.append((fisher, {n: p.detach().clone() for n, p in learner.parameters.items()}))
 
     learner, _ = learn(method, stream, tasks=2, after=remember)
@@ -75,9 +75,9 @@ def test_linear_layers_and_any_module_agree(estimator, setting, monkeypatch):
     stream = blob_stream(setting)
     learner, _ = learn(Naive(), stream, tasks=1)
     arguments = (learner, stream.tasks[0].train, estimator, 40)
-    quick = curvature.diagonal_fisher(*arguments, torch.Generator().manual_seed(0))
-    monkeypatch.setattr(curvature, "_only_linear", lambda *a: False)
-    slow = curvature.diagonal_fisher(*arguments, torch.Generator().manual_seed(0))
+    quick = importance.diagonal_fisher(*arguments, torch.Generator().manual_seed(0))
+    monkeypatch.setattr(importance, "_only_linear", lambda *a: False)
+    slow = importance.diagonal_fisher(*arguments, torch.Generator().manual_seed(0))
     assert quick.keys() == slow.keys()
     for name in quick:
         torch.testing.assert_close(quick[name], slow[name], rtol=1e-4, atol=1e-8)
@@ -88,7 +88,7 @@ def test_exact_is_the_expectation_over_labels_by_hand(setting):
     """With all outputs the loss runs over all heads side by side, and so does the model's own distribution of labels."""
     stream = blob_stream(setting, "all")
     learner, _ = learn(Naive(), stream, tasks=1)
-    found = curvature.diagonal_fisher(learner, stream.tasks[0].train, "exact", None, torch.Generator())
+    found = importance.diagonal_fisher(learner, stream.tasks[0].train, "exact", None, torch.Generator())
     expected = {n: torch.zeros_like(p) for n, p in learner.parameters.items()}
     train = stream.tasks[0].train
     for i in range(len(train)):

@@ -4,10 +4,10 @@ from collections import Counter
 
 import pytest
 
-from clbench.build import build
 from clbench.engine.optimizers import SGD
-from clbench.engine.training import Training
+from clbench.engine.training.loop import Training
 from clbench.errors import ConfigError
+from clbench.instantiate import instantiate
 from clbench.methods.gdumb import GDumb
 from clbench.methods.naive import Naive
 from tests.streams import blob_stream, learn, learner_for, same, trainer, weights
@@ -98,4 +98,4 @@ def test_inputs_are_not_touched_by_offering(monkeypatch):
 
 def test_a_memory_of_nothing_is_refused():
     with pytest.raises(ConfigError, match=r"method\.buffer_size=0"):
-        build({"_target_": "clbench.methods.gdumb.GDumb", "buffer_size": 0}, "method")
+        instantiate({"_target_": "clbench.methods.gdumb.GDumb", "buffer_size": 0}, "method")

@@ -5,7 +5,7 @@ import torch
 
 from clbench.engine.optimizers import SGD, Adam
 from clbench.errors import ConfigError
-from clbench.methods.base import Method
+from clbench.method import Method
 from clbench.methods.gpm import GPM
 from clbench.methods.naive import Naive
 from tests.methods.shipped import shipped

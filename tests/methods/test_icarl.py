@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from clbench.engine.evaluation import evaluate
-from clbench.engine.training import Training
+from clbench.engine.evaluation.accuracy import evaluate
+from clbench.engine.training.loop import Training
 from clbench.errors import ConfigError
 from clbench.methods import icarl
 from clbench.methods.icarl import ICaRL, classes_met, herd

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from clbench.build import build
 from clbench.engine.optimizers import SGD
-from clbench.engine.training import Training
+from clbench.engine.training.loop import Training
 from clbench.errors import ConfigError, RefusedError
+from clbench.instantiate import instantiate
 from clbench.methods.compose import Compose
 from clbench.methods.er import ER
 from clbench.methods.ewc import EWC
@@ -18,7 +18,7 @@ from clbench.methods.joint import Cumulative
 from clbench.methods.lwf import LwF
 from clbench.methods.naive import Naive
 from clbench.testing import check_method
-from clbench.testing.methods import check_resumes
+from clbench.testing.method_checks import check_resumes
 from tests.methods.shipped import shipped, values
 from tests.streams import blob_stream, learn, learner_for, same, trainer, weights
 
@@ -227,7 +227,7 @@ def test_a_kept_model_with_adapters_comes_back_whatever_the_order():
 )
 def test_bad_values_are_refused_by_name(bad):
     with pytest.raises(ConfigError, match=f"method.{next(iter(bad))}"):
-        build(values("inc_lora") | bad, "method")
+        instantiate(values("inc_lora") | bad, "method")
 
 
 @pytest.mark.parametrize("setting", ["task", "class"])

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from clbench.data import answers
+from clbench.data import answer_tokens
 from clbench.data.pool import Pool
-from clbench.engine.learner import Learner
+from clbench.engine.learner.learner import Learner
 from clbench.engine.optimizers import SGD
 from clbench.models import build_model
 from tests.methods.shipped import shipped
@@ -45,7 +45,7 @@ class Riddles(Blobs):
         def pool(n):
             kinds = [kind for kind in range(self.n_classes) for _ in range(n)]
             prompts = [[kind, *torch.randint(6, 20, (2,), generator=draws).tolist()] for kind in kinds]
-            rows = answers.encode(prompts, [words[kind] for kind in kinds], 7, PAD)
+            rows = answer_tokens.encode(prompts, [words[kind] for kind in kinds], 7, PAD)
             return Pool(rows, torch.tensor(kinds), pad=PAD, vocabulary=SIZE, answers=table)
 
         return SimpleNamespace(train=pool(8), test=pool(4))

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from clbench.build import build
 from clbench.engine.optimizers import SGD
 from clbench.errors import ConfigError
+from clbench.instantiate import instantiate
 from clbench.methods.compose import Compose
 from clbench.methods.er import ER
 from clbench.methods.lwf import LwF
@@ -43,7 +43,7 @@ def distil(learner, method, batch):
     """The gradient of the penalty alone, by name."""
     batch = method.extend_batch(learner, batch)
     value = method.penalty(learner, batch, learner.forward(batch))
-    names, parameters = learner.trainable(learner.wide(batch))
+    names, parameters = learner.trainable(learner.needs_all_heads(batch))
     return value, dict(zip(names, torch.autograd.grad(value, parameters, allow_unused=True), strict=True))
 
 
@@ -243,4 +243,4 @@ def test_what_it_carries_comes_back():
 def test_bad_values_are_refused_by_name(bad):
     node = {"_target_": "clbench.methods.lwf.LwF", "strength": 1.0, "temperature": 2.0, "scaled": False, "warmup": False} | bad
     with pytest.raises(ConfigError, match=f"method.{next(iter(bad))}"):
-        build(node, "method")
+        instantiate(node, "method")

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from clbench.build import build
 from clbench.data.pool import Split
-from clbench.engine import curvature
 from clbench.errors import ConfigError
+from clbench.instantiate import instantiate
 from clbench.methods.mas import MAS
 from clbench.methods.naive import Naive
+from clbench.toolkit import importance
 from tests.streams import blob_stream, learn, learner_for, same, trainer, weights
 
 CASES = [("task", "seen"), ("task", "all"), ("domain", "seen"), ("class", "seen"), ("class", "all")]
@@ -48,7 +48,7 @@ def test_strength_zero_is_the_plain_run_bit_for_bit(setting, outputs):
 def test_sensitivity_is_the_mean_of_absolute_gradients_by_hand(make, setting, outputs, columns):
     stream = blob_stream(setting, outputs)
     learner, _ = learn(Naive(), stream, make(stream), tasks=2)
-    found = curvature.output_sensitivity(learner, stream.tasks[1].train, None, torch.Generator())
+    found = importance.output_sensitivity(learner, stream.tasks[1].train, None, torch.Generator())
     expected = by_hand(learner, stream.tasks[1].train, columns)
     assert found.keys() == set(learner.trainable()[0])
     for name, value in found.items():
@@ -64,11 +64,11 @@ def test_linear_layers_and_any_module_agree(what, setting, outputs, monkeypatch)
     def measure():
         draws, split = torch.Generator().manual_seed(0), stream.tasks[1].train
         if what == "fisher":
-            return curvature.diagonal_fisher(learner, split, "empirical", 40, draws)
-        return curvature.output_sensitivity(learner, split, 40, draws)
+            return importance.diagonal_fisher(learner, split, "empirical", 40, draws)
+        return importance.output_sensitivity(learner, split, 40, draws)
 
     quick = measure()
-    monkeypatch.setattr(curvature, "_only_linear", lambda *a: False)
+    monkeypatch.setattr(importance, "_only_linear", lambda *a: False)
     slow = measure()
     assert quick.keys() == slow.keys()
     for name in quick:
@@ -80,7 +80,7 @@ def test_no_label_is_asked():
     learner, _ = learn(Naive(), stream, tasks=1)
     train = stream.tasks[0].train
     wrong = Split(train.pool, train.rows, 1 - train.labels, train.tasks, train.view)
-    found = [curvature.output_sensitivity(learner, split, None, torch.Generator()) for split in (train, wrong)]
+    found = [importance.output_sensitivity(learner, split, None, torch.Generator()) for split in (train, wrong)]
     assert same(*found)
 
 
@@ -90,7 +90,7 @@ def test_the_gradient_is_that_of_the_written_penalty():
     method, found = MAS(strength, 30), []
 
     def remember(task, learner):
-        found.append(curvature.output_sensitivity(learner, task.train, 30, learner.generator("mas", task.index)))
+        found.append(importance.output_sensitivity(learner, task.train, 30, learner.generator("mas", task.index)))
 
     learner, _ = learn(method, stream, learner_for(stream), tasks=2, after=remember)
     anchor = weights(learner)
@@ -128,4 +128,4 @@ def test_it_forgets_less_than_naive_with_heads():
 def test_bad_values_are_refused_by_name(bad):
     node = {"_target_": "clbench.methods.mas.MAS", "strength": 1.0, "samples": None} | bad
     with pytest.raises(ConfigError, match=f"method.{next(iter(bad))}"):
-        build(node, "method")
+        instantiate(node, "method")

@@ -5,11 +5,11 @@ import torch
 from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.neighbors import NearestCentroid
 
-from clbench.build import build
-from clbench.engine import features as frozen
-from clbench.engine.training import Training
+from clbench.engine.training.loop import Training
 from clbench.errors import ConfigError
+from clbench.instantiate import instantiate
 from clbench.methods.ncm import NCM
+from clbench.toolkit import features as frozen
 from tests.streams import blob_stream, learn, learner_for, same, trainer, weights
 
 
@@ -116,4 +116,4 @@ def test_classes_not_met_lose_and_scores_have_the_outputs_in_play(outputs):
 
 def test_unknown_metric_is_refused():
     with pytest.raises(ConfigError, match=r"method\.metric='manhattan'"):
-        build({"_target_": "clbench.methods.ncm.NCM", "metric": "manhattan"}, "method")
+        instantiate({"_target_": "clbench.methods.ncm.NCM", "metric": "manhattan"}, "method")

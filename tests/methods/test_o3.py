@@ -10,8 +10,8 @@ import torch.nn.functional as F
 
 pytest.importorskip("peft")
 
-from clbench.engine.evaluation import evaluate
-from clbench.engine.training import Training
+from clbench.engine.evaluation.accuracy import evaluate
+from clbench.engine.training.loop import Training
 from clbench.errors import ConfigError
 from clbench.methods.naive import Naive
 from tests.methods.shipped import shipped, values
@@ -153,7 +153,9 @@ def test_the_detectors_tell_requests_from_the_rest_on_test_samples():
     for place, request in enumerate(learner.stream.requests):
         own = next(c for c in learner.stream.evaluation if (c.role, c.request) == ("forget_test", request.index))
         rest = next(c for c in learner.stream.evaluation if c.role == "retain")
-        h = [method.likeness(learner, learner.batch(c.split, torch.arange(len(c.split))).inputs)[:, place] for c in (own, rest)]
+        h = [
+            method.forget_score(learner, learner.batch(c.split, torch.arange(len(c.split))).inputs)[:, place] for c in (own, rest)
+        ]
         assert float((h[0].unsqueeze(1) > h[1]).float().mean()) > 0.9
 
 

@@ -7,13 +7,13 @@ import torch
 
 from clbench.engine.optimizers import SGD, Adam
 from clbench.errors import ConfigError, RefusedError
-from clbench.methods.base import Method
+from clbench.method import Method
 from clbench.methods.compose import Compose
 from clbench.methods.naive import Naive
 from clbench.methods.ogd import OGD, extend, logit_gradients
-from tests.engine.test_layers import attentive
 from tests.methods.shipped import shipped
 from tests.streams import blob_stream, learn, learner_for, weights
+from tests.toolkit.test_weight_matrices import attentive
 
 OPTIMIZERS = {
     "momentum and weight decay": lambda: SGD(0.05, 0.9, 0.05),

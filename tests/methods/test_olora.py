@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from clbench.build import build
 from clbench.errors import ConfigError
+from clbench.instantiate import instantiate
 from clbench.testing import check_method
 from tests.methods.shipped import shipped, values
 from tests.streams import blob_stream, learn, learner_for, same, trainer, weights
@@ -162,4 +162,4 @@ def test_a_list_of_another_length_is_refused():
 @pytest.mark.parametrize("bad", [{"strength": -0.1}, {"l2_strength": -1.0}, {"penalty_form": "l2"}])
 def test_bad_values_are_refused_by_name(bad):
     with pytest.raises(ConfigError, match=f"method.{next(iter(bad))}"):
-        build(values("olora") | bad, "method")
+        instantiate(values("olora") | bad, "method")

@@ -7,14 +7,14 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from clbench.engine.factored import FACTORS, FactoredLinear
 from clbench.engine.optimizers import SGD, Adam
 from clbench.errors import ClbenchError, ConfigError, RefusedError
-from clbench.methods.base import Method
+from clbench.method import Method
 from clbench.methods.naive import Naive
 from clbench.methods.osft import OSFT
 from clbench.models.classifier import Classifier
 from clbench.testing import check_method
+from clbench.toolkit.svd_linear import FACTORS, FactoredLinear
 from tests.methods.shipped import shipped, values
 from tests.methods.test_gpm import OPTIMIZERS
 from tests.streams import blob_stream, learn, learner_for, same, weights

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from clbench.engine.factored import FACTORS, FactoredLinear
 from clbench.engine.optimizers import SGD
-from clbench.engine.training import Training
+from clbench.engine.training.loop import Training
 from clbench.methods.osft import OSFT
 from clbench.models.classifier import Classifier
+from clbench.toolkit.svd_linear import FACTORS, FactoredLinear
 from tests.methods.shipped import shipped
 from tests.streams import blob_stream, learn, learner_for, trainer, weights
 from tests.tokens import token_learner, token_stream
@@ -45,13 +45,17 @@ def test_importance_is_the_cosine_of_input_and_output():
 
         def __init__(self):
             super().__init__()
-            self.same, self.turn, self.wide = nn.Linear(16, 16, bias=False), nn.Linear(16, 16, bias=False), nn.Linear(16, 20)
+            self.same, self.turn, self.needs_all_heads = (
+                nn.Linear(16, 16, bias=False),
+                nn.Linear(16, 16, bias=False),
+                nn.Linear(16, 20),
+            )
             half = torch.eye(16)
             half[8:, 8:] *= -1
             self.same.weight.data, self.turn.weight.data = torch.eye(16), half
 
         def forward(self, x):
-            return self.wide(self.turn(self.same(x.flatten(1))))
+            return self.needs_all_heads(self.turn(self.same(x.flatten(1))))
 
     stream = blob_stream("class")
     learner = learner_for(stream)
@@ -66,7 +70,7 @@ def test_importance_is_the_cosine_of_input_and_output():
     found = method._importance
     assert found["same"] == pytest.approx(2 / (1 + cosine), rel=1e-4)
     assert found["turn"] == pytest.approx(2 * cosine / (1 + cosine), rel=1e-4, abs=1e-6)
-    assert found["wide"] == 1.0, "neither square nor in a block"
+    assert found["needs_all_heads"] == 1.0, "neither square nor in a block"
     assert method._ranks["same"] == [min(16, int(16 * (0.1 + 0.7 * found["same"]))), 16]
 
 

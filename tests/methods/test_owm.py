@@ -3,17 +3,17 @@
 import pytest
 import torch
 
-from clbench.engine import layers
 from clbench.engine.optimizers import SGD, Adam
 from clbench.errors import ConfigError, RefusedError
-from clbench.methods.base import Method
+from clbench.method import Method
 from clbench.methods.compose import Compose
 from clbench.methods.naive import Naive
 from clbench.methods.owm import OWM, spectrum
-from tests.engine.test_layers import attentive
+from clbench.toolkit import weight_matrices
 from tests.methods.shipped import shipped
 from tests.methods.test_ogd import in_double
 from tests.streams import blob_stream, learn, learner_for, same, trainer, weights
+from tests.toolkit.test_weight_matrices import attentive
 
 OPTIMIZERS = {
     "sgd": lambda: SGD(0.05),
@@ -34,7 +34,7 @@ def applied(method, name):
     matrix, moment = method._matrices[name], method.moments[name]
     weight, bias = matrix.parted(torch.eye(len(moment)))
     updates = {matrix.weight: weight} | ({} if bias is None else {matrix.bias: bias})
-    layers.project(updates, method._matrices, {name: method._projectors[name]})
+    weight_matrices.project(updates, method._matrices, {name: method._projectors[name]})
     return matrix.joined(updates)
 
 
@@ -64,7 +64,7 @@ class Recorded(OWM):
         order = torch.randperm(len(task.train), generator=learner.generator("owm", task.index))
         counts = {}
         for part in order.split(size):
-            for name, rows in layers.entering(learner, task.train, part, self._matrices):
+            for name, rows in weight_matrices.entering(learner, task.train, part, self._matrices):
                 x = rows if self.inputs == "all" else rows.mean(0, keepdim=True)
                 self._seen[name].append(x)
                 counts[name] = counts.get(name, 0) + len(x)
@@ -197,7 +197,7 @@ def test_it_learns_with_layers_of_any_kind_and_means_are_taken_per_place():
     learner.model.backbone.pairs = Shift()
     means = shipped("owm", inputs="means", energy="sum", batch=80)
     learn(means, stream, learner, tasks=1)
-    (_, rows), *_ = layers.entering(learner, stream.tasks[0].train, torch.arange(80), means._matrices)
+    (_, rows), *_ = weight_matrices.entering(learner, stream.tasks[0].train, torch.arange(80), means._matrices)
     places = rows.unflatten(0, (80, 16)).mean(0).double()
     torch.testing.assert_close(means.moments["backbone.conv.weight"], places.mT @ places, atol=1e-4, rtol=1e-5)
 

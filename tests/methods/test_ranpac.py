@@ -4,11 +4,11 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 
-from clbench.build import build
-from clbench.engine import features as frozen
 from clbench.errors import ConfigError, DivergedError
+from clbench.instantiate import instantiate
 from clbench.methods import ranpac
 from clbench.methods.ranpac import RanPAC
+from clbench.toolkit import features as frozen
 from tests.methods.test_ncm import learn_in, samples
 from tests.streams import blob_stream, learn, learner_for, same, weights
 
@@ -109,4 +109,4 @@ def test_many_random_features_learn_what_few_cannot():
 def test_values_that_cannot_be_used_are_refused(key, value):
     node = {"_target_": "clbench.methods.ranpac.RanPAC", "projection": 10, "ridges": [1.0], "held_out": 0.2, key: value}
     with pytest.raises(ConfigError, match=rf"method\.{key}"):
-        build(node, "method")
+        instantiate(node, "method")

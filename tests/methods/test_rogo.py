@@ -5,7 +5,7 @@ import torch
 
 from clbench.engine.optimizers import SGD, Adam
 from clbench.engine.schedules import Step
-from clbench.engine.training import Training
+from clbench.engine.training.loop import Training
 from clbench.errors import ConfigError
 from clbench.methods.rogo import ROGO
 from tests.methods.shipped import shipped

@@ -5,9 +5,9 @@ from itertools import pairwise
 import pytest
 import torch
 
-from clbench.build import build
 from clbench.engine.optimizers import SGD
 from clbench.errors import ConfigError, RefusedError
+from clbench.instantiate import instantiate
 from clbench.methods.compose import Compose
 from clbench.methods.er import ER
 from clbench.methods.naive import Naive
@@ -215,7 +215,7 @@ def test_it_forgets_less_than_naive_with_heads():
 def test_bad_values_are_refused_by_name(bad):
     node = {"_target_": "clbench.methods.si.SI", "strength": 1.0, "damping": 0.1, "path": "loss"} | bad
     with pytest.raises(ConfigError, match=f"method.{next(iter(bad))}"):
-        build(node, "method")
+        instantiate(node, "method")
 
 
 def test_importance_above_the_ceiling_counts_as_the_ceiling():

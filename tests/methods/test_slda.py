@@ -7,10 +7,10 @@ import torch
 from sklearn.covariance import EmpiricalCovariance
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from clbench.build import build
-from clbench.engine import features as frozen
 from clbench.errors import ConfigError
+from clbench.instantiate import instantiate
 from clbench.methods.slda import SLDA
+from clbench.toolkit import features as frozen
 from tests.methods.test_ncm import learn_in, samples
 from tests.streams import blob_stream, learn, learner_for, same, weights
 
@@ -136,4 +136,4 @@ def test_only_outputs_in_play_win_and_nothing_is_trained():
 def test_values_that_cannot_be_used_are_refused(key, value):
     node = {"_target_": "clbench.methods.slda.SLDA", "shrinkage": 1e-4, "covariance": "exact", key: value}
     with pytest.raises(ConfigError, match=rf"method\.{key}={value!r}"):
-        build(node, "method")
+        instantiate(node, "method")

@@ -8,14 +8,14 @@ import torch
 from pydantic import ValidationError
 
 from clbench import subspace
-from clbench.engine import layers
 from clbench.engine.optimizers import SGD, Adam
-from clbench.engine.training import Training
+from clbench.engine.training.loop import Training
 from clbench.errors import ClbenchError, RefusedError
-from clbench.methods.base import Method
+from clbench.method import Method
 from clbench.methods.naive import Naive
 from clbench.methods.trgp import TRGP
-from clbench.testing.cells import make_cell, run
+from clbench.testing.make_run import make_spec, run
+from clbench.toolkit import weight_matrices
 from tests.methods.shipped import shipped
 from tests.methods.test_gpm import OPTIMIZERS
 from tests.streams import Blobs, blob_stream, doubled, learn, learner_for, same, trainer, weights
@@ -41,7 +41,7 @@ class Watched(TRGP):
     def end_task(self, learner, task, history):
         learner.model.eval()
         plain = {name: matrix.joined(learner.parameters).detach().clone() for name, matrix in self._matrices.items()}
-        found = self.substitutes(learner, task.index)
+        found = self.reparametrize(learner, task.index)
         mixed = {n: m.joined({**learner.parameters, **found}).detach().clone() for n, m in self._matrices.items()}
         self._ends.append((plain, mixed, dict(self.bases), copy.deepcopy(self.spans)))
         super().end_task(learner, task, history)
@@ -110,7 +110,7 @@ def test_differentiating_through_what_stands_still_gives_the_same_steps(double, 
     """The authors' gradient of W, through W S_j too, is this one after projection."""
 
     class Through(TRGP):
-        def substitutes(self, learner, task_id):
+        def reparametrize(self, learner, task_id):
             found = {}
             for key, pairs in self._scales(learner, task_id).items():
                 matrix = self._matrices[key]
@@ -160,8 +160,8 @@ def test_trust_is_the_largest_shares_of_the_gradients_norm(trust, most, bias):
     for task, (before, trusted, bases, spans) in zip(stream.tasks[1:], method._starts[1:], strict=True):
         learner.restore(before)
         learner.start(task.index)
-        learner.substitutes = None
-        found = layers.gradients(learner, task.train, torch.arange(len(task.train)), method._matrices)
+        learner.reparametrize = None
+        found = weight_matrices.gradients(learner, task.train, torch.arange(len(task.train)), method._matrices)
         for name, gradient in found.items():
             shares = {}
             for old, span in enumerate(spans):
@@ -199,7 +199,7 @@ def test_the_network_of_a_task_is_w_with_old_spaces_turned_by_q(bias):
     for name, pairs in scales.items():
         for old, change in pairs:
             learner.add(f"{name}.{old}", torch.zeros_like(change))
-    for name, value in method.substitutes(learner, 2).items():
+    for name, value in method.reparametrize(learner, 2).items():
         assert torch.equal(value, learner.parameters[name]), "Q = I"
 
 
@@ -267,7 +267,7 @@ def test_a_threshold_of_zero_owns_nothing_and_is_the_plain_run():
 @pytest.mark.parametrize("setting", ["domain", "class"])
 def test_a_setting_without_tasks_at_test_is_refused_by_name(setting, tmp_path):
     with pytest.raises(RefusedError, match=rf"(?s)trgp does not support scenario.setting={setting}.*task"):
-        run(make_cell("trgp", [f"scenario.setting={setting}"], results_dir=tmp_path))
+        run(make_spec("trgp", [f"scenario.setting={setting}"], results_dir=tmp_path))
 
 
 @pytest.mark.parametrize("changes", [{"trust": -0.1}, {"most": 0}, {"trust_samples": 0}, {"spaces": "all"}])

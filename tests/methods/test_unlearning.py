@@ -9,10 +9,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from clbench.engine.batch import Batch
-from clbench.engine.requests import retained
-from clbench.engine.training import Training
-from clbench.methods.base import Method
+from clbench.engine.learner.batch import Batch
+from clbench.engine.training.data_access import retained
+from clbench.engine.training.loop import Training
+from clbench.method import Method
 from clbench.methods.naive import Naive
 from clbench.scenarios.unlearn import unlearn
 from tests.methods.shipped import shipped

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from clbench.engine.examination import losses
-from clbench.engine.requests import unseen
+from clbench.engine.evaluation.request_probes import losses
+from clbench.engine.training.data_access import unseen
 from clbench.errors import RefusedError
 from tests.methods.shipped import shipped
 from tests.methods.test_unlearning import stream_of

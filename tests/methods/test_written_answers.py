@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from clbench.data.pool import Pool
-from clbench.engine.learner import Learner
+from clbench.engine.learner.learner import Learner
 from clbench.engine.optimizers import SGD
 from clbench.models.language import language_model
 from tests.methods.shipped import shipped

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from clbench.data import answers
+from clbench.data import answer_tokens
 from clbench.errors import ConfigError, DataError
 from clbench.models.language import trimmed
 from tests.riddles import CONFIGS, PAD, encoder_for, riddle_stream, writer_for
 from tests.streams import blob_stream
 
 pytest.importorskip("transformers")
-ROWS = answers.encode([[7, 12, 13], [14, 8], [15, 16, 17, 18, 9]], [[2, 3, 1], [4, 1], [5, 1]], 11, PAD)
+ROWS = answer_tokens.encode([[7, 12, 13], [14, 8], [15, 16, 17, 18, 9]], [[2, 3, 1], [4, 1], [5, 1]], 11, PAD)
 
 
 @pytest.mark.parametrize("kind", list(CONFIGS))
@@ -21,12 +21,12 @@ def test_logits_and_loss_are_those_of_transformers(kind):
     with torch.no_grad():
         logits = model(ROWS)
         if model.backbone.two:
-            prompt = answers.prompt(ROWS, PAD)
-            table = answers.answer_table(ROWS, -100)
+            prompt = answer_tokens.prompt(ROWS, PAD)
+            table = answer_tokens.answer_table(ROWS, -100)
             own = whole(input_ids=prompt, attention_mask=(prompt != PAD).long(), labels=table)
         else:
-            own = whole(input_ids=answers.tokens(ROWS), labels=torch.where(ROWS < 0, ~ROWS, -100))
-    loss = torch.nn.functional.cross_entropy(logits, answers.written(ROWS))
+            own = whole(input_ids=answer_tokens.tokens(ROWS), labels=torch.where(ROWS < 0, ~ROWS, -100))
+    loss = torch.nn.functional.cross_entropy(logits, answer_tokens.written(ROWS))
     torch.testing.assert_close(loss, own.loss, rtol=1e-5, atol=1e-6)
     assert logits.shape == (7, 20)
 

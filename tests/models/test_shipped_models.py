@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from clbench.build import locate, parameters
 from clbench.errors import ConfigError
+from clbench.instantiate import locate, parameters
 from clbench.models import build_model
 
 FILES = sorted((Path(__file__).parents[2] / "conf" / "model").glob("*.yaml"))

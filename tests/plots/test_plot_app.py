@@ -8,8 +8,8 @@ from pathlib import Path
 import matplotlib
 import pytest
 
+from clbench.cli import plot
 from clbench.leaderboard.rows import rows
-from clbench.plots import app
 from clbench.records import record_files, write
 from tests.leaderboard.factory import record
 
@@ -31,7 +31,7 @@ def folder(tmp_path):
 def call(capsys, *arguments):
     """Return (exit status, stdout, stderr)."""
     with pytest.raises(SystemExit) as left:
-        app.main(arguments)
+        plot.main(arguments)
     printed = capsys.readouterr()
     return left.value.code, printed.out, printed.err
 
@@ -40,7 +40,7 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-@pytest.mark.parametrize("format", app.FORMATS)
+@pytest.mark.parametrize("format", plot.FORMATS)
 def test_one_picture_per_row(folder, capsys, format):
     status, out, err = call(capsys, f"results_dir={folder}", f"format={format}")
     assert (status, err) == (0, "")
@@ -58,7 +58,7 @@ def test_subspaces_of_the_records_that_have_them(folder, capsys):
 
 
 def test_both_kinds_live_in_one_folder(folder, capsys):
-    for kind in app.KINDS:
+    for kind in plot.KINDS:
         call(capsys, f"results_dir={folder}", f"kind={kind}", "method=gpm")
     assert names(folder / "plots") == ["split_digits-class-gpm-matrix.png", "split_digits-class-gpm-subspaces.png"]
 
@@ -86,14 +86,14 @@ def test_another_folder_is_made(folder, capsys, tmp_path):
     assert not (folder / "plots").exists()
 
 
-@pytest.mark.parametrize("format", app.FORMATS)
+@pytest.mark.parametrize("format", plot.FORMATS)
 def test_records_stay_as_they_are_and_pictures_repeat(folder, capsys, format):
     def state():
         return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in record_files(folder)}
 
     before, digests = state(), []
     for _ in range(2):
-        for kind in app.KINDS:
+        for kind in plot.KINDS:
             call(capsys, f"results_dir={folder}", f"out={folder}", f"kind={kind}", f"format={format}", "method=gpm")
         pictures = sorted(folder.glob(f"*.{format}"))
         assert len(pictures) == 2
@@ -173,7 +173,7 @@ def test_only_damaged_records(tmp_path, capsys):
     assert "x.json" in err
 
 
-@pytest.mark.parametrize("kind", app.KINDS)
+@pytest.mark.parametrize("kind", plot.KINDS)
 def test_no_records(tmp_path, capsys, kind):
     status, out, err = call(capsys, f"results_dir={tmp_path}", f"kind={kind}", "method=er")
     assert (status, out) == (1, "")
@@ -218,16 +218,16 @@ def test_bad_arguments(capsys, word, message):
 
 def test_traceback_on_request(monkeypatch):
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    with pytest.raises(app.ConfigError):
-        app.main(["nonsense=1"])
+    with pytest.raises(plot.ConfigError):
+        plot.main(["nonsense=1"])
 
 
 @pytest.mark.parametrize("word", ["--help", "-h"])
 def test_help_names_every_key_kind_and_format(capsys, word):
     status, out, _ = call(capsys, "nonsense", word)
     assert status == 0
-    assert all(f"{key}=" in out for key in app.KEYS)
-    assert all(word in out for word in (*app.KINDS, *app.FORMATS))
+    assert all(f"{key}=" in out for key in plot.KEYS)
+    assert all(word in out for word in (*plot.KINDS, *plot.FORMATS))
 
 
 def test_without_matplotlib_the_remedy_is_named(folder, capsys, monkeypatch):
@@ -245,7 +245,7 @@ def test_without_matplotlib_the_remedy_is_named(folder, capsys, monkeypatch):
 )
 def test_matplotlib_is_loaded_only_to_draw_and_nothing_else_that_is_slow(folder, words, loaded):
     program = (
-        "import sys; from clbench.plots.app import main\n"
+        "import sys; from clbench.cli.plot import main\n"
         "slow = {'torch', 'scipy', 'pandas', 'hydra', 'matplotlib', 'matplotlib.pyplot', 'numpy'}\n"
         "try: main(sys.argv[1:])\n"
         "finally: print(sorted(slow & set(sys.modules)), file=sys.stderr)"
@@ -261,7 +261,7 @@ def test_settings_of_matplotlib_are_left_alone_and_those_of_the_user_do_no_harm(
     made = traced()
     made.result["partition"] = [["3 1", "0 4"]] * 3
     write(made, folder)
-    for kind in app.KINDS:
+    for kind in plot.KINDS:
         assert call(capsys, f"results_dir={folder}", f"kind={kind}")[0] == 0
     assert dict(matplotlib.rcParams) == before
 
@@ -277,7 +277,7 @@ def test_file_names_are_unique_and_safe():
         record(method="long", variant="x=" + "1" * 300),
         record(method="long", variant="x=" + "1" * 301, identity={"x": 1}),
     ]
-    made = app.file_names(rows(many))
+    made = plot.file_names(rows(many))
     assert [made[each.config_id] for each in many[:4]] == [
         "split_digits-class-er-mlp",
         "split_digits-class-er-buffer_size=50_lr=0.1-mlp-" + many[1].config_id,  # next to ER

@@ -2,10 +2,10 @@
 
 import pytest
 
-from clbench.build import build
-from clbench.compose import conf_dir, new_composer
+from clbench.config.hydra_compose import conf_dir, new_composer
+from clbench.config.job import make_job
 from clbench.errors import ConfigError
-from clbench.job import make_job
+from clbench.instantiate import instantiate
 from clbench.reproduction.experiments import claim, find, rows
 
 COMPOSER = new_composer()
@@ -53,7 +53,7 @@ def test_what_is_judged_is_what_the_command_line_trains():
     for row in rows(COMPOSER, "vandeven/s_mnist_si"):
         words = ["+experiment=vandeven/s_mnist_si", f"scenario.setting={row.setting}"]
         job = make_job(COMPOSER(words), COMPOSER)
-        assert [cell.id for cell in job.cells()] == [file.stem for file in row.files]
+        assert [spec.id for spec in job.specs()] == [file.stem for file in row.files]
         assert row.job == job
 
 
@@ -86,7 +86,7 @@ def test_protocols_of_language_models_compose_and_their_parts_can_be_made(name):
     """They are trained, not judged: no number of theirs was found in a readable source."""
     assert name not in EXPERIMENTS
     config = COMPOSER([f"+experiment={name}"]).config
-    method, trainer = build(config["method"], "method"), build(config["trainer"], "trainer")
+    method, trainer = instantiate(config["method"], "method"), instantiate(config["trainer"], "trainer")
     assert type(method).__name__.lower() == name.partition("/")[0]
     assert trainer.micro_batch_size is None or trainer.batch_size % trainer.micro_batch_size == 0
     tasks = len(config["scenario"]["datasets"])

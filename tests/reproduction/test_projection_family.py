@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from clbench.build import build
-from clbench.compose import conf_dir, new_composer
-from clbench.engine.learner import Learner
-from clbench.engine.training import Trainer, Training
+from clbench.config.hydra_compose import conf_dir, new_composer
+from clbench.engine.learner.learner import Learner
+from clbench.engine.training.loop import Trainer, Training
+from clbench.instantiate import instantiate
 from clbench.models import build_model
 from tests.streams import Blobs, blob_stream
 
@@ -37,9 +37,13 @@ def learner_of(config, name):
     setting = config["scenario"]["setting"]
     stream = blob_stream(setting, dataset=images, kind="permuted" if setting == "domain" else "split", valid_fraction=0.2)
     learner = Learner(
-        stream, lambda: build_model(config["model"], stream, 0), build(config["optimizer"], "optimizer"), torch.device("cpu"), 0
+        stream,
+        lambda: build_model(config["model"], stream, 0),
+        instantiate(config["optimizer"], "optimizer"),
+        torch.device("cpu"),
+        0,
     )
-    return stream, learner, build(config["method"], "method")
+    return stream, learner, instantiate(config["method"], "method")
 
 
 def test_every_method_of_the_family_has_its_streams():
@@ -73,7 +77,7 @@ def test_it_runs(name, overrides):
     config = composed(name, *overrides).config
     stream, learner, method = learner_of(config, name)
     method.setup(learner, stream)
-    schedule = build(config["trainer"]["schedule"], "trainer.schedule")
+    schedule = instantiate(config["trainer"]["schedule"], "trainer.schedule")
     training = Training(learner, method, Trainer(2, 16, 10, schedule, None))
     starts = []
     for task in stream.tasks[:2]:

@@ -2,8 +2,8 @@
 
 import pytest
 
+from clbench.cli import reproduce
 from clbench.records import record_files
-from clbench.reproduction import app
 
 EXPERIMENT = """\
 # @package _global_
@@ -32,7 +32,7 @@ def mine(tmp_path, monkeypatch):
 def call(capsys, *arguments):
     """Return (exit status, stdout, stderr)."""
     with pytest.raises(SystemExit) as left:
-        app.main(arguments)
+        reproduce.main(arguments)
     printed = capsys.readouterr()
     return left.value.code, printed.out, printed.err
 
@@ -92,5 +92,5 @@ def test_bad_arguments(mine, capsys, word, answer):
 
 
 def test_help(capsys):
-    app.run(["--help"])
+    reproduce.run(["--help"])
     assert "clbench-reproduce experiments=" in capsys.readouterr().out

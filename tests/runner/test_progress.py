@@ -10,17 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from clbench.runner import Outcome, run_cells
+from clbench.runner.outcome import Outcome
 from clbench.runner.progress import Display, LiveDisplay, PlainDisplay, display, duration, position, share
-from tests.runner.trials import make_cell
+from clbench.runner.run_specs import run_specs
+from tests.runner.trials import make_spec
 
 
 def test_elsewhere_than_on_a_terminal_there_is_a_line_per_run(tmp_path: Path) -> None:
     file = io.StringIO()
-    cells = [make_cell(tmp_path, seed) for seed in range(2)]
+    specs = [make_spec(tmp_path, seed) for seed in range(2)]
     shown = display(Console(file=file, width=40))
     assert isinstance(shown, PlainDisplay)
-    run_cells(cells, shown, 0, "tests.runner.trials.by_seed")
+    run_specs(specs, shown, 0, "tests.runner.trials.by_seed")
     lines = file.getvalue().splitlines()
     assert "\x1b" not in file.getvalue()
     assert lines[0] == "2 runs to train, 1 at a time"
@@ -33,7 +34,7 @@ def test_on_a_terminal_the_whole_and_every_run_is_drawn(tmp_path: Path) -> None:
     file = io.StringIO()
     console = Console(file=file, width=100, height=20, force_terminal=True, color_system=None)
     shown = LiveDisplay(console)
-    first, second = (make_cell(tmp_path, seed) for seed in range(2))
+    first, second = (make_spec(tmp_path, seed) for seed in range(2))
     with shown.shown(3, 2):
         shown.event(first, {"event": "begin"})
         shown.event(second, {"event": "begin"})
@@ -67,12 +68,12 @@ def test_on_a_terminal_the_whole_and_every_run_is_drawn(tmp_path: Path) -> None:
 
 def test_a_method_that_learns_all_tasks_at_once_counts_as_one_task(tmp_path: Path) -> None:
     shown = LiveDisplay(Console(file=io.StringIO(), force_terminal=True))
-    cell = make_cell(tmp_path)
+    spec = make_spec(tmp_path)
     with shown.shown(1, 1):
-        shown.event(cell, {"event": "start", "tasks": 1, "resumed_at": 0})
-        shown.event(cell, {"event": "epoch", "task": 4, "epoch": 1, "epochs": 4})
+        shown.event(spec, {"event": "start", "tasks": 1, "resumed_at": 0})
+        shown.event(spec, {"event": "epoch", "task": 4, "epoch": 1, "epochs": 4})
         assert shown.done() == 0.25
-        shown.event(cell, {"event": "task", "task": 4, "acc": 90.0})
+        shown.event(spec, {"event": "task", "task": 4, "acc": 90.0})
         assert shown.done() == 1.0
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clbench.runner.memory import GIB, Limits, Needs
+from clbench.runner.device_memory import GIB, Limits, Needs
 from clbench.runner.schedule import Schedule
-from tests.runner.trials import make_cell
+from tests.runner.trials import make_spec
 
 LIMITS = Limits(share=0.9, unknown={"cpu": 1, "cuda": 1}, context=0, margin=1)
 
@@ -30,17 +30,17 @@ def gpu_slots(devices: int, workers: int) -> list[dict[str, str]]:
 def test_every_run_ends_and_fails_only_alone(seed: int, devices: int, workers: int, true: list[int], informed: bool) -> None:
     """Devices of 6 GiB; runs need what `true` says, which nobody knows before; more than there is ends one of those on it."""
     draw = random.Random(seed)
-    cells = [make_cell(Path("r"), number, method=f"m{need}", need=need) for number, need in enumerate(true)]
+    specs = [make_spec(Path("r"), number, method=f"m{need}", need=need) for number, need in enumerate(true)]
     slots = gpu_slots(devices, workers)
     budgets = {str(device): 6 * GIB for device in range(devices)}
     needs = Needs(LIMITS, "cuda") if informed else None
-    schedule = Schedule(cells, slots, needs, budgets if informed else None)
+    schedule = Schedule(specs, slots, needs, budgets if informed else None)
     running: dict[int, int] = {}
     ended: dict[int, str] = {}
     for _ in range(2000):
         started = schedule.start()
         assert all(slot not in running for slot, _ in started)
-        running.update({slot: cell.seed for slot, cell in started})
+        running.update({slot: spec.seed for slot, spec in started})
         if not running:
             break
         slot = draw.choice(list(running))
@@ -59,14 +59,14 @@ def test_every_run_ends_and_fails_only_alone(seed: int, devices: int, workers: i
 
 
 def test_each_try_has_less_beside_it() -> None:
-    schedule = Schedule([make_cell(Path("r"), seed) for seed in range(6)], gpu_slots(1, 6))
-    slot = next(slot for slot, cell in schedule.start() if cell.seed == 5)
+    schedule = Schedule([make_spec(Path("r"), seed) for seed in range(6)], gpu_slots(1, 6))
+    slot = next(slot for slot, spec in schedule.start() if spec.seed == 5)
     assert schedule.again(slot) == 2
     for other in (0, 1, 2):
         assert schedule.start() == []
         schedule.end(other)
-    ((slot, cell),) = schedule.start()
-    assert (cell.seed, schedule.again(slot)) == (5, 1)
+    ((slot, spec),) = schedule.start()
+    assert (spec.seed, schedule.again(slot)) == (5, 1)
     schedule.end(3)
     ((slot, _),) = schedule.start()
     assert schedule.again(slot) == 0
@@ -78,7 +78,7 @@ def test_each_try_has_less_beside_it() -> None:
 
 
 def test_a_run_was_not_alone_if_it_was_for_a_while_only() -> None:
-    schedule = Schedule([make_cell(Path("r"), seed) for seed in range(2)], gpu_slots(1, 2))
+    schedule = Schedule([make_spec(Path("r"), seed) for seed in range(2)], gpu_slots(1, 2))
     schedule.start()
     schedule.end(0)
     assert schedule.again(1) == 0
@@ -86,7 +86,7 @@ def test_a_run_was_not_alone_if_it_was_for_a_while_only() -> None:
 
 def test_what_the_first_run_needed_decides_how_many_follow() -> None:
     needs = Needs(LIMITS, "cuda")
-    schedule = Schedule([make_cell(Path("r"), seed) for seed in range(20)], gpu_slots(1, 16), needs, {"0": 4 * GIB})
+    schedule = Schedule([make_spec(Path("r"), seed) for seed in range(20)], gpu_slots(1, 16), needs, {"0": 4 * GIB})
     started = schedule.start()
     assert len(started) == 4, "nothing is known yet: 1 GiB each"
     schedule.end(started[0][0], peak=GIB // 2)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.runner.trials import make_cell
+from tests.runner.trials import make_spec
 
 
 def start(trial: str) -> subprocess.Popen[str]:
@@ -22,7 +22,7 @@ def test_it_leaves_when_its_runner_is_gone(tmp_path: Path) -> None:
     with start("forever") as worker:
         assert worker.stdin is not None
         assert worker.stdout is not None
-        worker.stdin.write(json.dumps(make_cell(tmp_path).to_dict()) + "\n")
+        worker.stdin.write(json.dumps(make_spec(tmp_path).to_dict()) + "\n")
         worker.stdin.flush()
         assert json.loads(worker.stdout.readline())["event"] == "start"
         worker.stdin.close()
@@ -33,7 +33,7 @@ def test_prints_of_the_trial_stay_out_of_the_answers(tmp_path: Path) -> None:
     with start("by_seed") as worker:
         assert worker.stdin is not None
         assert worker.stdout is not None
-        worker.stdin.write(json.dumps(make_cell(tmp_path, seed=5).to_dict()) + "\n")
+        worker.stdin.write(json.dumps(make_spec(tmp_path, seed=5).to_dict()) + "\n")
         worker.stdin.flush()
         events = []
         while not events or events[-1] != "done":
@@ -43,9 +43,9 @@ def test_prints_of_the_trial_stay_out_of_the_answers(tmp_path: Path) -> None:
 
 
 def test_a_cell_survives_the_journey(tmp_path: Path) -> None:
-    from clbench.cells import Cell
+    from clbench.run_spec import RunSpec
 
-    cell = make_cell(tmp_path, seed=4, strength=0.1, sizes=[1, 2], nothing=None)
-    again = Cell.from_dict(json.loads(json.dumps(cell.to_dict())))
-    assert again == cell
-    assert (again.id, again.config_id, again.seed) == (cell.id, cell.config_id, 4)
+    spec = make_spec(tmp_path, seed=4, strength=0.1, sizes=[1, 2], nothing=None)
+    again = RunSpec.from_dict(json.loads(json.dumps(spec.to_dict())))
+    assert again == spec
+    assert (again.id, again.config_id, again.seed) == (spec.id, spec.config_id, 4)

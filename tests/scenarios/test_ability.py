@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from clbench.compose import new_composer
-from clbench.data import answers
+from clbench.config.hydra_compose import new_composer
+from clbench.config.job import make_job
+from clbench.data import answer_tokens
 from clbench.data.integrity import search_path
 from clbench.data.pool import Split
 from clbench.data.sources import Prose
-from clbench.engine.evaluation import evaluate
+from clbench.engine.evaluation.accuracy import evaluate
 from clbench.errors import ConfigError, DataError, RefusedError
-from clbench.job import make_job
 from clbench.methods.naive import Naive
 from clbench.scenarios.ability import beside
 from clbench.stream import EvaluationSet
@@ -55,8 +55,8 @@ def source(**changes):
 def test_prose_is_read_in_order_and_everything_but_the_first_token_is_to_be_written(folder):
     pool = source(rows=3).load([folder]).test
     assert pool.inputs.shape == (3, 16)
-    assert (answers.counts(pool.inputs) == 15).all()
-    assert bytes(answers.tokens(pool.inputs)[0].tolist()).decode() == "First. \n\nThe sta"
+    assert (answer_tokens.counts(pool.inputs) == 15).all()
+    assert bytes(answer_tokens.tokens(pool.inputs)[0].tolist()).decode() == "First. \n\nThe sta"
     assert (pool.vocabulary, pool.pad) == (259, 256)
     assert source(path="talk/b.txt").load([folder]).test.inputs.shape == (5, 16)
 
@@ -104,7 +104,7 @@ def test_the_loss_is_the_mean_over_all_tokens(folder):
     learner = writer_for(stream, "t5")
     ((total, n),) = evaluate(learner, Naive(), (column,), 3)
     with torch.no_grad():
-        expected = torch.nn.functional.cross_entropy(learner.model(rows), answers.written(rows))
+        expected = torch.nn.functional.cross_entropy(learner.model(rows), answer_tokens.written(rows))
     assert n == 40
     assert total / n == pytest.approx(float(expected), rel=1e-5)
 
@@ -122,18 +122,18 @@ SEARCH = os.pathsep.join(str(place) for place in search_path(None))
 
 def test_what_is_read_is_part_of_a_records_identity_and_where_it_lies_is_not(folder, tmp_path_factory):
     first = asked(folder)
-    identity = first.cells()[0].identity
+    identity = first.specs()[0].identity
     assert list(identity["ability_sha256"]) == ["talk"]
     assert "path" not in identity["eval"]["ability"]["talk"]
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     shutil.copytree(folder / "talk", elsewhere / "talk")
     (elsewhere / "talk" / "notes.md").write_text("not read")
-    assert asked(elsewhere).cells()[0].id == first.cells()[0].id
+    assert asked(elsewhere).specs()[0].id == first.specs()[0].id
     whole = asked(folder, f"eval.ability.talk.path={elsewhere / 'talk'}")
-    assert whole.cells()[0].id == first.cells()[0].id
+    assert whole.specs()[0].id == first.specs()[0].id
     (elsewhere / "talk" / "a.txt").write_text("Second.")
-    assert asked(elsewhere).cells()[0].id != first.cells()[0].id
-    assert asked(folder, "eval.ability.talk.rows=3").cells()[0].id != first.cells()[0].id
+    assert asked(elsewhere).specs()[0].id != first.specs()[0].id
+    assert asked(folder, "eval.ability.talk.rows=3").specs()[0].id != first.specs()[0].id
 
 
 def test_texts_by_another_name_are_another_variant_and_missing_ones_are_told(folder):
@@ -146,7 +146,7 @@ def test_texts_by_another_name_are_another_variant_and_missing_ones_are_told(fol
 
 def test_without_a_wish_the_identity_is_as_before():
     composer = new_composer()
-    identity = make_job(composer([]), composer).cells()[0].identity
+    identity = make_job(composer([]), composer).specs()[0].identity
     assert "ability_sha256" not in identity
     assert "ability" not in identity["eval"]
 

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from clbench.build import build
-from clbench.compose import new_composer
+from clbench.config.hydra_compose import new_composer
 from clbench.errors import ConfigError, RefusedError
+from clbench.instantiate import instantiate
 from clbench.scenarios.biography import RECOVERY, people_of
 
 
 def stream(*overrides, **change):
     config = new_composer()(["scenario=biography_tiny", "model=biography_tiny", *overrides]).config
     given = {"seed": 0, "data_sha256": "none", "search": [], "download": False, "device": torch.device("cpu")}
-    return build(config["scenario"] | change, "scenario", **given)
+    return instantiate(config["scenario"] | change, "scenario", **given)
 
 
 def people(split):
@@ -92,7 +92,7 @@ def test_what_cannot_be_used_is_refused(change, error, message):
 def test_the_papers_size_composes_without_making_anything():
     """In a process of its own, which must not even import torch for it."""
     code = (
-        "import sys, json; from clbench.compose import new_composer; from clbench.config import data_digest;"
+        "import sys, json; from clbench.config.hydra_compose import new_composer; from clbench.config.resolve import data_digest;"
         "c = new_composer()(['scenario=biography', 'model=biography', 'optimizer=adamw']).config;"
         "print(json.dumps([c['scenario']['dataset']['people'], c['model']['biography']['people'],"
         "data_digest(c['scenario'], []), 'torch' in sys.modules]))"
@@ -105,7 +105,7 @@ def test_the_papers_size_composes_without_making_anything():
 
 
 def test_the_digest_of_the_data_follows_the_generators_settings():
-    from clbench.config import data_digest
+    from clbench.config.resolve import data_digest
 
     def digest(*overrides):
         return data_digest(new_composer()(["scenario=biography_tiny", "model=biography_tiny", *overrides]).config["scenario"], [])

@@ -13,7 +13,7 @@ from clbench.errors import ConfigError
 from clbench.records import Record
 from clbench.scenarios import placement
 from clbench.scenarios.placement import choose, place
-from clbench.testing import make_cell, run
+from clbench.testing import make_spec, run
 from tests.data.files import write_images
 from tests.streams import blob_stream
 
@@ -36,8 +36,8 @@ def arrays(tmp_path: Path) -> Path:
 
 def trained(tmp_path: Path, residence: str, method: str, *overrides: str) -> tuple[str, Record]:
     words = ["scenario.n_tasks=3", f"data.residence={residence}", f"data.root={tmp_path}", *overrides]
-    cell = make_cell(method, words, results_dir=tmp_path / residence)
-    return cell.id, run(cell)
+    spec = make_spec(method, words, results_dir=tmp_path / residence)
+    return spec.id, run(spec)
 
 
 @pytest.mark.parametrize(
@@ -56,9 +56,9 @@ def trained(tmp_path: Path, residence: str, method: str, *overrides: str) -> tup
 def test_the_same_result_bit_for_bit(
     tmp_path: Path, arrays: Path, method: str, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clbench.engine.training.GATHER", 50)
+    monkeypatch.setattr("clbench.engine.training.loop.GATHER", 50)
     streamed: list[bool] = []
-    monkeypatch.setattr("clbench.assembly.place", lambda *a: streamed.append(_streams(made := place(*a))) or made)
+    monkeypatch.setattr("clbench.runs.factory.place", lambda *a: streamed.append(_streams(made := place(*a))) or made)
     words = [*words, "scenario/dataset=npz", f"scenario.dataset.path={arrays}"]
     found = [trained(tmp_path, residence, method, *words) for residence in PLACES]
     assert streamed == [False, False, True]
@@ -138,7 +138,7 @@ def test_auto_takes_the_fastest_place_where_it_fits(
 
 def test_on_a_cpu_mapped_data_is_read_if_it_fits(monkeypatch: pytest.MonkeyPatch, arrays: Path, tmp_path: Path) -> None:
     seen: list[bool] = []
-    monkeypatch.setattr("clbench.assembly.place", lambda *a: seen.append(_streams(made := place(*a))) or made)
+    monkeypatch.setattr("clbench.runs.factory.place", lambda *a: seen.append(_streams(made := place(*a))) or made)
     words = ["scenario=split", "scenario/dataset=npz", f"scenario.dataset.path={arrays}", "data.share=0.5"]
     for available in (10**9, 10**4):
         monkeypatch.setattr(placement, "available_memory", lambda: available)  # noqa: B023 (used within the round)
@@ -149,4 +149,4 @@ def test_on_a_cpu_mapped_data_is_read_if_it_fits(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("word", ["data.residence=moon", "data.share=0", "data.share=1.5", "data.share=much"])
 def test_what_cannot_be_used_is_named(word: str) -> None:
     with pytest.raises(ConfigError, match=word.replace(".", r"\.").split("=")[0]):
-        make_cell("naive", [word])
+        make_spec("naive", [word])

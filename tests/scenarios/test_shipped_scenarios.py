@@ -9,9 +9,9 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from clbench.build import build, locate, parameters
 from clbench.data.integrity import search_path
 from clbench.errors import ConfigError, DataError
+from clbench.instantiate import instantiate, locate, parameters
 
 CONF = Path(__file__).parents[2] / "conf"
 NAMES = sorted(path.stem for path in (CONF / "scenario").glob("*.yaml"))
@@ -47,7 +47,9 @@ def node(*overrides):
 
 
 def make(config, search=()):
-    return build(config, "scenario", seed=0, data_sha256="", search=list(search), download=False, device=torch.device("cpu"))
+    return instantiate(
+        config, "scenario", seed=0, data_sha256="", search=list(search), download=False, device=torch.device("cpu")
+    )
 
 
 def test_everything_promised_is_there():

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clbench.errors import ConfigError, DataError, RefusedError
-from clbench.scenarios.assemble import spelled
+from clbench.scenarios.stream_builder import spelled
 
 SETTINGS = ("task", "domain", "class")
 

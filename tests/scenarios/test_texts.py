@@ -5,12 +5,12 @@ import json
 import pytest
 import torch
 
-from clbench.data import answers
+from clbench.data import answer_tokens
 from clbench.data.tokenizers import Bytes
 from clbench.errors import ClbenchError, ConfigError, DataError, RefusedError
-from clbench.testing.cells import make_cell
-from clbench.testing.scenarios import check_scenario
-from clbench.trial import assemble
+from clbench.runs.run import assemble
+from clbench.testing.make_run import make_spec
+from clbench.testing.scenario_checks import check_scenario
 from tests.data.text_files import DOMAINS, write_jsonl, write_sections
 from tests.scenarios.test_shipped_scenarios import node
 
@@ -56,12 +56,12 @@ def write_own(root, contents):
 
 def stream(scenario, *overrides, root=None, n_tasks="null"):
     place = () if root is None else (f"data.root={root}",)
-    cell = make_cell("naive", [f"scenario={scenario}", f"scenario.n_tasks={n_tasks}", *place, *overrides])
-    return assemble(cell, torch.device("cpu"))[0]
+    spec = make_spec("naive", [f"scenario={scenario}", f"scenario.n_tasks={n_tasks}", *place, *overrides])
+    return assemble(spec, torch.device("cpu"))[0]
 
 
 def texts_of(made, split):
-    raw = answers.tokens(split.raw())
+    raw = answer_tokens.tokens(split.raw())
     return [made.decode(row[row < 256].tolist()) for row in raw]
 
 
@@ -167,7 +167,7 @@ def test_the_orders_of_the_papers(tmp_path, name, order):
     root = write_benchmark(tmp_path)
     made = stream(name, FORMS["answers"], f"scenario.order={order}", root=root)
     assert [task.name for task in made.tasks] == ORDERS[name][order].split()
-    prompt = made.decode(answers.prompt(made.tasks[0].train.raw(), WORDS.pad)[0].tolist())
+    prompt = made.decode(answer_tokens.prompt(made.tasks[0].train.raw(), WORDS.pad)[0].tolist())
     assert f"{made.tasks[0].name} train 0" in prompt
     assert prompt.endswith("\nAnswer:")
 
@@ -248,8 +248,8 @@ def test_sentiment_domains(form):
 
 
 def test_its_own_data_leaves_the_scenario_its_name():
-    cell = make_cell("naive", ["scenario=debian_sections", FORMS["classes"], "scenario.n_tasks=10"])
-    assert cell.names["scenario"] == "debian_sections"
+    spec = make_spec("naive", ["scenario=debian_sections", FORMS["classes"], "scenario.n_tasks=10"])
+    assert spec.names["scenario"] == "debian_sections"
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -262,7 +262,7 @@ def test_debian_sections(form):
     if form == "answers":
         table = made.tasks[0].train.pool.answers
         assert made.decode(table[0][table[0] >= 0].tolist()) == " admin"
-        labels = [made.decode(row[row >= 0].tolist()) for row in answers.answer_table(made.tasks[0].train.raw(), -1)]
+        labels = [made.decode(row[row >= 0].tolist()) for row in answer_tokens.answer_table(made.tasks[0].train.raw(), -1)]
         assert labels == [made.decode(table[i][table[i] >= 0].tolist()) for i in made.tasks[0].train.labels.tolist()]
         every = stream("debian_sections", FORMS[form], "scenario.metric=label_words", n_tasks=10)
         assert {column.metric for column in every.evaluation} == {"label_words"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from clbench.engine.requests import retained, unseen
+from clbench.engine.training.data_access import retained, unseen
 from clbench.errors import ConfigError, RefusedError
 from clbench.scenarios.unlearn import unlearn
 from clbench.stream import Stream

@@ -7,12 +7,12 @@ import json
 import pytest
 import torch
 
-from clbench.engine.answers import Asked
+from clbench.engine.evaluation.text_metrics import Asked
 from clbench.errors import ConfigError, DataError
 from clbench.methods.naive import Naive
-from clbench.methods.relabelling import relabelled
-from clbench.testing import check_scenario, make_cell, run
-from clbench.trial import assemble
+from clbench.methods.random_targets import relabelled
+from clbench.runs.run import assemble
+from clbench.testing import check_scenario, make_spec, run
 from tests.data.question_files import write_beside, write_clinc, write_scienceqa, write_tofu
 from tests.data.test_conf import node
 from tests.data.text_files import DOMAINS, write_sentiment
@@ -46,7 +46,7 @@ def tofu(root, authors=200, each=20, *more):
 
 
 def stream(options, method="naive"):
-    return assemble(make_cell(method, options), torch.device("cpu"))[0]
+    return assemble(make_spec(method, options), torch.device("cpu"))[0]
 
 
 def columns(result, role):
@@ -82,7 +82,7 @@ def test_names_that_cannot_be_used(tmp_path, request_):
 
 
 def test_clinc_runs(tmp_path):
-    result = run(make_cell("naive", [*clinc(tmp_path), "model=tiny_bert", *SHORT], results_dir=tmp_path / "runs")).result
+    result = run(make_spec("naive", [*clinc(tmp_path), "model=tiny_bert", *SHORT], results_dir=tmp_path / "runs")).result
     assert [event["kind"] for event in result["events"]] == ["untrained", "task", "request", "request", "request"]
     assert len(columns(result, "forget_test")) == len(columns(result, "forget_train")) == 3
     assert [c["name"] for c in columns(result, "utility")] == ["utility: movies"]
@@ -148,7 +148,7 @@ def test_topics_are_forgotten_and_choices_are_scored(tmp_path):
 @pytest.mark.parametrize("method", ["ga", "simnpo"])
 def test_scienceqa_runs(tmp_path, method, metric):
     options = [*scienceqa(tmp_path), *SHORT, f"scenario.metric={metric}"]
-    result = run(make_cell(method, options, results_dir=tmp_path / "runs")).result
+    result = run(make_spec(method, options, results_dir=tmp_path / "runs")).result
     assert [event["kind"] for event in result["events"]] == ["untrained", "task", *["request"] * 4]
     assert len(columns(result, "forget_test")) == len(columns(result, "forget_train")) == 4
     assert [len(columns(result, role)) for role in ("retain", "utility")] == [1, 2]
@@ -192,7 +192,7 @@ def test_tofu_runs(tmp_path, method, metric):
         pytest.importorskip("rouge_score")
     few = ["scenario.datasets.tofu.n_classes=6", "scenario.requests=[{classes: [4, 5]}, {classes: [3]}, {classes: [2]}]"]
     options = [*tofu(tmp_path, 6, 20, *few), *SHORT, f"scenario.metric={metric}"]
-    result = run(make_cell(method, options, results_dir=tmp_path / "runs")).result
+    result = run(make_spec(method, options, results_dir=tmp_path / "runs")).result
     assert [event["kind"] for event in result["events"]] == ["untrained", "task", "request", "request", "request"]
     assert {c["metric"] for c in result["columns"]} == {metric}
     assert result["unlearning"]["chance"] is None

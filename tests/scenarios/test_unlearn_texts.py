@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from clbench.build import build
-from clbench.compose import new_composer
+from clbench.config.hydra_compose import new_composer
 from clbench.data.integrity import find, search_path
 from clbench.errors import DataError
-from clbench.testing import make_cell, run
+from clbench.instantiate import instantiate
+from clbench.testing import make_spec, run
 
 pytest.importorskip("transformers")
 
@@ -34,7 +34,7 @@ def test_presidents_run(tmp_path, model):
         "scenario.relearn_steps=1",
         *small,
     ]
-    result = run(make_cell("naive", options, results_dir=tmp_path)).result
+    result = run(make_spec("naive", options, results_dir=tmp_path)).result
     assert [event["kind"] for event in result["events"]] == ["untrained", "task", "request", "request", "request"]
     assert len(columns(result, "forget_test")) == len(columns(result, "forget_train")) == 3
     assert [len(columns(result, role)) for role in ("retain", "utility")] == [1, 1]
@@ -45,7 +45,7 @@ def test_people_run(tmp_path):
     people = "scenario.datasets.people_tiny"
     small = [f"{people}.of.people=[18]", f"{people}.n_classes=18", f"{people}.train_per_class=6", f"{people}.test_per_class=2"]
     options = ["scenario=unlearn_biography", "scenario.n_tasks=1", "model=people_tiny", "trainer.iterations=2", *small]
-    result = run(make_cell("simnpo", [*options, "scenario.relearn_steps=1"], results_dir=tmp_path)).result
+    result = run(make_spec("simnpo", [*options, "scenario.relearn_steps=1"], results_dir=tmp_path)).result
     assert [event["kind"] for event in result["events"]] == ["untrained", "task", "request", "request", "request"]
     assert len(columns(result, "forget_test")) == len(columns(result, "forget_train")) == 3
     assert len(columns(result, "retain")) == 1
@@ -58,7 +58,7 @@ def test_people_run(tmp_path):
 def test_requests_are_sets_of_people():
     config = new_composer()(["scenario=unlearn_biography", "model=people_tiny"]).config
     given = {"seed": 0, "data_sha256": "none", "search": [], "download": False, "device": torch.device("cpu")}
-    stream = build(config["scenario"], "scenario", **given)
+    stream = instantiate(config["scenario"], "scenario", **given)
     assert [task.classes for task in stream.requests] == [tuple(range(5 * i, 5 * i + 5)) for i in range(3)]
     for task in stream.requests:
         assert len(task.train) == 5 * 6 * 4

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from clbench.data.biography.words import ATTRIBUTES, DAYS, FIRST_YEAR, MONTHS, SENTENCES, SIZES, words
 from clbench.errors import ConfigError
-from clbench.randomness import generator
+from clbench.utils.rng import generator
 
 VERSION = 1
 """Of the generator: raised by every change after which the same settings give other texts."""

@@ -4,15 +4,15 @@ from clbench.data.sources.addresses import Addresses
 from clbench.data.sources.base import Data, Source
 from clbench.data.sources.corpora import Sections, Sentiment
 from clbench.data.sources.digits import Digits
-from clbench.data.sources.features import Features
 from clbench.data.sources.folder import Folder
+from clbench.data.sources.frozen_features import Features
 from clbench.data.sources.npz import Npz
-from clbench.data.sources.people import Questions
+from clbench.data.sources.people_questions import Questions
 from clbench.data.sources.prose import Prose
-from clbench.data.sources.questionfolder import ChoiceFolder, DomainFolder, QuestionFolder
+from clbench.data.sources.question_folder import ChoiceFolder, DomainFolder, QuestionFolder
 from clbench.data.sources.scrambled import Scrambled
 from clbench.data.sources.text import Text
-from clbench.data.sources.textfolder import TextFolder
+from clbench.data.sources.text_folder import TextFolder
 from clbench.data.sources.vision import Vision
 
 __all__ = [

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clbench.data.grouping import least, single_label
+from clbench.data.deterministic_sampling import least, single_label
 from clbench.data.integrity import find, folder_digest, visible_files
 from clbench.data.sources.text import Positive, Read, Share, Text, Texts
 from clbench.errors import ConfigError, DataError

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from clbench.data.grouping import groups, held_out, plain, single_label
+from clbench.data.deterministic_sampling import groups, held_out, plain, single_label
 from clbench.data.integrity import find_all, verify
 from clbench.data.sources.text import Positive, Read, Share, Text, Texts
 from clbench.errors import ConfigError, DataError

@@ -16,7 +16,7 @@ from clbench.data.pool import Pool
 from clbench.data.sources.base import Array, Data, Every, Source, holdout, make_pool
 from clbench.data.sources.decoded import decoded
 from clbench.errors import ConfigError, DataError
-from clbench.machine import available_memory
+from clbench.utils.system import available_memory
 
 IN_MEMORY = 0.5
 """Share of the available memory up to which decoded images are kept in it, unless one is told otherwise."""

@@ -11,7 +11,7 @@ import torch
 from clbench.data.pool import see
 from clbench.data.sources.base import Data, Source
 from clbench.errors import ConfigError
-from clbench.randomness import generator
+from clbench.utils.rng import generator
 
 
 @dataclass(kw_only=True)

@@ -12,8 +12,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from clbench.data import answers
-from clbench.data.grouping import few
+from clbench.data import answer_tokens
+from clbench.data.deterministic_sampling import few
 from clbench.data.pool import Pool
 from clbench.data.sources.base import Data, Source
 from clbench.data.tokenizers import Tokenizer, tokenizer
@@ -67,7 +67,7 @@ class Text(Source):
     """Texts in one of two forms, which the model asks for; subclasses say where they come from.
 
     `classes`: tokens of the text and its class. `answers`: a prompt with the text in it and, as its answer, the class's
-    label word or a free text (`clbench.data.answers`). What is too long loses the end of its text, never of its answer.
+    label word or a free text (`clbench.data.answer_tokens`). What is too long loses the end of its text, never of its answer.
 
     Args:
         tokenizer: `bytes`, or the folder of a model (`clbench.data.tokenizers`).
@@ -164,7 +164,9 @@ class Text(Source):
         made = []
         for pool, part in zip(pools, (train, test), strict=True):
             answer_of = torch.tensor([choices.index(answer) for answer in part.written or ()]) if choices else None
-            made.append(Pool(answers.encode(*pool, width, words.pad), torch.tensor(part.classes), answer_of=answer_of, **about))
+            made.append(
+                Pool(answer_tokens.encode(*pool, width, words.pad), torch.tensor(part.classes), answer_of=answer_of, **about)
+            )
         return made
 
     def _written(self, written: Sequence[str], words: Tokenizer) -> list[list[int]]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from clbench.federated.messages import Tensors, size
-from clbench.federated.secure.client import Participant
+from clbench.federated.secure.aggregator import Aggregator
 from clbench.federated.secure.keys import Simulated
 from clbench.federated.secure.options import Secure
-from clbench.federated.secure.server import Aggregator
-from clbench.telling import tell
+from clbench.federated.secure.participant import Participant
+from clbench.utils.notify import tell
 
 Answers = Callable[[Sequence[int]], Iterator[tuple[int, Tensors]]]
 """Ask clients once more for the same answers; who has none is passed over."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from clbench.federated.messages import Tensors
-from clbench.methods.base import Method, restore, state_of
+from clbench.method import Method, restore, state_of
 from clbench.stream import Stream, Task
 
 if TYPE_CHECKING:
-    from clbench.engine.learner import Learner
+    from clbench.engine.learner.learner import Learner
 
 Ask = Callable[[str, Tensors], Tensors]
 """Ask clients a question: its kind, what goes down with it; the sum of their answers in double precision comes back."""

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from clbench.engine.learner import Learner
+from clbench.engine.learner.learner import Learner
 from clbench.federated.messages import Tensors
 from clbench.federated.servers.base import Server
 from clbench.stream import Stream, Task

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 import torch
 from pydantic import Field
 
-from clbench.engine.learner import Batch, Learner
+from clbench.engine.learner.learner import Batch, Learner
 from clbench.federated.messages import Tensors
 from clbench.federated.servers.base import ClientPart, Server
 

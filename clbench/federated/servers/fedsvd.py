@@ -9,14 +9,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from clbench.engine.learner import Learner
+from clbench.engine.learner.learner import Learner
 from clbench.errors import RefusedError
 from clbench.federated.messages import Tensors
 from clbench.federated.servers.base import Server
 from clbench.stream import Stream, Task
 
 A, B = ".lora_A.", ".lora_B."
-"""What stands in the names of the two factors of an adapter (see `clbench.engine.adapters`)."""
+"""What stands in the names of the two factors of an adapter (see `clbench.toolkit.lora`)."""
 
 
 @dataclass

@@ -10,15 +10,15 @@ from pydantic import Field
 from torch import Tensor
 
 from clbench import subspace
-from clbench.engine import layers
-from clbench.engine.fullness import Fullness
-from clbench.engine.learner import Learner
+from clbench.engine.learner.learner import Learner
 from clbench.errors import ConfigError
 from clbench.federated import sketch
 from clbench.federated.messages import Tensors
 from clbench.federated.servers.base import Ask, Asked, Server
 from clbench.methods.gpm import per_layer
 from clbench.stream import Stream, Task
+from clbench.toolkit import weight_matrices
+from clbench.toolkit.subspace_report import SubspaceReport
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Factor = Annotated[float, Field(gt=0)]
@@ -95,18 +95,18 @@ class FOT(Server):
         matrices = self._matrices(learner)
         for key in ("threshold", "width"):
             per_layer(f"federated.server.{key}", getattr(self, key), matrices)
-        self._fullness = Fullness({})
+        self._fullness = SubspaceReport({})
         self._projectors: dict[str, subspace.Projector] = {}
 
     def begin_task(self, learner: Learner, task: Task) -> None:
         """Make the projections of this task; freeze what they cannot cover."""
-        self._fullness = Fullness(self.bases)
+        self._fullness = SubspaceReport(self.bases)
         self._projectors = {
             name: subspace.remove(self.bases[name], matrix.bias is not None)
             for name, matrix in self._matrices(learner).items()
             if name in self.bases and self.bases[name].shape[1] > 0
         }
-        layers.hold(learner, layers.matrices(learner, self.head == "project"), self.uncovered, self.statistics)
+        weight_matrices.hold(learner, weight_matrices.matrices(learner, self.head == "project"), self.uncovered, self.statistics)
 
     def aggregate(self, learner: Learner, start: Tensors, mean: Tensors) -> Tensors:
         """Return the start moved by the mean update without its components in the bases."""
@@ -114,7 +114,7 @@ class FOT(Server):
         names = {name for key in self._projectors for name in (matrices[key].weight, matrices[key].bias) if name in mean}
         updates = {name: mean[name] - start[name] for name in names if name}
         with self._fullness.watch(matrices, self._projectors, updates):
-            layers.project(updates, matrices, self._projectors)
+            weight_matrices.project(updates, matrices, self._projectors)
         return {**mean, **{name: start[name] + update for name, update in updates.items()}}
 
     def rider(self, learner: Learner) -> Tensors:
@@ -128,7 +128,7 @@ class FOT(Server):
         draws = {name: learner.generator("fot", task.index, name, device=learner.device) for name in matrices}
         own = {name: sketch.Sketch(payload.get(name)) for name in matrices}
         for positions in torch.split(torch.arange(len(task.train), device=learner.device), self.batch_size):
-            for name, rows in layers.entering(learner, task.train, positions, matrices):
+            for name, rows in weight_matrices.entering(learner, task.train, positions, matrices):
                 columns = max(1, round(widths[name] * rows.shape[1]))
                 own[name].add(rows, sketch.columns(len(rows), columns, self.distribution, draws[name], rows))
         found: Tensors = {}
@@ -155,7 +155,7 @@ class FOT(Server):
         """Return for each matrix the directions taken, those there are, those added, and the share of the update removed."""
         return self._fullness.report(self.bases)
 
-    def _matrices(self, learner: Learner) -> dict[str, layers.Matrix]:
+    def _matrices(self, learner: Learner) -> dict[str, weight_matrices.Matrix]:
         """Return the matrices whose updates are projected; without their biases, if these are left alone."""
-        found = layers.matrices(learner, self.head == "project")
+        found = weight_matrices.matrices(learner, self.head == "project")
         return found if self.bias == "project" else {name: replace(matrix, bias=None) for name, matrix in found.items()}

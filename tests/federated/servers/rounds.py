@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from clbench.federated.clients import Clients
-from clbench.federated.exchange import LocalExchange
+from clbench.federated.federated_training import FederatedTraining
 from clbench.federated.options import Federated
-from clbench.federated.training import FederatedTraining
-from clbench.methods.base import Method
+from clbench.federated.transport import LocalExchange
+from clbench.method import Method
 from clbench.methods.naive import Naive
 from clbench.stream import Stream
 from tests.streams import learner_for, trainer

@@ -5,8 +5,8 @@ from typing import Any
 
 import yaml
 
-from clbench.build import build
 from clbench.federated.servers.base import Server
+from clbench.instantiate import instantiate
 
 FOLDER = Path(__file__).parents[3] / "conf" / "federated" / "server"
 
@@ -16,6 +16,6 @@ def shipped(name: str, **changes: Any) -> Any:
     node = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
     for parent in node.pop("defaults", []):
         node = yaml.safe_load((FOLDER / f"{parent}.yaml").read_text()) | node
-    found = build(node | changes, "federated.server")
+    found = instantiate(node | changes, "federated.server")
     assert isinstance(found, Server)
     return found

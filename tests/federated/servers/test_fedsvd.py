@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from clbench.engine.training import Training
+from clbench.engine.training.loop import Training
 from clbench.errors import RefusedError
 from clbench.federated.servers.fedsvd import refactored
 from tests.federated.servers.rounds import federate, federated_stream

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from clbench import subspace
-from clbench.engine import layers
 from clbench.errors import ConfigError
 from clbench.federated.servers.fot import FOT
+from clbench.toolkit import weight_matrices
 from tests.federated.servers.rounds import federate, federated_stream
 from tests.federated.servers.shipped import shipped
 from tests.streams import blob_stream, learner_for, same, weights
@@ -48,7 +48,7 @@ def test_every_update_is_orthogonal_to_the_stored_subspace(bias, weighting):
 
 
 def test_not_without_the_projection(monkeypatch):
-    monkeypatch.setattr(layers, "project", lambda *arguments: None)
+    monkeypatch.setattr(weight_matrices, "project", lambda *arguments: None)
     assert max(leaks(shipped("fot", threshold=0.9))) > 1e-2
 
 
@@ -69,7 +69,7 @@ def test_one_client_moves_as_gpm_would_let_it():
     free = {name: value - start[name] for name, value in weights(other.learner).items()}
     found = {name: value - start[name] for name, value in weights(learner).items()}
     bases = {name: basis for name, basis in training_bases(rule).items() if basis.shape[1]}
-    layers.project(free, rule._matrices(learner), {name: subspace.remove(basis, True) for name, basis in bases.items()})
+    weight_matrices.project(free, rule._matrices(learner), {name: subspace.remove(basis, True) for name, basis in bases.items()})
     for name, value in found.items():
         torch.testing.assert_close(value, free[name], atol=1e-6, rtol=1e-5)
 
@@ -85,7 +85,7 @@ def test_the_basis_of_one_client_is_gpms():
     rule = shipped("fot", threshold=0.9, width=200.0)
     training = federate(rule, TASK, clients=1, tasks=1)
     learner, split = training.learner, TASK.tasks[0].train
-    for name, rows in layers.entering(learner, split, torch.arange(len(split)), rule._matrices(learner)):
+    for name, rows in weight_matrices.entering(learner, split, torch.arange(len(split)), rule._matrices(learner)):
         exact = subspace.extend(None, rows, 0.9)
         found = rule.bases[name]
         assert abs(found.shape[1] - exact.shape[1]) <= 1

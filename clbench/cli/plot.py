@@ -1,0 +1,214 @@
+"""The command `clbench-plot`: pictures from a folder of records. It trains nothing, changes no record, needs no display."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from clbench.errors import ClbenchError, ConfigError, StoreError
+from clbench.leaderboard.rows import Row, rows, usable
+from clbench.records import Record, load_all
+
+HELP = """\
+clbench-plot: pictures from a folder of results, one per row of its leaderboard.
+
+usage: clbench-plot [key=value ...]
+
+  kind=matrix       accuracy on every evaluation set after every task, mean over seeds (default)
+  kind=subspaces    how much of each layer a projection method (gpm, ...) protects, over the tasks
+  kind=curves       accuracy on every task over the steps, of runs measured within tasks (eval.every)
+  kind=drift        how far each layer's weights and activations moved in each task (eval.drift=true)
+  kind=clients      how many samples of each class each client has, of federated runs (+federated=...), one seed
+  results_dir=DIR   folder that clbench wrote its records to (default: runs)
+  out=FOLDER        where the pictures go; older ones of the same name are replaced (default: RESULTS_DIR/plots)
+  format=FORMAT     png (default), svg, pdf
+  scenario=NAMES    only these scenarios, settings, methods; several are separated by commas
+  setting=NAMES
+  method=NAMES
+
+It prints the files written, one per line. The exit status is 1 if a record could not be read or there was nothing to
+draw. Drawing needs matplotlib: pip install 'clbench[plot]'."""
+
+KINDS = ("matrix", "subspaces", "curves", "drift", "clients")
+FORMATS = ("png", "svg", "pdf")
+FILTERS = ("scenario", "setting", "method")
+KEYS = ("kind", "results_dir", "out", "format", *FILTERS)
+
+_NEEDED = {
+    "subspaces": ("sizes of subspaces", "run a projection method, clbench method=gpm, or draw kind=matrix"),
+    "curves": ("accuracies within tasks", "run clbench eval.every=STEPS, or draw kind=matrix"),
+    "drift": ("drift of layers", "run clbench eval.drift=true, or draw kind=matrix"),
+    "clients": ("classes of clients", "run clbench +federated=dirichlet, or draw kind=matrix"),
+}
+"""What a record must tell for a kind of picture, and how to get one that does."""
+_LONGEST = 120  # characters of a file's name before it is cut: file systems take 255 bytes
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command and leave with status 0, or 1 if anything could not be read or there was nothing to draw.
+
+    Args:
+        arguments: `key=value` words; None takes those of the process.
+    """
+    try:
+        status = run(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()
+    except ClbenchError as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        _say(error)
+        status = 1
+    except BrokenPipeError:  # the reader (head, a pager) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    sys.exit(status)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Draw what `arguments` ask for, print the files; return the exit status.
+
+    Raises:
+        ConfigError: an argument that means nothing, a filter that matches nothing, no records, no matplotlib.
+        StoreError: the folder cannot be read, or a picture cannot be written.
+    """
+    if any(word in ("--help", "-h") for word in arguments):
+        print(HELP)
+        return 0
+    options = parse(arguments)
+    records, errors = load_all(Path(options["results_dir"]))
+    good, unreadable = usable(records)
+    errors += unreadable
+    for error in errors:
+        _say(error)
+    if not good:
+        if errors:
+            return 1
+        raise ConfigError(f"no records in results_dir={options['results_dir']} yet", "run clbench to make some")
+    shown = rows(good)
+    names = file_names(shown)  # of all rows, so that a filter changes no name
+    for key in FILTERS:
+        shown = _filtered(shown, key, options.get(key))
+    groups: dict[str, list[Record]] = defaultdict(list)
+    for record in sorted(good, key=lambda record: record.seed):
+        groups[record.config_id].append(record)
+    kind = options["kind"]
+    out = Path(options.get("out", Path(options["results_dir"]) / "plots"))
+    paths = {row["config_id"]: out / f"{names[row['config_id']]}-{kind}.{options['format']}" for row in shown}
+    return 1 if _draw(kind, shown, groups, paths) or errors else 0
+
+
+def parse(arguments: Sequence[str]) -> dict[str, str]:
+    """Return the options of `key=value` words; a repeated key takes its last value, quotes around a value are dropped.
+
+    Raises:
+        ConfigError: a word of another form, an unknown key, kind or format, an empty value.
+    """
+    options = {"kind": "matrix", "results_dir": "runs", "format": "png"}
+    for word in arguments:
+        key, equals, value = word.partition("=")
+        if not equals or key not in KEYS:
+            near = difflib.get_close_matches(key.lstrip("-"), KEYS, n=1)
+            hint = f"did you mean {near[0]}=...? " if near else ""
+            raise ConfigError(f"unknown argument {word}", f"{hint}it takes: {', '.join(f'{k}=...' for k in KEYS)}, --help")
+        if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+            value = value[1:-1]
+        if not value:
+            raise ConfigError(f"{key}= has no value", f"give {key}=VALUE or leave it out")
+        options[key] = value
+    for key, allowed in (("kind", KINDS), ("format", FORMATS)):
+        if options[key] not in allowed:
+            raise ConfigError(f"unknown {key}={options[key]}", f"choose one of {', '.join(allowed)}")
+    return options
+
+
+def file_names(shown: Sequence[Row]) -> dict[str, str]:
+    """Return {config_id: name without kind and ending} of rows: `scenario-setting-method`, server and variant if any.
+
+    Where that names several rows, the model is added, and then the config_id; on no file system do two names meet.
+    """
+    names = {row["config_id"]: _name(row) for row in shown}
+    for key in ("model", "config_id"):
+        uses = Counter(name.casefold() for name in names.values())
+        for row in shown:
+            name = names[row["config_id"]]
+            if uses[name.casefold()] > 1:
+                names[row["config_id"]] = f"{name}-{_clean(row[key])}"
+    return names
+
+
+def _name(row: Row) -> str:
+    parts = [_clean(row[key]) for key in ("scenario", "setting", "method", "server", "variant") if row[key]]
+    name = "-".join(part for part in parts if part)
+    return name if len(name) <= _LONGEST else f"{name[:_LONGEST]}-{row['config_id']}"
+
+
+def _clean(text: object) -> str:
+    """Return `text` with everything replaced that a file system, a shell or LaTeX could take amiss."""
+    return re.sub(r"[^A-Za-z0-9.=+-]+", "_", str(text)).strip("_.-")
+
+
+def _filtered(shown: list[Row], key: str, wanted: str | None) -> list[Row]:
+    """Return the rows whose `key` is one of the names in `wanted`."""
+    if wanted is None:
+        return shown
+    names = [name.strip() for name in wanted.strip("[]").split(",")]
+    present = sorted({str(row[key]) for row in shown})
+    for name in names:
+        if name not in present:
+            raise ConfigError(f"no records with {key}={name}", f"there are: {', '.join(present)}")
+    return [row for row in shown if str(row[key]) in names]
+
+
+def _draw(kind: str, shown: Sequence[Row], groups: dict[str, list[Record]], paths: dict[str, Path]) -> bool:
+    """Draw each row into its file and print the file; return whether a row could not be drawn."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            f"pictures need matplotlib, which cannot be imported ({error})", "pip install 'clbench[plot]'"
+        ) from error
+    from clbench.plots import plot_clients, plot_curves, plot_drift, plot_matrix, plot_subspaces, style
+
+    draw, needs = {
+        "matrix": (plot_matrix.draw, None),
+        "subspaces": (plot_subspaces.draw, plot_subspaces.sizes),
+        "curves": (plot_curves.draw, plot_curves.measured),
+        "drift": (plot_drift.draw, plot_drift.reported),
+        "clients": (plot_clients.draw, plot_clients.reported),
+    }[kind]
+    if needs is not None:
+        kept = {row["config_id"]: [each for each in groups[row["config_id"]] if needs(each)] for row in shown}
+        without = [each for row in shown for each in groups[row["config_id"]] if not needs(each)]
+        methods = sorted({str(each.identity["names"]["method"]) for each in without})
+        what, remedy = _NEEDED[kind]
+        shown, groups = [row for row in shown if kept[row["config_id"]]], kept
+        if not shown:
+            raise ConfigError(f"kind={kind}: none of the records (methods: {', '.join(methods)}) tells the {what}", remedy)
+        if without:
+            _say(f"skipped {len(without)} records without {what} (methods: {', '.join(methods)})")
+    failed = False
+    for row in shown:
+        path = paths[row["config_id"]]
+        with style.context():
+            try:
+                figure = draw(row, groups[row["config_id"]])
+            except StoreError as error:
+                _say(error)
+                failed = True
+                continue
+            style.save(figure, path)
+        print(path, flush=True)
+    return failed
+
+
+def _say(message: object) -> None:
+    print(f"clbench-plot: {message}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

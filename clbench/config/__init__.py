@@ -1,0 +1,1 @@
+"""From overrides to a job: composed by Hydra, resolved, checked, and named."""

@@ -1,0 +1,278 @@
+"""What a composed configuration means: values settled, checked, named, and identified. Nothing here needs torch."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from clbench.config.hydra_compose import Composed, Composer
+from clbench.data.integrity import data_sha256
+from clbench.errors import ConfigError
+from clbench.records import flatten
+
+NODES = ("method", "scenario", "model", "optimizer", "trainer", "eval")
+"""Nodes that say what a trial is."""
+LATER_NODES = ("federated",)
+"""Nodes that may be there, and then say what a trial is."""
+OTHER_KEYS = (
+    "runner",
+    "logger",
+    "seeds",
+    "device",
+    "results_dir",
+    "save_models",
+    "data",
+    "neutral",
+    "protocol",
+    "tuned",
+    "published",
+)
+"""Keys and nodes that do not."""
+OWN_DATA = ("npz", "folder", "text_folder", "prose")
+"""Data sets of the user's own; unless they say otherwise they go by the name of the file or folder."""
+RETARGETABLE = ("method", "model", "optimizer")
+"""Nodes whose `_target_` the user may change on the command line, to use a class without a file of its own."""
+
+
+def resolve(composed: Composed, composer: Composer, method: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the configuration with everything applied that depends on several of its parts.
+
+    From weakest to strongest: the files of the groups; `protocol` (the scenario's); `tuned` (the pair's, by setting);
+    what `scenario.online` implies; what experiment files and the user's overrides say. A group that was changed from
+    its default choice is touched by neither protocol nor tuned: they were made for the default.
+
+    Raises:
+        ConfigError: an unknown key at the top, a missing node, or a clash of `scenario.online` with `trainer.epochs`.
+    """
+    config = copy.deepcopy(composed.config)
+    _check_keys(config)
+    if method is not None:
+        config["method"] = dict(method)
+        config.pop("tuned", None)
+    given = given_keys(composed, composer)
+    held = given | _changed_groups(composed, composer)
+    for dataset in [config["scenario"].get("dataset"), *_ability(config).values()]:
+        if isinstance(dataset, dict) and dataset.get("name") in OWN_DATA and dataset.get("path"):
+            dataset["name"] = Path(str(dataset["path"])).stem
+    for node in RETARGETABLE:
+        _retarget(config[node], node, given)
+    _fill(config, config.pop("protocol", None) or {}, held, "protocol")
+    tuned = config.pop("tuned", None) or {}
+    _fill(config, tuned.get(config["scenario"].get("setting")) or {}, held, "tuned")
+    if config["scenario"].get("online"):
+        _single_pass(config, given)
+    if config.get("federated") is not None:
+        _federate(config, given)
+    return config
+
+
+def given_keys(composed: Composed, composer: Composer) -> set[str]:
+    """Return the dotted keys that the user's overrides or an experiment's file set."""
+    keys = {override.name for override in composer.parse(composed.overrides, composed.choices) if not override.group}
+    for group in extra_groups(composed, composer):
+        for content in composer.files(f"{group}/{composed.choices[group]}"):
+            keys |= {key for key, _ in flatten(content) if not key.startswith("hydra.")}
+    return keys
+
+
+def extra_groups(composed: Composed, composer: Composer) -> list[str]:
+    """Return groups beside those of the primary configuration whose files set keys anywhere: experiment, sweep."""
+    usual = composer.cached(()).choices
+    return [
+        group
+        for group, choice in composed.choices.items()
+        if choice and group not in usual and "@" not in group and "/" not in group and group not in LATER_NODES
+    ]
+
+
+def _changed_groups(composed: Composed, composer: Composer) -> set[str]:
+    """Return the nodes whose group has another choice than the default; method and scenario select what to fill in."""
+    usual = composer.cached(()).choices
+    return {
+        group.replace("/", ".")
+        for group, choice in composed.choices.items()
+        if group.split("/")[0] in ("model", "optimizer", "trainer") and choice != usual.get(group)
+    }
+
+
+def _retarget(node: dict[str, Any], name: str, given: set[str]) -> None:
+    """Drop the chosen file's values where `_target_` was changed to a class of the user's own: they were not made for it."""
+    if f"{name}._target_" not in given or str(node.get("_target_")).startswith("clbench."):
+        return
+    for key in [key for key in node if key not in ("_target_", "head")]:
+        if not any(other == f"{name}.{key}" or other.startswith(f"{name}.{key}.") for other in given):
+            del node[key]
+
+
+def _fill(config: dict[str, Any], values: Mapping[str, Any], held: Iterable[str], source: str, prefix: str = "") -> None:
+    """Set `values` in `config`, but for keys that are held, or are above or below a held key."""
+    for key, value in values.items():
+        path = f"{prefix}{key}"
+        if path in held or any(path.startswith(f"{other}.") for other in held):
+            continue
+        if key not in config:
+            raise ConfigError(f"unknown key {path}={value!r} in the {source} values", f"it knows: {', '.join(sorted(config))}")
+        if isinstance(value, Mapping) and isinstance(config[key], dict) and "_target_" not in value:
+            _fill(config[key], value, held, source, f"{path}.")
+        elif not any(other.startswith(f"{path}.") for other in held):
+            config[key] = copy.deepcopy(value)
+
+
+def _single_pass(config: dict[str, Any], given: set[str]) -> None:
+    trainer = config["trainer"]
+    if "trainer.epochs" in given and trainer["epochs"] != 1:
+        raise ConfigError(
+            f"trainer.epochs={trainer['epochs']} with scenario.online=true, which means a single pass",
+            "leave trainer.epochs out, or give scenario.online=false",
+        )
+    if trainer.get("iterations") is not None:
+        raise ConfigError(
+            f"trainer.iterations={trainer['iterations']} with scenario.online=true, which means a single pass",
+            "give trainer.iterations=null, or scenario.online=false",
+        )
+    trainer["epochs"] = 1
+    if "trainer.batch_size" not in given:
+        trainer["batch_size"] = trainer["online_batch_size"]
+
+
+def _federate(config: dict[str, Any], given: set[str]) -> None:
+    """Let the federated node say how long local training is; refuse what makes no sense at clients.
+
+    Raises:
+        ConfigError: a clash with the trainer, the scenario or the optimiser.
+    """
+    federated, trainer = config["federated"], config["trainer"]
+    for key in ("epochs", "iterations"):
+        if f"trainer.{key}" in given and trainer.get(key) != federated.get(f"local_{key}"):
+            raise ConfigError(
+                f"trainer.{key}={trainer[key]} in a federated stream, whose clients train federated.local_{key}="
+                f"{federated.get(f'local_{key}')} in each of federated.rounds={federated.get('rounds')}",
+                f"leave trainer.{key} out, and give federated.local_{key}",
+            )
+        trainer[key] = federated.get(f"local_{key}")
+    if config["scenario"].get("online"):
+        raise ConfigError(
+            "scenario.online=true in a federated stream, whose clients pass over their samples in every round",
+            "leave scenario.online out; federated.rounds=1 federated.local_epochs=1 is a single pass",
+        )
+    if config["optimizer"].get("carry"):
+        raise ConfigError(
+            "optimizer.carry=true in a federated stream, where a client starts every round with a new optimiser",
+            "leave optimizer.carry out; federated/server=fedavgm keeps a momentum at the server",
+        )
+
+
+def _check_keys(config: Mapping[str, Any]) -> None:
+    known = (*NODES, *LATER_NODES, *OTHER_KEYS)
+    for key, value in config.items():
+        if key not in known:
+            raise ConfigError(f"unknown key {key}={value!r}", f"at the top there are: {', '.join(known)}")
+    for key in NODES:
+        if not isinstance(config.get(key), Mapping):
+            raise ConfigError(
+                f"{key}={config.get(key)!r} is no configuration",
+                f"choose one: {key}=NAME (`clbench --help` lists them)",
+            )
+
+
+def names(
+    config: Mapping[str, Any],
+    choices: Mapping[str, Any],
+    method: Mapping[str, Any] | None = None,
+    asked: Collection[str] = (),
+) -> dict[str, str]:
+    """Return what the parts are called in tables: their choices; a scenario with its data set if its name lacks it.
+
+    Args:
+        config: settled.
+        choices: of each group.
+        method: takes the place of the method node.
+        asked: keys and groups that the user set.
+    """
+    found = {group: str(choices.get(group)) for group in ("method", "scenario", "model", "optimizer")}
+    for group in RETARGETABLE:  # a class named on the command line goes by its own name
+        if f"{group}._target_" in asked or found[group] == "custom":
+            found[group] = _class_name(config[group])
+    if method is not None:
+        found["method"] = str(method.get("name") or _class_name(method))
+    if config.get("federated") is not None:
+        target = "federated.server._target_"
+        own = target in asked or not choices.get("federated/server")
+        found["server"] = _class_name(config["federated"]["server"]) if own else str(choices["federated/server"])
+    dataset = config["scenario"].get("dataset")
+    if isinstance(dataset, Mapping):
+        called = str(dataset.get("name"))
+        own = found["scenario"].endswith(f"_{called}") and "scenario/dataset" not in asked
+        if not own and found["scenario"].partition("_")[2] != called and found["scenario"] != called:
+            found["scenario"] += f"_{called}"
+    return found
+
+
+def _class_name(node: Mapping[str, Any]) -> str:
+    return str(node.get("_target_")).rpartition(".")[2]
+
+
+def data_digest(scenario: Mapping[str, Any], search: Sequence[Path]) -> str:
+    """Return the digest of the content of a scenario's data set, or of all its data sets in their order."""
+    if "datasets" in scenario:
+        digests = [data_sha256(node, search) for node in scenario["datasets"].values()]
+        return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+    return data_sha256(scenario.get("dataset") or {}, search)
+
+
+def ability_digests(config: Mapping[str, Any], search: Sequence[Path]) -> dict[str, str]:
+    """Return the digest of the content of what general ability is measured on, by its name in `eval.ability`."""
+    return {name: data_sha256(node, search) for name, node in _ability(config).items()}
+
+
+def _ability(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the nodes of what general ability is measured on.
+
+    Raises:
+        ConfigError: one is no data set.
+    """
+    nodes = (config.get("eval") or {}).get("ability") or {}
+    for name, node in nodes.items() if isinstance(nodes, Mapping) else [("", nodes)]:
+        if not isinstance(node, Mapping):
+            raise ConfigError(
+                f"eval.ability{name and '.'}{name}={node!r} is no data set", "give +ability@eval.ability.NAME=prose, say"
+            )
+    return nodes
+
+
+def identity(
+    config: Mapping[str, Any],
+    names: Mapping[str, str],
+    data_sha256: str,
+    seed: int,
+    neutral: Mapping[str, Any],
+    ability_sha256: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Return what a trial is: everything that its result depends on, and nothing else.
+
+    Args:
+        config: the nodes that objects are built from, settled.
+        names: of method, scenario, model, optimizer.
+        data_sha256: stands for the data, whose `path` is left out.
+        seed: of the trial.
+        neutral: dotted keys left out at the given value, so that keys added later do not rename older records.
+        ability_sha256: as `data_sha256`, for each data set that general ability is measured on; left out if there is none.
+    """
+    nodes = copy.deepcopy(dict(config))
+    scenario = nodes["scenario"]
+    for dataset in [scenario.get("dataset"), *(scenario.get("datasets") or {}).values(), *_ability(nodes).values()]:
+        while isinstance(dataset, dict):
+            dataset.pop("path", None)
+            dataset = dataset.get("of")
+    for path, value in neutral.items():
+        *parents, key = path.split(".")
+        node: Any = nodes
+        for parent in parents:
+            node = node.get(parent, {}) if isinstance(node, dict) else {}
+        if isinstance(node, dict) and key in node and node[key] == value:
+            del node[key]
+    ability = {"ability_sha256": dict(ability_sha256)} if ability_sha256 else {}
+    return {"names": dict(names), **nodes, "data_sha256": data_sha256, **ability, "seed": seed}

@@ -1,0 +1,1 @@
+"""Measurement: accuracies, written answers, requests, drift."""

@@ -1,0 +1,24 @@
+"""What joint training reaches: the yardstick of what a model has to know before it is asked to forget it."""
+
+from __future__ import annotations
+
+import copy
+
+from clbench.engine.evaluation.accuracy import Row, evaluate
+from clbench.engine.learner.learner import Learner
+from clbench.engine.training.loop import Trainer, Training
+from clbench.method import Method
+from clbench.stream import Task
+
+
+def joint_row(learner: Learner, trainer: Trainer, last: Task, batch_size: int) -> Row:
+    """Return what a new model, trained plainly on all tasks up to `last` at once, gets right on every evaluation set.
+
+    Same initial weights, optimiser and schedule; `learner` stays as it is.
+    """
+    stream = learner.stream
+    fresh = Learner(stream, learner.initial, copy.deepcopy(learner.optimizer), learner.device, learner.seed)
+    training = Training(fresh, Method(), copy.deepcopy(trainer))
+    training.begin(last)
+    training.fit(stream.union([task for task in stream.learned if task.index <= last.index]))
+    return evaluate(fresh, training.method, stream.evaluation, batch_size)

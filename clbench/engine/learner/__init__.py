@@ -1,0 +1,20 @@
+"""The learner: model, optimiser, device, batches."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clbench.engine.learner.batch import Batch as Batch
+    from clbench.engine.learner.learner import Learner as Learner
+
+
+def __getattr__(name: str) -> Any:
+    """Import `Learner` and `Batch` when they are asked for: the modules of this room import each other."""
+    if name == "Learner":
+        from clbench.engine.learner.learner import Learner
+
+        return Learner
+    if name == "Batch":
+        from clbench.engine.learner.batch import Batch
+
+        return Batch
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

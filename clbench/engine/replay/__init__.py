@@ -1,0 +1,1 @@
+"""Memories of earlier samples, and what stays in them."""

@@ -1,0 +1,1 @@
+"""Several seeds in lockstep on one device."""

@@ -1,0 +1,219 @@
+"""Federated training of a stream: rounds of local training and aggregation, in the place of the engine's own training."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+
+from clbench.engine.state_size import tensor_bytes
+from clbench.errors import ClbenchError, DivergedError
+from clbench.federated.client_sampling import Participants, participants
+from clbench.federated.clients import Clients, load, weights
+from clbench.federated.messages import DIVERGED, Reply, Sum, Tensors, fault, odd, size
+from clbench.federated.secure.sums import secure_sum
+from clbench.federated.transport import Exchange
+from clbench.stream import Task
+from clbench.utils.notify import tell
+from clbench.utils.rng import derive
+
+
+class FederatedTraining:
+    """The server's side of one stream's tasks: counts rounds and bytes, keeps the curves, calls back after rounds.
+
+    A reply that fails, lacks a tensor, has one of another shape, or holds values that are not finite is left out of its round and
+    counted; the weights of the others fill its place. A round without a single good reply leaves the model as it was.
+    """
+
+    def __init__(self, clients: Clients, exchange: Exchange) -> None:
+        """Set the server's rule up.
+
+        Args:
+            clients: on the server's learner, whose model is evaluated; what they keep from task to task is here. Where others
+                train (over Flower), they keep the server's model in step.
+            exchange: to those who train and answer.
+        """
+        self.clients, self.exchange = clients, exchange
+        learner = self.learner = clients.learner
+        self.federated = clients.federated
+        self._wide = clients.method.overrides("extend_batch") and learner.stream.own_heads
+        """Whether steps move heads of earlier tasks (replay, distillation)."""
+        self.server = clients.federated.server
+        self.after_step: Callable[[int], None] | None = None
+        """Called after every round with its number, from 1."""
+        self.after_epoch: Callable[[int, int], None] | None = None
+        self.samples = 0
+        self.losses: list[float] = []
+        """Of each round of the current task: the clients' mean, weighted as their models."""
+        self.moved: list[str] = []
+        """Parameters that some task so far has trained or brought in, and buffers: what comes down."""
+        self.known: list[str] = []
+        """Parameters that were there when the first task began: what they began with follows from configuration and seed."""
+        self.sent = {"down": 0, "up": 0}
+        """Bytes of all messages so far."""
+        self._report: dict[str, Any] = {}
+        self._riding = Sum()
+        self.server.setup(learner, learner.stream)
+
+    def learn(self, task: Task) -> None:
+        """Let the clients learn one task, round by round, and server and clients consolidate after it.
+
+        Raises:
+            ClbenchError: nobody owns a sample of it.
+            DivergedError: no client of a round comes back with finite values.
+        """
+        learner, owners = self.learner, self._owners(task)
+        self.clients.begin(task)
+        self.server.begin_task(learner, task)
+        learner.rebuild()
+        movable, _ = learner.trainable(self._wide)
+        buffers = [name for name, buffer in learner.model.named_buffers() if buffer.is_floating_point()]
+        names = [*self.server.trained(movable), *buffers]
+        self.known = self.known or list(learner.parameters)
+        changed = {*self.moved, *movable, *buffers}
+        self.moved = [name for name in [*learner.parameters, *buffers] if name in changed or name not in self.known]
+        self.losses, self._riding = [], Sum()
+        self._report = {"rejected": Counter(), "failed": 0, "idle_rounds": 0, "down": Counter(), "up": Counter()}
+        rounds = self.federated.rounds_of(task.index)
+        for number in range(rounds):
+            chosen = participants(self.federated, owners, learner.generator("participants", task.index, number))
+            self._round(task, number, names, chosen)
+            if self.after_step is not None:
+                self.after_step(number + 1)
+            if self.after_epoch is not None:
+                self.after_epoch(number, rounds)
+        asked = chosen.generation_context if self.server.asked == "sampled" and chosen.generation_context else owners
+        self.server.end_task(learner, task, lambda kind, payload: self._ask(task, asked, kind, payload))
+        self.clients.end(task)
+
+    def _owners(self, task: Task) -> list[int]:
+        assert task.clients is not None
+        owners = [client for client, positions in enumerate(task.clients) if len(positions)]
+        if not owners:
+            raise ClbenchError(
+                f"no client owns a sample of task {task.index} ({task.name})", "give fewer clients, or another partition"
+            )
+        return owners
+
+    # ---- a round
+    def _round(self, task: Task, number: int, names: list[str], chosen: Participants) -> None:
+        """Send the model down, take the mean of what comes up, and put the next model in place."""
+        learner = self.learner
+        down = weights(learner, self.moved)
+        start = {name: down[name] for name in names}
+        rides = self.server.riding is not None and number + 1 == self.federated.rounds_of(task.index)
+        rider = self.server.rider(learner) if rides else None
+        total, losses, wrongs = Sum(), list[tuple[float, float]](), list[str]()
+        self._count("down", "round", size(down) * len(chosen.asked))
+        self._count("down", "riding", size(rider or {}) * len(chosen.asked))
+        self._report["failed"] += len(chosen.failing)
+        work = {client: chosen.work[client] for client in chosen.generation_context}
+        for reply in self.exchange.train(task, number, down, names, work, rider):
+            self._count("up", "round", size(reply.tensors))
+            self._count("up", "riding", size(reply.answer))
+            self.samples += reply.seen
+            wrong = fault(reply, start)
+            if wrong is not None:
+                self._reject(reply, wrong, f"round {number} of task {task.index}")
+                wrongs.append(wrong)
+                continue
+            weight = float(reply.samples) if self.server.weighting == "samples" else 1.0
+            total.add(reply.tensors, weight)
+            if reply.answer:
+                self._riding.add(reply.answer)
+            if reply.loss is not None:
+                losses.append((weight, reply.loss))
+        load(learner, down)  # clients in this process leave their own weights behind
+        if total.count:
+            with torch.no_grad():
+                load(learner, self.server.aggregate(learner, start, total.mean(start)))
+                self.server.end_round(learner, task, number)
+        elif wrongs and all(DIVERGED in wrong for wrong in wrongs):
+            raise DivergedError(
+                f"no client came back with finite values from round {number} of task {task.index} "
+                f"(optimizer.lr={learner.base_lr})",
+                "lower optimizer.lr, or set trainer.clip_norm",
+            )
+        else:
+            self._report["idle_rounds"] += 1
+        if losses:
+            self.losses.append(sum(weight * loss for weight, loss in losses) / sum(weight for weight, _ in losses))
+
+    def _ask(self, task: Task, clients: list[int], kind: str, payload: Tensors) -> Tensors:
+        """Return the sum of what clients answer."""
+        if self.server.riding == kind and self._riding.count:
+            return self._riding.tensors
+        self._count("down", kind, size(payload) * len(clients))
+        secure, total = self.federated.secure, Sum()
+        if secure is not None:
+            seed = derive(self.learner.seed, "secure", task.index, kind)
+            again = partial(self._answers, task, kind, payload)
+            return secure_sum(secure, clients, again, seed, lambda way, amount: self._count(way, "secure", amount))
+        for _, answer in self._answers(task, kind, payload, clients):
+            self._count("up", kind, size(answer))
+            total.add(answer)
+        if not total.count:
+            raise ClbenchError(
+                f"none of the {len(clients)} clients asked for {kind!r} after task {task.index} gave a usable answer",
+                "the messages above say why; start the same command again: it resumes after the last task",
+            )
+        return total.tensors
+
+    def _answers(self, task: Task, kind: str, payload: Tensors, clients: Sequence[int]) -> Iterator[tuple[int, Tensors]]:
+        """Yield the usable answers with their clients; say of others what is wrong."""
+        first: Tensors | None = None
+        for reply in self.exchange.ask(task, clients, kind, payload):
+            wrong = odd(reply, first)
+            if wrong is None:
+                first = {name: torch.empty_like(tensor, device="meta") for name, tensor in reply.tensors.items()}
+                yield reply.client, reply.tensors
+            else:
+                self._reject(reply, wrong, f"{kind!r} after task {task.index}")
+
+    def _reject(self, reply: Reply, wrong: str, where: str) -> None:
+        """Count a reply that cannot be used, and say so the first time its fault comes up in a task."""
+        self._report["rejected"][wrong] += 1
+        if self._report["rejected"][wrong] == 1:
+            tell(f"client {reply.client} is left out of {where}: {wrong}")
+
+    def _count(self, way: str, what: str, amount: int) -> None:
+        self.sent[way] += amount
+        self._report[way][what] += amount
+
+    # ---- what a trial asks of any training
+    def accelerate(self, mode: str | None, graph: bool, tell: Callable[[str], None]) -> None:
+        """Say that clients are neither compiled nor replayed."""
+        if mode is not None or graph:
+            tell("runner.compile and runner.graph do nothing for federated clients")
+
+    def report(self) -> dict[str, int]:
+        """Return what was seen, carried and sent: samples, bytes that clients and server keep, bytes of messages."""
+        return {
+            "samples": self.samples,
+            "method_state_bytes": self.clients.kept_bytes() + tensor_bytes(self.server.state()),
+            "bytes_sent": sum(self.sent.values()),
+        }
+
+    def diagnostics(self) -> dict[str, Any]:
+        """Return what happened in the task just learned: bytes by way and purpose, failures, replies left out; the rule's own."""
+        plain = {key: dict(value) if isinstance(value, Counter) else value for key, value in self._report.items()}
+        return {"federated": plain, **self.server.diagnostics()}
+
+    def state(self) -> dict[str, Any]:
+        """Return what server and clients carry from task to task."""
+        return {
+            "clients": self.clients.state(),
+            "server": self.server.state(),
+            "moved": self.moved,
+            "known": self.known,
+            "sent": dict(self.sent),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Restore what `state` returned."""
+        self.clients.load_state(state["clients"])
+        self.server.load_state(self.learner, state["server"])
+        self.moved, self.known, self.sent = list(state["moved"]), list(state["known"]), dict(state["sent"])

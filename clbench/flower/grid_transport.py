@@ -1,0 +1,129 @@
+"""From the server to clients and back over Flower's Grid."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from flwr.app import Message, RecordDict
+from flwr.serverapp import Grid
+
+from clbench.errors import ClbenchError, RefusedError
+from clbench.federated.clients import Clients, weights
+from clbench.federated.messages import Reply, Tensors
+from clbench.flower.wire_format import pack, unpack_reply
+from clbench.run_spec import RunSpec
+from clbench.stream import Task
+
+TRAIN, QUERY = "train", "query"
+
+
+class GridExchange:
+    """Clients behind Flower nodes. Client c is served by node c modulo the number of nodes, whichever those are at the time.
+
+    A node holds nothing that it could not make again from the run and what comes down, so that it may come and go. Methods that
+    keep something of their samples at the clients are therefore refused.
+    """
+
+    def __init__(self, grid: Grid, clients: Clients, spec: RunSpec, timeout: float) -> None:
+        """Connect.
+
+        Args:
+            grid: Flower's.
+            clients: the server's own, for what clients share: it trains none.
+            spec: what nodes make their side from.
+            timeout: seconds to wait for the replies to a message, and for a first node.
+
+        Raises:
+            RefusedError: the clients' method keeps what comes from samples.
+        """
+        if not clients.shared:
+            raise RefusedError(
+                f"{type(clients.method).__name__} keeps something at every client, and Flower's nodes come and go",
+                "give runner.federated=local, or a method that keeps nothing of samples (naive, freeze, seq_lora)",
+            )
+        if clients.federated.secure is not None:
+            raise RefusedError(
+                "federated.secure is simulated in one process so far, where the server adds masks itself",
+                "give runner.federated=local",
+            )
+        self.grid, self.clients, self.timeout = grid, clients, timeout
+        self._cell = json.dumps(spec.to_dict())
+
+    def train(
+        self,
+        task: Task,
+        round: int,
+        down: Tensors,
+        names: Sequence[str],
+        work: Mapping[int, float],
+        rider: Tensors | None,
+    ) -> Iterator[Reply]:
+        """Let clients train at their nodes."""
+        about = {"spec": self._cell, "task": task.index, "round": round, "names": list(names), "rides": rider is not None}
+        told = {client: {**about, "client": client, "work": share} for client, share in work.items()}
+        yield from self._send(TRAIN, told, down, rider or {})
+
+    def ask(self, task: Task, clients: Sequence[int], kind: str, payload: Tensors) -> Iterator[Reply]:
+        """Ask clients at their nodes; the server's model goes along."""
+        about = {"spec": self._cell, "task": task.index, "kind": kind}
+        told = {client: {**about, "client": client} for client in clients}
+        learner = self.clients.learner
+        names = [*learner.parameters, *(name for name, buffer in learner.model.named_buffers() if buffer.is_floating_point())]
+        yield from self._send(QUERY, told, weights(learner, names), payload)
+
+    def _send(self, kind: str, told: Mapping[int, dict[str, Any]], model: Tensors, more: Tensors) -> Iterator[Reply]:
+        """Send a message for every client, as many at a time as there are nodes, and yield the replies."""
+        waiting = list(told)
+        while waiting:
+            nodes = self._nodes()
+            now, waiting = waiting[: len(nodes)], waiting[len(nodes) :]
+            messages = {}
+            for client in now:
+                content: RecordDict = pack(told[client], model, more)
+                node = nodes[client % len(nodes)]
+                messages[client] = Message(
+                    content, dst_node_id=node, message_type=kind, group_id=str(told[client].get("round", ""))
+                )
+            ids = list(self.grid.push_messages(messages.values()))
+            clients = dict(zip(ids, now, strict=True))
+            yield from self._replies(clients)
+
+    def _replies(self, clients: dict[str, int]) -> Iterator[Reply]:
+        """Yield a reply for each message, by the id of which `clients` says whom it went to; an error after the time-out."""
+        device, until = self.clients.learner.device, time.monotonic() + self.timeout
+        while clients and time.monotonic() < until:
+            found = list(self.grid.pull_messages(list(clients)))
+            for reply in found:
+                client = clients.pop(reply.metadata.reply_to_message_id)
+                if reply.has_error():
+                    yield Reply(client, error=f"its node failed: {' '.join(str(reply.error.reason).split())[-200:]}")
+                else:
+                    yield unpack_reply(reply.content, device)
+            if not found:
+                time.sleep(POLL)
+        for client in clients.values():
+            yield Reply(client, error=f"no answer within {self.timeout:g} s")
+
+    def _nodes(self) -> list[int]:
+        """Return the nodes that are there, in a fixed order; wait for the first.
+
+        Raises:
+            ClbenchError: none came.
+        """
+        until = time.monotonic() + self.timeout
+        while True:
+            nodes = sorted(self.grid.get_node_ids())
+            if nodes:
+                return nodes
+            if time.monotonic() > until:
+                raise ClbenchError(
+                    f"no Flower node within {self.timeout:g} s", "start flower-supernode, and see that it reaches the SuperLink"
+                )
+            time.sleep(POLL)
+
+
+POLL = 0.01
+"""Seconds between two looks for replies: short against any round."""

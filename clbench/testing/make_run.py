@@ -1,0 +1,62 @@
+"""Runs made and run as the command line does, without a process or a store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from clbench.config.hydra_compose import Composer, new_composer
+from clbench.config.job import Job, make_job
+from clbench.records import Record
+from clbench.run_spec import RunSpec
+from clbench.runner.execute import FLOWER, TRIAL, locate, thread_limit
+
+BRIEF = ("trainer.epochs=1", "scenario.n_tasks=5")
+"""What keeps a check short: one pass over five tasks of digits."""
+
+
+def make_spec(
+    method: str | Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    config_dirs: Sequence[str | Path] = (),
+    seed: int = 0,
+    results_dir: str | Path = "runs",
+) -> RunSpec:
+    """Return the run that the command line would make.
+
+    Args:
+        method: name of a configuration in the group `method`, or a node with `_target_` and hyper-parameters.
+        overrides: as on the command line.
+        config_dirs: folders of configuration, as `--config-dir`.
+        seed: of the trial.
+        results_dir: where checkpoints go.
+    """
+    named = method if isinstance(method, str) else json.dumps(dict(method))
+    job = _job(named, isinstance(method, str), tuple(overrides), tuple(str(folder) for folder in config_dirs))
+    (spec,) = replace(job, seeds=(seed,), results_dir=str(results_dir)).specs()
+    return spec
+
+
+@cache
+def _job(method: str, by_name: bool, overrides: tuple[str, ...], config_dirs: tuple[str, ...]) -> Job:
+    """Compose once what a check runs many times: composing takes longer than the runs do."""
+    composer = _composer(config_dirs)
+    chosen = [f"method={method}"] if by_name else []
+    composed = composer(["scenario=split_digits", *BRIEF, *chosen, "logger=none", "device=cpu", *overrides])
+    return make_job(composed, composer, None if by_name else json.loads(method))
+
+
+@cache
+def _composer(config_dirs: tuple[str, ...]) -> Composer:
+    return new_composer(config_dirs)
+
+
+def run(spec: RunSpec) -> Record:
+    """Run one run in this process and return its record; nothing is stored but checkpoints under its results_dir."""
+    function = locate(FLOWER if spec.over_flower else TRIAL)
+    with thread_limit(spec.threads):
+        return function(spec, lambda event: None)

@@ -1,0 +1,107 @@
+"""Steps off protected spaces: at the step, or earlier, at what enters the layer, where that is the same for less."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clbench.engine.learner.learner import Learner
+from clbench.subspace import Projector
+from clbench.toolkit import weight_matrices
+from clbench.toolkit.weight_matrices import Matrix
+
+
+class Projection:
+    """Projects the steps of a task.
+
+    The gradient of a linear layer is `delta^T x` with one row per sample, so a projection of its rows is one of the inputs
+    `x`: `[B, d]` instead of `[out, d]` go through the projector, several times less in small batches. It gives the same step
+    wherever a step is the gradient and nothing else (`learner.bare`: plain SGD, no clipping, no part that edits gradients, no
+    second one that edits or watches the step, no batch in parts). Elsewhere, for layers of other kinds, larger batches and
+    weights that a method substitutes, the step itself is projected.
+    """
+
+    def __init__(self, learner: Learner, matrices: Mapping[str, Matrix], projectors: Mapping[str, Projector]) -> None:
+        """Watch the linear layers that `projectors` names; `release` ends that."""
+        self.matrices, self.projectors = matrices, projectors
+        self.at_inputs = False
+        """Whether the next step may be projected at the inputs; not where the step before projection is to be seen."""
+        self._learner = learner
+        self._done: set[str] = set()
+        self._handles: list[torch.utils.hooks.RemovableHandle] = []
+        if learner.bare and learner.chain is not None and learner.reparametrize is None:
+            widths = {link.name: link.weight.shape[0] for link in (*learner.chain.layers, *learner.chain.heads)}
+            self._of_layers = {matrices[name].layer: (name, widths[matrices[name].layer]) for name in projectors}
+            learner.projecting = self
+        elif learner.bare:
+            self._handles = [self._watch(name) for name in projectors if self._linear(name)]
+
+    def __call__(self, updates: dict[str, Tensor]) -> None:
+        """Project the steps in `updates` that are not projected yet."""
+        left = {name: projector for name, projector in self.projectors.items() if name not in self._done}
+        weight_matrices.project(updates, self.matrices, left)
+        self._done.clear()
+
+    def at(self, layer: str, rows: int) -> Projector | None:
+        """Return what projects the `rows` inputs of a chain's layer, where that is the same for less; its step is then done."""
+        name, width = self._of_layers.get(layer, ("", 0))
+        if not self.at_inputs or not _cheaper(rows, width):
+            return None
+        self._done.add(name)
+        return self.projectors[name]
+
+    def release(self) -> None:
+        """Leave the layers alone."""
+        for handle in self._handles:
+            handle.remove()
+        if self._learner.projecting is self:
+            self._learner.projecting = None
+
+    def _linear(self, name: str) -> bool:
+        return type(self._learner.model.get_submodule(self.matrices[name].layer)) is nn.Linear
+
+    def _watch(self, name: str) -> torch.utils.hooks.RemovableHandle:
+        projector = self.projectors[name]
+
+        def hook(layer: nn.Linear, arguments: tuple[Tensor, ...], output: Tensor) -> Any:
+            x = arguments[0]
+            if name not in self._done:  # once it is, every call until the step must go the same way, a penalty's own too
+                able = self._learner.stepping and self.at_inputs and isinstance(layer.weight, nn.Parameter)
+                if not able or not _cheaper(x[..., 0].numel(), layer.out_features):
+                    return None
+            self._done.add(name)
+            return _Linear.apply(x, layer.weight, layer.bias, output, projector)
+
+        return self._learner.model.get_submodule(self.matrices[name].layer).register_forward_hook(hook)
+
+
+def _cheaper(rows: int, width: int) -> bool:
+    """Return whether it is less work to project the `rows` that enter a linear layer of `width` outputs than its step."""
+    return 2 * rows <= width
+
+
+class _Linear(torch.autograd.Function):
+    """A linear layer whose weight and bias get the gradient of projected inputs; everything else is its own."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, output: Tensor, projector: Projector) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.projector, ctx.biased = projector, bias is not None
+        return output.view_as(output)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (delta,) = gradients
+        x, weight = ctx.saved_tensors
+        flat, signal = x.reshape(-1, x.shape[-1]), delta.reshape(-1, delta.shape[-1])
+        rows, ones = ctx.projector(flat, flat.new_ones(len(flat)) if ctx.biased else None)
+        return (
+            delta @ weight if ctx.needs_input_grad[0] else None,
+            signal.mT @ rows,
+            None if ones is None else ones @ signal,
+            None,
+            None,
+        )

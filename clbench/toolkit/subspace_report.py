@@ -1,0 +1,72 @@
+"""How full the protected subspaces are, and how much of the steps they take away: what projection methods report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clbench.toolkit.weight_matrices import Matrix
+
+EVERY = 25
+"""Every how many steps the removed share is measured, the first among them: the cost of looking, not a result."""
+_UNWATCHED = nullcontext()
+
+
+class SubspaceReport:
+    """Counts of directions and the mean share of the squared step removed, of one task; nothing waits for the device."""
+
+    def __init__(self, bases: Mapping[str, Tensor]) -> None:
+        """Note how full `bases` `[d, k]` are at the start of a task."""
+        self.before = {name: basis.shape[1] for name, basis in bases.items()}
+        self.removed: dict[str, Tensor] = {}
+        self.steps = self.looks = 0
+
+    @property
+    def due(self) -> bool:
+        """Whether the next step is measured."""
+        return self.steps % EVERY == 0
+
+    def watch(
+        self, matrices: Mapping[str, Matrix], projected: Iterable[str], updates: dict[str, Tensor]
+    ) -> AbstractContextManager[None]:
+        """Return a context that compares the steps of the matrices in `projected` before and after, if this one is due."""
+        due = self.due
+        self.steps += 1
+        return self._compared(matrices, list(projected), updates) if due else _UNWATCHED
+
+    @contextmanager
+    def _compared(self, matrices: Mapping[str, Matrix], names: list[str], updates: dict[str, Tensor]) -> Iterator[None]:
+        before = self._energies(matrices, names, updates)
+        yield
+        if before:
+            self.looks += 1
+            for name, after in self._energies(matrices, names, updates).items():
+                share = 1 - after / before[name].clamp(min=torch.finfo(after.dtype).tiny)
+                self.removed[name] = self.removed[name] + share if name in self.removed else share
+
+    @staticmethod
+    def _energies(matrices: Mapping[str, Matrix], names: list[str], updates: dict[str, Tensor]) -> dict[str, Tensor]:
+        found = {name: matrices[name].read(updates) for name in names}
+        return {name: sum_of_squares(*pair) for name, pair in found.items() if pair is not None}
+
+    def report(self, bases: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Return by matrix: `taken` of `of` directions now, `added` in this task, `removed` share (None: nothing projected)."""
+        return {
+            name: {
+                "taken": basis.shape[1],
+                "of": basis.shape[0],
+                "added": basis.shape[1] - self.before.get(name, 0),
+                "removed": float(self.removed[name]) / self.looks if name in self.removed else None,
+            }
+            for name, basis in bases.items()
+        }
+
+
+def sum_of_squares(weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return the squared norm of a weight and its bias together."""
+    total = weight.square().sum()
+    return total if bias is None else total + bias.square().sum()
