@@ -24,7 +24,7 @@ def test_ratios_compares_neighbours_in_a_round(common):
     runs = {"a": [run(2.0), run(20.0), run(6.0)], "b": [run(1.0), run(10.0), run(2.0)]}  # round 2: a busy machine
     found = common.ratios(runs, "a", "b", lambda r: r["train_s"])
     assert found == [2.0, 2.0, 3.0]
-    assert common.full_logits(found) == "2.00 (2.00-3.00)"
+    assert common.spread(found) == "2.00 (2.00-3.00)"
 
 
 def test_learned_is_the_diagonal_averaged_over_rounds(common):
