@@ -1,9 +1,9 @@
-"""The authors' GPM program (sahagobinda/GPM), as a clone has it, on clbench's permuted images; what it cost, as one JSON line.
+"""The authors' GPM program (sahagobinda/GPM), unchanged, on clbench's permuted images. Prints its cost as one JSON line.
 
     python authors_gpm.py --clone GPM --tasks 3 --batch 10 --seed 0
 
-Their own network, training, projection and subspace functions (`main_pmnist.py`) are called in the order of their `main`;
-what is left out is their test of the training and validation samples after every epoch, which nothing depends on.
+Calls their network, training, projection and subspace functions (`main_pmnist.py`) in the order of their `main`. Left out is
+only their test on training and validation samples after every epoch: no other step uses its result.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ THRESHOLDS = [0.95, 0.99, 0.99]
 
 
 def load(clone: str, script: str) -> ModuleType:
-    """Return a script of the clone as a module; seaborn, which it imports for a plot, need not be there.
+    """Return a script of the clone as a module. The script imports seaborn for a plot; seaborn may be missing.
 
     Raises:
         FileNotFoundError: no such file in `clone`.
@@ -46,13 +46,13 @@ def load(clone: str, script: str) -> ModuleType:
 
 
 def quietly(function: Any, *arguments: Any) -> Any:
-    """Return what the function returns, without what it prints."""
+    """Return the result of the function, and suppress its output."""
     with contextlib.redirect_stdout(io.StringIO()):
         return function(*arguments)
 
 
 def tensors(split: Any, preprocess: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return all of a split as the program holds its data: float32 `[N, 1, 28, 28]`, normalised, and labels."""
+    """Return all samples of a split in the form of the program: float32 `[N, 1, 28, 28]`, normalised, and labels."""
     positions = torch.arange(len(split))
     return preprocess(split.inputs(positions)), split.labels
 
@@ -100,7 +100,7 @@ def main() -> None:
 
 
 def permuted(tasks: int, seed: int) -> Any:
-    """Return the stream that `clbench_trial.py` gets by the overrides of `subspace.py`."""
+    """Return the stream that `clbench_run.py` gets by the overrides of `subspace.py`."""
     from clbench.config.hydra_compose import new_composer
     from clbench.config.job import make_job
     from clbench.runs.run import assemble

@@ -1,4 +1,4 @@
-"""One run of an Avalanche strategy on Split-Fashion-MNIST; what it cost, as one JSON line.
+"""One run of an Avalanche strategy on Split-Fashion-MNIST. Prints its cost as one JSON line.
 
     python avalanche_loop.py --root DATA --strategy naive --batch 64 --seed 0
 
@@ -27,7 +27,7 @@ EVALUATION_BATCH = 1000
 
 
 class Labelled(TensorDataset):
-    """Tensors with the attribute `targets`, by which Avalanche shares samples out over experiences."""
+    """Tensors with the attribute `targets`, by which Avalanche divides samples among experiences."""
 
     def __init__(self, root: str, train: bool) -> None:
         """Read and normalise all images: float32 `[N, 1, 28, 28]`."""
@@ -37,9 +37,9 @@ class Labelled(TensorDataset):
 
 
 def benchmark(root: str, data: str, heads: bool) -> Any:
-    """Return five experiences of two classes each, in the canonical order; files that are there are not downloaded.
+    """Return five experiences of two classes each, in the canonical order. Existing files are not downloaded again.
 
-    With `heads` the labels are 0 and 1 in each of them, and the experience is told.
+    With `heads`, the labels in each experience are 0 and 1, and the experience is known at test.
     """
     from avalanche.benchmarks import nc_benchmark
     from avalanche.benchmarks.classic import SplitFMNIST
@@ -59,7 +59,7 @@ def benchmark(root: str, data: str, heads: bool) -> Any:
 
 
 def network(heads: bool) -> nn.Module:
-    """Return the MLP 784-256-256 with ten outputs, or with a head for each experience as it comes."""
+    """Return the MLP 784-256-256 with ten outputs, or with one new head per experience."""
     layers = [nn.Flatten(), nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 10)]
     if not heads:
         return nn.Sequential(*layers)

@@ -1,4 +1,4 @@
-"""What the benchmarks share: finding the data, runs that take turns, medians, tables."""
+"""Common parts of the benchmarks: data folders, runs that take turns, medians, tables."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from clbench.data.integrity import search_path
 from clbench.errors import DataError
 
 Runs = dict[str, list[dict[str, Any]]]
-"""By the name of a contender: what its process printed in each round, and `process_s`, its whole life in seconds."""
+"""For each contender, by name: the output of its process in each round, and `process_s`, the seconds from start to exit."""
 
 
 def data_root(root: str | None) -> str:
     """Return the first folder of the search path (`root`, else CLBENCH_DATA) that holds FashionMNIST/raw.
 
     Raises:
-        DataError: there is none.
+        DataError: no folder holds it.
     """
     folders = search_path(root)
     for folder in folders:
@@ -41,13 +41,13 @@ def script(name: str, clock: str, **options: Any) -> list[str]:
 
 
 def take_turns(contenders: Mapping[str, list[str]], rounds: int, root: str | None = None) -> Runs:
-    """Run the commands one after the other, A B C A B C ..., each in a process of its own with one thread.
+    """Run the commands one after the other, A B C A B C ..., each in a separate process with one thread.
 
-    What else the machine does changes from minute to minute; it meets neighbours in a round alike, so ratios within a
-    round are compared, not seconds. Round r runs with `--seed r`.
+    The load of the machine changes from minute to minute, but is similar within a round. So compare ratios within a round, not
+    seconds. Round r runs with `--seed r`.
 
     Raises:
-        RuntimeError: a run fails; the message is what it said.
+        RuntimeError: a run fails; the message holds its output.
     """
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     environment = {**os.environ, **threads, **({} if root is None else {"CLBENCH_DATA": root})}
@@ -68,15 +68,15 @@ def take_turns(contenders: Mapping[str, list[str]], rounds: int, root: str | Non
 
 
 def timed(command: list[str], folder: str | Path | None = None, **variables: str) -> tuple[float, str]:
-    """Return (seconds from start to exit, what it printed) of a command.
+    """Return (seconds from start to exit, output) of a command.
 
     Args:
         command: its words.
-        folder: where it runs; None: here.
-        variables: of the environment, beside those of this process.
+        folder: working folder; None: the current one.
+        variables: environment variables, in addition to those of this process.
 
     Raises:
-        RuntimeError: it fails; the message is what it said.
+        RuntimeError: the command fails; the message holds its output.
     """
     start = time.perf_counter()
     done = subprocess.run(command, cwd=folder, env={**os.environ, **variables}, capture_output=True, text=True)
@@ -97,7 +97,7 @@ def ratios(runs: Runs, above: str, below: str, value: Callable[[Mapping[str, Any
 
 
 def spread(values: Sequence[float]) -> str:
-    """Return `median (lowest-highest)` for people."""
+    """Return the text `median (lowest-highest)`."""
     return f"{statistics.median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
 
 

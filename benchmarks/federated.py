@@ -1,14 +1,13 @@
-"""Clients per second of the engine: one by one, side by side, and against a bare torch loop that takes the same steps.
+"""Clients per second of the engine: one by one, stacked, and compared with a plain torch loop of the same steps.
 
     python benchmarks/federated.py                                    # 10, 100 clients of 60 samples each
     python benchmarks/federated.py --clients 1000 --chunk 1000 --device cuda
     python benchmarks/federated.py --hidden 16 --batch 5
     python benchmarks/federated.py --flower                           # and Flower's simulation engine (clbench[federated])
 
-The sides take turns in one process, `--repeats` rounds of local training of all clients; a ratio is formed within a round.
-Flower's rounds come after the others, with their messages and the mean of the models. The
-images are noise of 784 bytes, since the arithmetic does not depend on them. Prints markdown; exit status 1 if clients side by
-side do not end where those one by one do.
+The contenders take turns in one process: `--repeats` rounds of local training of all clients, with ratios within a round.
+Flower's rounds come after the others, and include messages and the mean of the models. Images are noise of 784 bytes: the
+arithmetic does not depend on them. Prints Markdown; exit status 1 if stacked clients get other models than clients one by one.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from clbench.federated.clients import Clients
 from clbench.federated.options import Federated
 from clbench.federated.partitions import IID
 from clbench.federated.servers.fedavg import FedAvg
-from clbench.federated.transport import LocalExchange
+from clbench.federated.transport import LocalTransport
 from clbench.methods.naive import Naive
 from clbench.models import build_model
 from clbench.stream import EvaluationSet, Stream, Task
@@ -43,7 +42,7 @@ from clbench.stream import EvaluationSet, Stream, Task
 RATE, CLASSES, INPUTS = 0.05, 10, 784
 
 
-def made(clients: int, args: argparse.Namespace, chunk: int) -> LocalExchange:
+def made(clients: int, args: argparse.Namespace, chunk: int) -> LocalTransport:
     """Return clients with `args.samples` images of noise each."""
     draws, n, device = torch.Generator().manual_seed(args.seed), clients * args.samples, torch.device(args.device)
     inputs = torch.randint(0, 256, (n, 1, 28, 28), generator=draws, dtype=torch.uint8)
@@ -55,21 +54,21 @@ def made(clients: int, args: argparse.Namespace, chunk: int) -> LocalExchange:
     learner = Learner(stream, lambda: build_model(node, stream, args.seed), SGD(RATE), device, args.seed)
     trainer = Trainer(args.epochs, args.batch, args.batch, Constant(), None)
     options = Federated(IID(), FedAvg("samples"), clients, 1.0, 1, args.epochs, None, 1, 0.0, 0.0, 0.5)
-    return LocalExchange(Clients(learner, Naive, trainer, options), chunk)
+    return LocalTransport(Clients(learner, Naive, trainer, options), chunk)
 
 
-def engine(exchange: LocalExchange, device: str) -> tuple[float, dict[str, Tensor]]:
+def engine(transport: LocalTransport, device: str) -> tuple[float, dict[str, Tensor]]:
     """Return the seconds of one round of local training, and the sums of the clients' models in double precision."""
-    learner = exchange.clients.learner
+    learner = transport.clients.learner
     task = learner.stream.tasks[0]
-    exchange.clients.begin(task)
+    transport.clients.begin(task)
     down = {name: value.clone() for name, value in learner.model.state_dict().items()}
     sums = {name: torch.zeros_like(value, dtype=torch.float64) for name, value in down.items()}
     assert task.clients is not None
     work = dict.fromkeys(range(len(task.clients)), 1.0)
     wait(device)
     start = time.perf_counter()
-    for reply in exchange.train(task, 0, down, list(down), work, None):
+    for reply in transport.train(task, 0, down, list(down), work, None):
         for name, tensor in reply.tensors.items():
             sums[name].add_(tensor)
     wait(device)
@@ -78,8 +77,8 @@ def engine(exchange: LocalExchange, device: str) -> tuple[float, dict[str, Tenso
     return seconds, sums
 
 
-def bare(side: Clients, args: argparse.Namespace) -> float:
-    """Return the seconds of a loop in plain torch that takes as many steps, on float images made beforehand."""
+def plain(side: Clients, args: argparse.Namespace) -> float:
+    """Return the seconds of a plain torch loop with as many steps, on prepared float images."""
     task = side.learner.stream.tasks[0]
     assert task.clients is not None
     x = side.learner.stream.preprocess(task.train.raw()).flatten(1)
@@ -103,7 +102,7 @@ def bare(side: Clients, args: argparse.Namespace) -> float:
 
 
 def flower(clients: int, args: argparse.Namespace) -> list[float]:
-    """Return the seconds of rounds under Flower's simulation engine, in one actor as the others are in one thread."""
+    """Return the seconds of rounds under Flower's simulation engine, in one actor, as the others run in one thread."""
     from flower_loop import rounds
 
     return rounds(clients, args.samples, args.batch, args.epochs, args.hidden, args.repeats, actors=1)
@@ -135,7 +134,7 @@ def main() -> int:
         one, many = engine(alone, args.device)[1], engine(beside, args.device)[1]  # warm, and the same?
         largest = max(largest, *(float((one[name] - many[name]).abs().max()) / clients for name in one))
         sides: dict[str, Callable[[], float]] = {
-            "bare loop": lambda side=alone: bare(side.clients, args),
+            "bare loop": lambda side=alone: plain(side.clients, args),
             "one by one": lambda side=alone: engine(side, args.device)[0],
             "side by side": lambda side=beside: engine(side, args.device)[0],
         }

@@ -1,11 +1,11 @@
-"""What the step of the plain loop costs at least: written by hand, and its matrix products alone; one JSON line.
+"""The lowest cost of the plain loop's step: a step by hand, and its matrix products alone. Prints one JSON line.
 
     python floor.py --root DATA --batch 64 --seed 0
 
-By hand: the same stream, model, optimiser and order of work as `plain_loop.py`, with forward, backward and update spelled out,
-no autograd, no module, no optimiser; it learns, and prints its accuracies. Matrix products: only the eight of a step (three
-forward, three for the weights' gradients, two for the inputs'), for as many steps, by the library that clbench takes them from
-on this processor (`clbench.utils.cpu_matmul`); by hand they are torch's own.
+By hand: the same stream, model, optimiser and order of work as `plain_loop.py`, with forward, backward and update written out:
+no autograd, no module, no optimiser. This loop learns, and prints its accuracies. Matrix products: only the eight of a step
+(three forward, three for the weights' gradients, two for the inputs'), for as many steps. They use clbench's library on this
+processor (`clbench.utils.cpu_matmul`); the loop by hand uses torch's products.
 """
 
 from __future__ import annotations

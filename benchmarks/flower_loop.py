@@ -1,4 +1,4 @@
-"""The rounds of benchmarks/federated.py as a plain user of Flower would write them: a ClientApp under its simulation engine."""
+"""The rounds of benchmarks/federated.py as a user of Flower would write them: a ClientApp under Flower's simulation engine."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def train(message: Message, context: Context) -> Message:
 
 
 def rounds(count: int, samples: int, batch: int, epochs: int, hidden: list[int], repeats: int, actors: int) -> list[float]:
-    """Return the seconds of each of `repeats` rounds with `count` clients, after one that is not counted."""
+    """Return the seconds of each of `repeats` rounds with `count` clients, after one round that does not count."""
     server, seconds = ServerApp(), list[float]()
 
     @server.main()

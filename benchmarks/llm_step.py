@@ -1,13 +1,13 @@
-"""What a training step of a method for large networks costs over the step it builds on, with several tasks behind it.
+"""Cost of a training step of a method for large networks, relative to its base method, after several tasks.
 
     python benchmarks/llm_step.py --repeats 15
     python benchmarks/llm_step.py --pairs olora/seq_lora --models encoder --tasks 5,15 --clock cpu
     python benchmarks/llm_step.py --device cuda --precision bf16 --batch 32
 
-Both methods of a pair train one and the same network, made from its configuration (nothing is downloaded), in this process:
-they learn all tasks but the last in a few steps, so that what they keep of earlier tasks is in place, and then take turns on
-one batch of the last one, some steps each. A ratio is formed within a round; the table shows the median over rounds, the
-smallest and the largest. Prints markdown; exit status 1 if a pair's median is above its goal.
+Both methods of a pair train the same network in this process. The network is made from its configuration, without downloads.
+Each method learns all tasks but the last in a few steps, so that it has its state of earlier tasks. Then both take turns on one
+batch of the last task, some steps each. A ratio is formed within a round; the table shows the median over rounds, the smallest
+and the largest. Prints Markdown; exit status 1 if a pair's median is above its goal.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ from clbench.engine.learner.learner import Learner
 from clbench.engine.training.loop import Training
 from clbench.instantiate import instantiate
 from clbench.models.classifier import Classifier
-from clbench.scenarios.split import split
+from clbench.scenarios.scenario_options import DataAccess
+from clbench.scenarios.split import SplitOptions, split
 from clbench.stream import Stream
 
 VOCABULARY = 1000
@@ -44,12 +45,12 @@ EARLIER_STEPS = 1
 
 @dataclass(frozen=True)
 class Pair:
-    """A method over the one that it is a change of.
+    """A method and its base method.
 
     Args:
         above: method, overrides.
         below: likewise.
-        goal: what the ratio is to stay under.
+        goal: the ratio should stay below this.
     """
 
     above: tuple[str, ...]
@@ -88,7 +89,7 @@ def encoder() -> nn.Module:
 
 
 def decoder() -> nn.Module:
-    """A decoder built as LLaMA: 6 layers of width 512."""
+    """A decoder with LLaMA's architecture: 6 layers of width 512."""
     from transformers import LlamaConfig, LlamaModel
 
     sizes = {"hidden_size": 512, "num_hidden_layers": 6, "num_attention_heads": 8, "intermediate_size": 1376}
@@ -124,27 +125,17 @@ class Tokens:
 
 
 def stream_of(tasks: int, length: int, batch: int, device: torch.device) -> Stream:
-    """Return a stream with heads, whose tasks have a batch of samples each."""
-    return split(
-        dataset=Tokens(tasks, length, (batch + 1) // 2),  # type: ignore[arg-type]
-        setting="task",
-        n_tasks=tasks,
-        outputs="seen",
-        order_seed=None,
-        valid_fraction=0.0,
-        online=False,
-        seed=0,
-        data_sha256="",
-        search=list[Path](),
-        download=False,
-        device=device,
-    )
+    """Return a stream with heads. Every task has one batch of samples."""
+    data: Any = Tokens(tasks, length, (batch + 1) // 2)
+    plain: dict[str, Any] = {"outputs": "seen", "valid_fraction": 0.0, "online": False, "order_seed": None}
+    options = SplitOptions(setting="task", dataset=data, n_tasks=tasks, **plain)
+    return split(options, DataAccess(0, "", list[Path](), device=device))
 
 
 def at_last_task(
     method: tuple[str, ...], model: str, stream: Stream, batch: int, precision: str, device: torch.device
 ) -> Callable[[], Tensor]:
-    """Return what takes a step of `method` on the last task of the stream."""
+    """Return a function that takes a step of `method` on the last task of the stream."""
     composer = new_composer()
     options = [f"method={method[0]}", *method[1:], "optimizer=adamw", "optimizer.lr=0.0001", f"trainer.precision={precision}"]
     (spec,) = make_job(composer([*options, f"trainer.batch_size={batch}", f"trainer.epochs={EARLIER_STEPS}"]), composer).specs()

@@ -1,9 +1,9 @@
-"""Run a script that times itself by `time.perf_counter` with the process's CPU time in its place.
+"""Run a script that times itself by `time.perf_counter`, with the process's CPU time instead of wall time.
 
     python on_cpu_clock.py plain_loop.py --batch 64
 
-With one thread the two clocks agree on an idle machine; on a busy one CPU time leaves out waiting for a core. (What
-neighbours do to caches and memory stays in.)
+With one thread, the two clocks agree on an idle machine. On a busy machine, CPU time leaves out waiting for a core. It still
+contains the effect of other processes on caches and memory.
 """
 
 from __future__ import annotations

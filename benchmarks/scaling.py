@@ -1,12 +1,12 @@
-"""Whether training, evaluation and memory keep their size as the number of tasks grows: streams of 10, 50 and 200 tasks.
+"""Growth of training time, evaluation time and memory with the number of tasks: streams of 10, 50 and 200 tasks.
 
     python benchmarks/scaling.py --tasks 10,50,200 --methods naive,er,ewc_online,gpm,agem --repeats 3
 
-Permuted digits (embedded, nothing to download), domain setting, MLP 64-100-100-10, batches of 32, one thread; every trial by the
-code of any run, in a process of its own, the trials taking turns. Training per task: the median over the last quarter of the
-tasks over that of the first quarter, the very first task left out (it warms up, and memories are empty). Evaluation: seconds
-of one event over the number of evaluation sets. Memory: how far the process grows from the end of the first quarter to the
-end, beside what the method declares in its record. Prints markdown; exit status 1 if naive does not stay within 10 %.
+Permuted digits (embedded, nothing to download), domain setting, MLP 64-100-100-10, batches of 32, one thread. Every run
+uses clbench's normal code in a separate process; the runs take turns. Training per task: median of the last quarter of tasks
+divided by that of the first quarter, without the very first task (warm-up, empty memories). Evaluation: seconds of one event
+divided by the number of evaluation sets. Memory: growth of the process from the end of the first quarter to the end, next to
+the bytes that the method declares in its record. Prints Markdown; exit status 1 if naive does not stay within 10 %.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def quarters(values: Sequence[float]) -> tuple[float, float]:
 
 
 def growth(run: Mapping[str, Any]) -> float:
-    """Return the training seconds of a late task over those of an early one."""
+    """Return the training seconds of a late task divided by those of an early one."""
     early, late = quarters(run["by_task"])
     return late / early
 
@@ -66,24 +66,22 @@ def rows(tasks: int, runs: Runs) -> list[list[str]]:
     return found
 
 
-def trial(method: str, tasks: int, epochs: int, seed: int, overrides: Sequence[str]) -> dict[str, Any]:
-    """Run one trial in this process; return seconds by task and by evaluation, bytes grown and declared, learning accuracy."""
+def measure(method: str, tasks: int, epochs: int, seed: int, overrides: Sequence[str]) -> dict[str, Any]:
+    """Execute one run in this process; return seconds by task and by evaluation, bytes grown and declared, learning accuracy."""
     import torch
 
     from clbench.config.hydra_compose import new_composer
     from clbench.config.job import make_job
-    from clbench.loggers.base import Loggers, TrialInfo
+    from clbench.loggers.base import Loggers, RunInfo
     from clbench.metrics.matrix import summary
-    from clbench.runs.run import Trial, assemble, pick_device
-    from clbench.stream import Task
+    from clbench.runs.run import Run, assemble, pick_device
 
-    class Timed(Trial):
-        """A trial that keeps its cost task by task; the record has the sums."""
+    class Timed(Run):
+        """A run that stores its cost by task; the record has only the sums."""
 
-        def _learn(self, task: Task) -> None:
-            before = self.cost.train_seconds
-            super()._learn(task)
-            by_task.append(self.cost.train_seconds - before)
+        def learned(self) -> None:
+            super().learned()
+            by_task.append(self.cost.train_seconds - sum(by_task))
 
         def _measure(self, kind: str, task: int, step: int | None) -> None:
             before = self.cost.eval_seconds
@@ -100,8 +98,8 @@ def trial(method: str, tasks: int, epochs: int, seed: int, overrides: Sequence[s
         own = [f"method={method}", "scenario=permuted_digits", f"scenario.n_tasks={tasks}", f"trainer.epochs={epochs}"]
         job = make_job(composer([*own, f"seeds=[{seed}]", "device=cpu", f"results_dir={folder}", *overrides]), composer)
         (spec,) = job.specs()
-        about = TrialInfo.of(spec.identity, spec.id, spec.variant, spec.results_dir, 1, False)
-        parts = assemble(spec, pick_device(spec.device))
+        about = RunInfo.of(spec.identity, spec.id, spec.variant, spec.results_dir, 1, False)
+        parts = assemble(spec, pick_device(spec.execution.device))
         record = Timed(spec, *parts, Loggers([], about, print), lambda event: None).run()
     learned = summary(record.result)["learning_accuracy"]
     assert learned is not None
@@ -117,7 +115,7 @@ def trial(method: str, tasks: int, epochs: int, seed: int, overrides: Sequence[s
 
 
 def resident_bytes() -> int:
-    """Return what this process holds in memory now (Linux; elsewhere 0, and the column says nothing)."""
+    """Return the resident bytes of this process (Linux only; 0 on other systems, where the column means nothing)."""
     import os
 
     try:
@@ -134,11 +132,11 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=1, help="passes over each task")
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu leaves out waiting for a core")
     parser.add_argument("--override", action="append", default=[], help="more, as on clbench's command line")
-    parser.add_argument("--trial", help="run one method here and print a line of JSON (what the script starts itself)")
+    parser.add_argument("--measure", help="run this method here and print a line of JSON; the script starts these itself")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    if args.trial:
-        print(json.dumps(trial(args.trial, args.tasks[0], args.epochs, args.seed, args.override)))
+    if args.measure:
+        print(json.dumps(measure(args.measure, args.tasks[0], args.epochs, args.seed, args.override)))
         return 0
     lines: list[list[str]] = []
     flat = True
@@ -146,7 +144,7 @@ def main() -> int:
         commands = {}
         for method in args.methods:
             more = [word for override in [*OPTIONS.get(method, []), *args.override] for word in ("--override", override)]
-            commands[method] = [*script("scaling.py", args.clock, trial=method, tasks=tasks, epochs=args.epochs), *more]
+            commands[method] = [*script("scaling.py", args.clock, measure=method, tasks=tasks, epochs=args.epochs), *more]
         runs = take_turns(commands, args.repeats, "")
         lines += rows(tasks, runs)
         if "naive" in runs and tasks >= 50:  # a quarter of fewer tasks is no median

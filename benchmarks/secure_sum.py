@@ -1,4 +1,4 @@
-"""What a secure sum costs: its steps, and masks and shares beside those of Flower's SecAgg+ where that is installed."""
+"""Cost of a secure sum: its steps, and its masks and shares compared with those of Flower's SecAgg+, if installed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def steps(clients: int, entries: int, neighbours: int | None, real: bool) -> dic
 
 
 def quickest(what: Callable[[], object], turns: int) -> float:
-    """Return the seconds of the quickest of some turns."""
+    """Return the seconds of the quickest of several calls."""
     found = []
     for _ in range(turns):
         start = time.perf_counter()
@@ -47,7 +47,7 @@ def quickest(what: Callable[[], object], turns: int) -> float:
 
 
 def parts(entries: int, turns: int) -> dict[str, float]:
-    """Return nanoseconds for an entry of one mask, and milliseconds for 21 shares of a secret of which 13 are needed."""
+    """Return nanoseconds for an entry of one mask, and milliseconds for 21 shares of a secret, 13 of them needed."""
     seed, points = b"k" * 32, list(range(1, 22))
     contenders: dict[str, tuple[Callable[[], object], float]] = {
         "mask_aes_ns": (lambda: Masks(seed, "aes").take(entries), 1e9 / entries),

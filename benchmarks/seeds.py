@@ -1,15 +1,15 @@
-"""Several seeds on all cores: a sweep through clbench's runner against plain loops side by side.
+"""Several seeds on all cores: a sweep through clbench's runner, compared with parallel plain loops.
 
     python benchmarks/seeds.py --seeds 6 --workers 2 --repeats 5
 
 clbench: one command, `clbench ... seeds=6 runner.workers=2`, from start to leaderboard: imports, two workers, checkpoints,
-records. Plain: as many lanes as workers at the same time, each one process that runs `plain_loop.py`, as it stands, for its
-share of the seeds, one after the other; so a lane imports torch once, as a worker does. Both train and evaluate
-Split-Fashion-MNIST with the same model and batches; the two sides take turns.
+records. Plain: as many parallel lanes as workers. A lane is one process that runs the unchanged `plain_loop.py` for its share
+of the seeds, one after the other; like a worker, it imports torch once. Both sides train and evaluate Split-Fashion-MNIST with
+the same model and batches, and take turns.
 
-Throughput is runs per second. By the clocks of the runs: lanes over the mean of their seconds for training and evaluation.
-By wall time: runs over the seconds from start to exit. Ratios: clbench's throughput over the plain lanes' (1: as fast).
-Prints markdown; exit status 1 if the two do not learn the same.
+Throughput is runs per second. By the clocks of the runs: number of lanes divided by the mean seconds of a run for
+training and evaluation. By wall time: number of runs divided by the seconds from start to exit. Ratios: clbench's throughput
+divided by that of the plain lanes (1: equal). Prints Markdown; exit status 1 if the two do not learn the same.
 
 Seeds that share every step, on a GPU: `stacked.py`.
 """
@@ -48,7 +48,7 @@ def sweep(args: argparse.Namespace, root: str, seeds: list[int]) -> Side:
     """Run clbench once over all seeds; the runs are its records.
 
     Raises:
-        RuntimeError: the command fails; the message is what it said.
+        RuntimeError: the command fails; the message holds its output.
     """
     with tempfile.TemporaryDirectory() as folder:
         command = [
@@ -79,7 +79,7 @@ def lanes(args: argparse.Namespace, root: str, seeds: list[int]) -> Side:
     """Run plain loops, `args.workers` at a time.
 
     Raises:
-        RuntimeError: a lane fails; the message is what it said.
+        RuntimeError: a lane fails; the message holds its output.
     """
     options = [word for key in ("lr", "epochs", "batch") for word in (f"--{key}", str(getattr(args, key)))]
     start = time.perf_counter()
@@ -102,7 +102,7 @@ def lanes(args: argparse.Namespace, root: str, seeds: list[int]) -> Side:
 
 
 def lane(args: argparse.Namespace, root: str) -> None:
-    """Run the plain loop in this process for some seeds, and print what it prints."""
+    """Run the plain loop in this process for some seeds, and print its output."""
     path = str(Path(__file__).with_name("plain_loop.py"))
     for seed in args.lane.split(","):
         sys.argv = [path, "--root", root, "--seed", seed]

@@ -1,13 +1,13 @@
-"""Seeds side by side: what N seeds that share every step cost over one seed by itself.
+"""Stacked seeds: cost of N seeds that share every step, compared with one seed alone.
 
     python benchmarks/stacked.py                  # 16 seeds of the MLP on permuted MNIST, 8 of the reduced ResNet-18 on CIFAR-10
     python benchmarks/stacked.py --cases mlp --seeds 32
-    python benchmarks/stacked.py --cases digits --device cpu --seeds 4     # anywhere: embedded data; nothing is gained on a CPU
+    python benchmarks/stacked.py --cases digits --device cpu --seeds 4     # any machine: embedded data; no gain on a CPU
 
-Every measurement is a process of its own, with the code of any run (`runs.parallel_seeds.run_stacked`); the two sides take turns.
-Seconds are those of training and evaluation, of all seeds together. Prints markdown: the ratio, samples per second, how busy the
-GPU was (by `nvidia-smi`, if there), and A[j, j] of the seed that both sides have. Exit status 1 if seeds were not stacked, or if
-that one does not learn what it learns alone.
+Every measurement is a separate process with clbench's normal code (`runs.parallel_seeds.run_stacked`); both sides take turns.
+Seconds are those of training and evaluation of all seeds together. Prints Markdown: the ratio, samples per second, the load of
+the GPU (by `nvidia-smi`, if installed), and A[j, j] of the seed that both sides have. Exit status 1 if seeds were not stacked,
+or if this seed does not learn the same as alone.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ STRIDE = 1000
 
 
 class Watch(threading.Thread):
-    """Asks how busy the GPU is, twice a second."""
+    """Measures the load of the GPU, twice a second."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -43,7 +43,7 @@ class Watch(threading.Thread):
         self._over = threading.Event()
 
     def run(self) -> None:
-        """Ask until told to stop."""
+        """Measure until `stop` is called."""
         command = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "--id=0"]
         while shutil.which("nvidia-smi") and not self._over.wait(0.5):
             said = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
@@ -51,13 +51,13 @@ class Watch(threading.Thread):
                 self.seen.append(float(said))
 
     def stop(self) -> float | None:
-        """Stop asking; return the mean in percent, None if nothing was seen."""
+        """Stop, and return the mean in percent; None without a measurement."""
         self._over.set()
         return statistics.mean(self.seen) if self.seen else None
 
 
-def trial(case: str, method: str, device: str, count: int, seed: int) -> dict[str, Any]:
-    """Train `count` seeds side by side here, and return what it took.
+def measure(case: str, method: str, device: str, count: int, seed: int) -> dict[str, Any]:
+    """Train `count` stacked seeds in this process, and return their cost.
 
     Raises:
         RuntimeError: a seed failed.
@@ -96,14 +96,16 @@ def main() -> int:
     parser.add_argument("--cases", type=words, default=["mlp", "resnet"], help=f"of {', '.join(CASES)}")
     parser.add_argument("--methods", type=words, default=["naive", "ewc", "er"])
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--seeds", type=int, help="side by side; default: 16 for mlp, 8 for resnet")
+    parser.add_argument("--seeds", type=int, help="seeds in the stack; default: 16 for mlp, 8 for resnet")
     parser.add_argument("--repeats", type=int, default=5, help="rounds; the table shows medians")
-    parser.add_argument("--trial", nargs=3, metavar=("CASE", "METHOD", "COUNT"), help="what the script starts itself")
+    parser.add_argument(
+        "--measure", nargs=3, metavar=("CASE", "METHOD", "COUNT"), help="one measurement; the script starts these itself"
+    )
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    if args.trial:
-        case, method, count = args.trial
-        print(json.dumps(trial(case, method, args.device, int(count), args.seed)))
+    if args.measure:
+        case, method, count = args.measure
+        print(json.dumps(measure(case, method, args.device, int(count), args.seed)))
         return 0
     unknown = [case for case in args.cases if case not in CASES]
     if unknown:
@@ -112,7 +114,7 @@ def main() -> int:
     for case in args.cases:
         count = args.seeds or CASES[case][1]
         for method in args.methods:
-            command = [sys.executable, __file__, "--device", args.device, "--trial", case, method]
+            command = [sys.executable, __file__, "--device", args.device, "--measure", case, method]
             sides = {"one seed": [*command, "1"], f"{count} seeds": [*command, str(count)]}
             runs = take_turns(sides, args.repeats)
             one, many = sides

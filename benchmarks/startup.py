@@ -1,11 +1,11 @@
-"""How long clbench takes to start: its help beside a bare Hydra application's, and the way to the first training step.
+"""Start-up time of clbench: its help compared with that of a bare Hydra application, and the time to the first training step.
 
     python benchmarks/startup.py --repeats 7
 
-The bare application is `hydra.main` around an empty function, with the same groups of configuration; the two take turns.
-The first training step is that of `clbench method=naive scenario=split_digits` in one process, from the moment that torch
-is imported to the end of the step: composing, the data, the model and measuring it untrained are all in between. Nothing is
-measured but two moments; the process ends at the second. Exit status 1 beyond 1.5 times the bare help, or 3 seconds.
+The bare application is `hydra.main` around an empty function, with the same configuration groups; the two take turns. The first
+training step is that of `clbench method=naive scenario=split_digits` in one process. Its time runs from the end of torch's
+import to the end of the step, with composition, data, model and the evaluation of the untrained model. The process ends there.
+Exit status 1 above 1.5 times the bare help, or above 3 seconds.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ start = time.perf_counter()
 import torch
 imported, worked = time.perf_counter(), time.process_time()
 import json, os, sys
-from clbench.engine.training import Training
+from clbench.engine.training.loop import Training
 step = Training.step
 
 def first(self, batch):
@@ -51,13 +51,13 @@ def first(self, batch):
     os._exit(0)
 
 Training.step = first
-from clbench.app import main
+from clbench.cli.main import main
 main()
 """
 
 
 def bare_application(folder: Path) -> Path:
-    """Write a Hydra application with clbench's groups, and nothing of clbench; return its script."""
+    """Write a Hydra application with clbench's groups and none of its code; return its script."""
     shutil.copytree(conf_dir(), folder / "conf")
     primary = folder / "conf" / "config.yaml"
     content = yaml.safe_load(primary.read_text())
@@ -78,11 +78,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         script = bare_application(folder)
-        trial = ["method=naive", "scenario=split_digits", "runner.workers=0", "device=cpu"]
+        words = ["method=naive", "scenario=split_digits", "runner.workers=0", "device=cpu"]
         for repeat in range(args.repeats + 1):
             one, _ = timed([sys.executable, str(script), "--help"], folder, **ONE_THREAD)
             two, _ = timed([sys.executable, "-c", OURS, "--help"], folder, **ONE_THREAD)
-            _, said = timed([sys.executable, "-c", FIRST_STEP, *trial], folder, **ONE_THREAD)
+            _, said = timed([sys.executable, "-c", FIRST_STEP, *words], folder, **ONE_THREAD)
             if repeat:  # the first round fills the caches of files
                 bare.append(one)
                 ours.append(two)

@@ -1,11 +1,11 @@
-"""What clbench's training step costs over the shortest honest PyTorch loop, and each method over naive fine-tuning.
+"""Cost of clbench's training step relative to the shortest honest PyTorch loop, and of each method relative to naive.
 
     python benchmarks/step_overhead.py --batches 10,64,256 --repeats 7 --methods naive,er,ewc,gpm
     python benchmarks/step_overhead.py --batches 64 --repeats 5 --methods all
 
-`plain_loop.py`, `floor.py` (the step by hand, and its matrix products alone) and `clbench_trial.py` (one per method) take
-turns on the same data, model, optimiser and batch size; round r uses seed r on all sides. Prints markdown; exit status 1 if
-naive or the step by hand does not learn what the plain loop learns.
+`plain_loop.py`, `floor.py` (the step by hand, and its matrix products alone) and `clbench_run.py` (one per method) take
+turns on the same data, model, optimiser and batch size; round r uses seed r for all. Prints Markdown; exit status 1 if naive
+or the step by hand does not learn the same as the plain loop.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def step_us(run: Mapping[str, Any]) -> float:
 
 
 def evaluation_s(run: Mapping[str, Any]) -> float:
-    """Return seconds for one evaluation of all test sets (the plain loop has five of them, a trial six)."""
+    """Return seconds for one evaluation of all test sets (the plain loop has five of them, a run six)."""
     return float(run["eval_s"]) / float(run.get("evaluations", len(run["accuracy"])))
 
 
@@ -103,7 +103,7 @@ def main() -> int:
     for batch in args.batches:
         contenders = {PLAIN: script("plain_loop.py", args.clock, root=root, batch=batch)}
         contenders[HAND] = script("floor.py", args.clock, root=root, batch=batch)
-        contenders |= {method: script("clbench_trial.py", args.clock, method=method, batch=batch) for method in args.methods}
+        contenders |= {method: script("clbench_run.py", args.clock, method=method, batch=batch) for method in args.methods}
         runs = take_turns(contenders, args.repeats, root)
         lines += rows(runs, batch, args.methods)
         text, same = compare_learned(runs, [PLAIN, HAND, *(method for method in args.methods if method == "naive")])

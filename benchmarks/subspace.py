@@ -1,13 +1,13 @@
-"""The projection core against the authors' GPM program: the update of the subspaces alone, and a stream end to end.
+"""`clbench.subspace` compared with the authors' GPM program: the update of the subspaces alone, and a stream end to end.
 
     git clone https://github.com/sahagobinda/GPM
     python benchmarks/subspace.py --authors GPM --repeats 5
 
-Update: what entered the layers of one and the same network becomes rows, and these extend the bases, task after task; the
-program's `get_representation_matrix` and `update_GPM` and clbench's `subspace` take turns in this process, on one thread,
-on the same samples. Networks: the MLP of their PMNIST, their AlexNet for CIFAR-100. Both must find the same spaces.
-End to end: permuted Fashion-MNIST, MLP 784-100-100-10 without biases, batches of 10, one epoch, plain SGD; each side in a
-process of its own; equal A[j, j]. Prints markdown; exit status 1 if spaces or accuracies differ.
+Update: the layer inputs of one network become rows, and the rows extend the bases, task after task. The program's
+`get_representation_matrix` and `update_GPM` and clbench's `subspace` take turns in this process, on one thread, on the same
+samples. Networks: the MLP of their PMNIST, their AlexNet for CIFAR-100. Both must find the same spaces. End to end: permuted
+Fashion-MNIST, MLP 784-100-100-10 without biases, batches of 10, one epoch, plain SGD, each side in a separate process; A[j, j]
+must be equal. Prints Markdown; exit status 1 if spaces or accuracies differ.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def images(root: str, network: str, task: int, count: int) -> Tensor:
 
 
 def entering(model: nn.Module, inputs: Tensor) -> dict[str, tuple[nn.Module, subspace.Call]]:
-    """Return every weighted layer that takes part and what it is called with, but for the heads."""
+    """Return every layer with a weight, without the heads, and its inputs."""
     calls: dict[str, tuple[nn.Module, subspace.Call]] = {}
 
     def hook(name: str) -> Any:
@@ -65,7 +65,7 @@ def entering(model: nn.Module, inputs: Tensor) -> dict[str, tuple[nn.Module, sub
 
 
 def update(root: str, clone: str, network: str) -> tuple[list[float], list[float], list[list[int]], float]:
-    """Return by task the CPU seconds of their and our update and our directions; and the largest sine between the spaces."""
+    """Return for each task the CPU seconds of both updates and our directions; and the largest sine between the spaces."""
     name, thresholds, counts, drawn = CASES[network]
     program = load(clone, name)
     torch.manual_seed(0)
@@ -99,7 +99,7 @@ def update(root: str, clone: str, network: str) -> tuple[list[float], list[float
 
 
 def end_to_end(root: str, clone: str, tasks: int, repeats: int) -> Mapping[str, Any]:
-    """Return the runs of both sides."""
+    """Return the end-to-end runs of both sides."""
     overrides = [
         "scenario=permuted_fashion_mnist",
         "scenario.setting=domain",
@@ -110,7 +110,7 @@ def end_to_end(root: str, clone: str, tasks: int, repeats: int) -> Mapping[str, 
         f"method.threshold={THRESHOLDS}".replace(" ", ""),
         "method.stop_short=true",
     ]
-    ours = script("clbench_trial.py", "wall", method="gpm", batch=10)
+    ours = script("clbench_run.py", "wall", method="gpm", batch=10)
     ours += [word for override in overrides for word in ("--override", override)]
     theirs = script("authors_gpm.py", "wall", clone=clone, tasks=tasks, batch=10)
     return take_turns({"clbench": ours, "authors": theirs}, repeats, root)

@@ -1,16 +1,16 @@
-"""What a sweep of 300 tiny jobs costs beyond training, over what Hydra alone needs to compose these jobs.
+"""Cost of a sweep of 300 tiny jobs without training, relative to the time in which Hydra alone composes these jobs.
 
     python benchmarks/sweep_overhead.py --repeats 5
 
-Ten methods on three streams of digits, ten learning rates, one epoch each. Two programs take turns, each a process of its own:
+Ten methods on three streams of digits, ten learning rates, one epoch each. Two programs take turns, each in a separate process:
 
 - clbench: the whole command, from start to exit: composing, starting workers, importing torch, data, checkpoints, records,
-  leaderboard. From its wall time the training itself is taken out: the seconds of training and evaluation in all records,
-  divided by the number of workers, which train side by side. A worker that waits for work therefore counts as cost.
-- Hydra: `load_sweep_config` of its own config loader, once for each of the same lists of overrides, as any launcher does; its
-  start is not counted. (Its basic sweeper composes every job a second time, to validate it; that is not counted either.)
+  leaderboard. The training itself is subtracted from the wall time: the seconds of training and evaluation in all records,
+  divided by the number of parallel workers. So a worker that waits for work counts as cost.
+- Hydra: `load_sweep_config` of its config loader, once per list of overrides, as every launcher does. Its start does not count.
+  (Its basic sweeper composes every job a second time to validate it; this does not count either.)
 
-Then the same command once more, with every run already there. Exit status 1 if the cost is more than 1.2 times Hydra's.
+Then the same command runs again, with every record stored. Exit status 1 if the cost is more than 1.2 times Hydra's.
 """
 
 from __future__ import annotations

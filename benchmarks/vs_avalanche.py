@@ -1,12 +1,12 @@
-"""clbench against Avalanche, end to end on the same stream: train on five tasks, evaluate all after each.
+"""clbench compared with Avalanche, end to end on the same stream: train on five tasks, evaluate all tasks after each.
 
     python benchmarks/vs_avalanche.py --repeats 5 --methods naive,er,ewc,agem,lwf
     python benchmarks/vs_avalanche.py --repeats 5 --methods naive,er,ewc,agem,lwf --setting task
 
-`clbench_trial.py` and `avalanche_loop.py` take turns on Split-Fashion-MNIST with the same model, optimiser, batch size
-and class order; round r uses seed r on both sides. A trial evaluates once more than Avalanche (the untrained model), and
-that is counted. Prints markdown: times, what either side does, A[j, j], and the mean accuracy at the end; exit status 1 if
-the two naive runs do not learn the same.
+`clbench_run.py` and `avalanche_loop.py` take turns on Split-Fashion-MNIST with the same model, optimiser, batch size
+and class order; round r uses seed r on both sides. A run evaluates once more than Avalanche (the untrained model), which
+counts. Prints Markdown: times, the work of both sides, A[j, j], and the mean accuracy at the end; exit status 1 if the two naive
+runs do not learn the same.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def main() -> int:
         if method == "ewc":
             strength = EWC_STRENGTH[args.setting]
             overrides, options = [*overrides, f"method.strength={strength}"], {"strength": strength}
-        ours = script("clbench_trial.py", args.clock, method=method, batch=args.batch)
+        ours = script("clbench_run.py", args.clock, method=method, batch=args.batch)
         ours += [word for override in [*setting, *overrides] for word in ("--override", override)]
         options = {"root": root, "strategy": method, "batch": args.batch, "data": args.data, "setting": args.setting, **options}
         theirs = script("avalanche_loop.py", args.clock, **options)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from clbench.contract import old_modules
+
 if TYPE_CHECKING:
     from clbench.api import load as load
     from clbench.api import run as run
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = ["__version__", "load", "run"]
+old_modules.install()
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""clbench from Python: `run` trains (or finds what is there), `load` reads a folder of results."""
+"""clbench from Python: `run` trains a configuration or finds its records, `load` reads a folder of results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def run(
     workers: int | str | None = None,
     progress: bool = True,
 ) -> Results:
-    """Run one configuration for its seeds and return the records, those that were there already included.
+    """Run one configuration for its seeds and return all records, earlier ones included.
 
     Args:
         scenario: a choice of the group, for example `split_mnist`.
@@ -40,7 +40,7 @@ def run(
         progress: whether to show progress.
 
     Raises:
-        ClbenchError: the configuration cannot be used, or a run failed (the others are stored all the same).
+        ClbenchError: the configuration cannot be used, or a run failed (the records of the others are stored).
     """
     node = None if method is None or isinstance(method, str) else method_node(method)
     given = {"scenario": scenario, "method": method if node is None else None, "model": model}
@@ -52,7 +52,7 @@ def run(
     composer = new_composer()
     job = make_job(composer([*words, *overrides]), composer, node)
     if node is not None and node["_target_"].startswith("__main__."):
-        workers = 0  # no other process can import it
+        workers = 0  # other processes cannot import it
     summary = run_jobs([job], workers=workers, progress=progress, report=False)
     if summary.failed:
         lines = failures(summary)
@@ -88,6 +88,6 @@ def method_node(method: Any) -> dict[str, Any]:
 
 
 def quoted(text: str) -> str:
-    """Return `text` so that Hydra's grammar takes it as it is."""
+    """Return `text` in quotes for Hydra's grammar."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"

@@ -1,4 +1,4 @@
-"""The errors a user is meant to read: what is wrong, where, and the remedy."""
+"""Errors for users: the fault, its place, and the remedy."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ class ClbenchError(Exception):
     """An error whose message is complete by itself; the command line prints it without a traceback.
 
     Args:
-        what: what is wrong, naming the field and the value.
-        remedy: what the user can do about it.
+        what: the fault, with field and value.
+        remedy: what the user can do.
     """
 
     def __init__(self, what: str, remedy: str = "") -> None:
@@ -21,15 +21,15 @@ class ConfigError(ClbenchError):
 
 
 class DataError(ClbenchError):
-    """A data file that is missing, damaged, or not of the layout that was promised."""
+    """A data file that is missing, damaged, or has another layout than declared."""
 
 
 class RefusedError(ClbenchError):
-    """A combination that makes no sense, for example a method in a setting it does not declare."""
+    """A combination without a meaning, for example a method in a setting that it does not declare."""
 
 
 class StoreError(ClbenchError):
-    """The result store cannot be read or written; what it already holds is left untouched."""
+    """The result store cannot be read or written; stored records stay unchanged."""
 
 
 class DivergedError(ClbenchError):

@@ -6,13 +6,18 @@ import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
-from typing import Any
+from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from clbench.errors import ConfigError
 
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
 META = ("_target_", "name", "version")
-"""Keys of a node that say what it is and are not passed on, unless the target has a field of that name."""
+"""Keys that describe a node. They are no arguments, unless the target has a field of that name."""
 
 
 def instantiate(node: Mapping[str, Any], path: str, **given: Any) -> Any:
@@ -23,37 +28,74 @@ def instantiate(node: Mapping[str, Any], path: str, **given: Any) -> Any:
 
     Args:
         node: plain dictionary.
-        path: where the node stands in the configuration, for messages (`method`, `scenario.dataset`).
-        given: further arguments that the program supplies, not the configuration.
+        path: dotted key of the node, for messages (`method`, `scenario.dataset`).
+        given: further arguments, from the program instead of the configuration.
 
     Raises:
         ConfigError: no such target, unknown or missing key, wrong type or value.
     """
     target = locate(node.get("_target_"), path)
-    accepted, open_ended = parameters(target)
+    accepted, _ = parameters(target)
     values = {key: value for key, value in node.items() if key not in META or (key != "_target_" and key in accepted)}
+    return make(target, {key: _nested(value, f"{path}.{key}") for key, value in values.items()}, path, node["_target_"], given)
+
+
+def make(
+    target: Callable[..., Any],
+    values: Mapping[str, Any],
+    path: str,
+    name: str,
+    given: Mapping[str, Any] | None = None,
+    keys: Mapping[str, str] | None = None,
+) -> Any:
+    """Call `target` with `values`, checked as in `instantiate`.
+
+    Args:
+        target: a class or function.
+        values: arguments from the configuration.
+        path: their node, for messages.
+        name: of the target, for messages.
+        given: further arguments from the program; those that `target` does not take are left out.
+        keys: dotted keys of arguments that stand outside the node.
+
+    Raises:
+        ConfigError: unknown or missing key, wrong type or value.
+    """
+    accepted, open_ended = parameters(target)
+    given, keys = given or {}, keys or {}
     unknown = [key for key in values if key not in accepted and not open_ended]
     if unknown:
         key = unknown[0]
         near = difflib.get_close_matches(key, accepted, n=1)
-        hint = f"did you mean {path}.{near[0]}? " if near else ""
-        known = ", ".join(sorted(set(accepted) - set(given))) or "none"
-        raise ConfigError(f"unknown key {path}.{key}={values[key]!r} for {node['_target_']}", f"{hint}it takes: {known}")
-    values = {key: _nested(value, f"{path}.{key}") for key, value in values.items()}
-    values.update({key: value for key, value in given.items() if key in accepted or open_ended})
-    missing = [key for key, required in accepted.items() if required and key not in values]
+        hint = f"did you mean {keys.get(near[0], f'{path}.{near[0]}')}? " if near else ""
+        known = ", ".join(sorted(set(accepted) - set(given) - set(keys))) or "none"
+        raise ConfigError(f"unknown key {path}.{key}={values[key]!r} for {name}", f"{hint}it takes: {known}")
+    arguments = {**values, **{key: value for key, value in given.items() if key in accepted or open_ended}}
+    missing = [keys.get(key, f"{path}.{key}") for key, required in accepted.items() if required and key not in arguments]
     if missing:
-        raise ConfigError(f"missing key {path}.{missing[0]} for {node['_target_']}", f"give {path}.{missing[0]}=VALUE")
+        raise ConfigError(f"missing key {missing[0]} for {name}", f"give {missing[0]}=VALUE")
     if is_dataclass(target) and isinstance(target, type):
-        values = _checked(target, values, path)
+        for key, value in arguments.items():
+            plain = value is None or isinstance(value, (bool, int, float, str, list, dict, tuple))
+            if plain and key in _hints(target):
+                arguments[key] = _checked(value, *_field(target, key), keys.get(key, f"{path}.{key}"))
     try:
-        return target(**values)
+        return target(**arguments)
     except ConfigError:
         raise
     except (TypeError, ValueError) as error:
         raise ConfigError(
-            f"{path} ({node['_target_']}) cannot be made from {_short(values)}: {error}", f"change the values under {path}"
+            f"{path} ({name}) cannot be made from {_short(arguments)}: {error}", f"change the values under {path}"
         ) from error
+
+
+def check(value: Any, hint: Any, key: str) -> Any:
+    """Return `value`, converted to the type `hint` where nothing is lost.
+
+    Raises:
+        ConfigError: the value is of another type, or out of bounds; the message names `key`.
+    """
+    return _checked(value, hint, _adapter(hint), key)
 
 
 def locate(name: Any, path: str) -> Callable[..., Any]:
@@ -88,8 +130,6 @@ def locate(name: Any, path: str) -> Callable[..., Any]:
 def parameters(target: Callable[..., Any]) -> tuple[dict[str, bool], bool]:
     """Return ({parameter: is it required}, does it take any keyword) of a class or function."""
     if is_dataclass(target) and isinstance(target, type):
-        from dataclasses import MISSING
-
         return {f.name: f.default is MISSING and f.default_factory is MISSING for f in fields(target) if f.init}, False
     signature = inspect.signature(target).parameters.values()
     named = {p.name: p.default is p.empty for p in signature if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
@@ -106,42 +146,68 @@ def _nested(value: Any, path: str) -> Any:
     return value
 
 
-def _checked(target: type, values: dict[str, Any], path: str) -> dict[str, Any]:
-    """Return `values` with each checked, and converted where nothing is lost, by the type hint of its field."""
-    from typing import get_type_hints
+@cache
+def _hints(target: type) -> dict[str, Any]:
+    """Return the type hints of a dataclass; {} if some are imported for a type checker alone."""
+    try:
+        return get_type_hints(target, include_extras=True)
+    except NameError:
+        return {}
 
-    from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+
+@cache
+def _field(target: type, key: str) -> tuple[Any, TypeAdapter[Any]]:
+    """Return a field's type hint, and what checks values by it."""
+    hint = _hints(target)[key]
+    return hint, _adapter(hint)
+
+
+def _adapter(hint: Any) -> TypeAdapter[Any]:
+    from pydantic import ConfigDict, PydanticUserError, TypeAdapter
 
     try:
-        hints = get_type_hints(target, include_extras=True)
-    except NameError:  # hints that only a type checker can see
-        return values
-    checked = dict(values)
-    for key, value in values.items():
-        if key not in hints or (not isinstance(value, (bool, int, float, str, list, dict, tuple)) and value is not None):
-            continue
-        try:
-            adapter: TypeAdapter[Any] = TypeAdapter(hints[key], config=ConfigDict(arbitrary_types_allowed=True))
-        except PydanticUserError:
-            adapter = TypeAdapter(hints[key])
-        try:
-            checked[key] = adapter.validate_python(value, strict=not isinstance(value, (list, tuple, dict)))
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join([path, key, *(str(part) for part in first["loc"] if isinstance(part, int))])
-            raise ConfigError(
-                f"{place}={value!r}: {first['msg'][:1].lower()}{first['msg'][1:]}", f"{key} is {_spelled(hints[key])}"
-            ) from error
-    return checked
+        return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+    except PydanticUserError:
+        return TypeAdapter(hint)
 
 
-def _spelled(hint: Any) -> str:
-    """Return a type hint as a person would write it."""
-    if hasattr(hint, "__metadata__"):
-        bounds = [str(m) for m in hint.__metadata__]
-        return f"{_spelled(hint.__origin__)} ({'; '.join(bounds)})"
-    text = hint.__name__ if isinstance(hint, type) and not hasattr(hint, "__args__") else str(hint)
-    return text.replace("typing.", "")
+def _checked(value: Any, hint: Any, adapter: TypeAdapter[Any], key: str) -> Any:
+    from pydantic import ValidationError
+
+    try:
+        return adapter.validate_python(value, strict=None if isinstance(value, (list, tuple, dict)) else True)
+    except ValidationError as error:
+        first, *others = error.errors()
+        place = ".".join([key, *(str(part) for part in first["loc"] if isinstance(part, int))])
+        alternatives = [each["msg"] for each in others if each["input"] is value]  # of a union
+        reason = ", or ".join([first["msg"], *(message.removeprefix("Input should be ") for message in alternatives)])
+        reason = reason[:1].lower() + reason[1:]
+        raise ConfigError(f"{place}={value!r}: {reason}", f"give {key} as {spelled(hint)}") from error
+
+
+WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "text", type(None): "null", dict: "a mapping"}
+"""Types in words."""
+BOUNDS = {"ge": "at least", "gt": "above", "le": "up to", "lt": "below", "min_length": "length at least"}
+"""Bounds of `pydantic.Field` in words."""
+
+
+def spelled(hint: Any) -> str:
+    """Return a type hint in words: `auto or an integer (at least 0)`."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        found = [bound for each in arguments[1:] for bound in getattr(each, "metadata", [each])]
+        bounds = [f"{word} {getattr(bound, name)}" for bound in found for name, word in BOUNDS.items() if hasattr(bound, name)]
+        notes = [each.description for each in arguments[1:] if getattr(each, "description", None)]
+        return spelled(arguments[0]) + (f" ({', '.join([*bounds, *notes])})" if bounds or notes else "")
+    if origin is Literal:
+        return " or ".join(str(value) for value in arguments)
+    if origin in (Union, UnionType):
+        return " or ".join(spelled(part) for part in arguments)
+    if origin in (list, tuple):
+        return f"a list with entries {' or '.join(spelled(part) for part in arguments if part is not ...)}"
+    if origin is dict:
+        return f"a mapping from {spelled(arguments[0])} to {spelled(arguments[1])}"
+    return WORDS.get(hint) or (hint.__name__ if isinstance(hint, type) else str(hint))
 
 
 def _short(values: Mapping[str, Any]) -> str:

@@ -1,34 +1,32 @@
-"""The result store: one JSON file per trial, named by the hash of what the trial is.
+"""The result store: one JSON file per run, named by the hash of the run's identity.
 
-Nothing here needs torch, and reading never executes anything.
+Nothing here needs torch, and reading never executes code.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from clbench.errors import StoreError
+from clbench.utils import atomic
 
 FORMAT = 1
-"""Version of the record's layout; a file that declares another is foreign."""
+"""Version of the record's layout; files of another version are refused."""
 
 
 @dataclass
 class Record:
-    """One finished trial, of one seed.
+    """One finished run: one configuration with one seed.
 
     Args:
-        identity: what the trial is: the resolved configuration without runner, logger, paths and device; the seed; the
-            data's declared sha256, and that of what general ability is measured on, if it is.
-        result: what came out: columns, events, matrix of integers, curves, diagnostics. Bit-identical when repeated.
+        identity: everything that determines the result: the resolved configuration without runner, logger, paths and device; the
+            seed; the sha256 of the data, and of the data for general ability, if it is measured.
+        result: columns, events, matrix of integers, curves, diagnostics. Equal bit for bit when repeated.
         cost: seconds, samples per second, peak memory, bytes of method state, parameters.
         provenance: git commit, versions, device, time, and the name of the variant.
     """
@@ -40,32 +38,32 @@ class Record:
 
     @property
     def id(self) -> str:
-        """Name of this trial: hash of its identity."""
+        """Name of this run: hash of its identity."""
         return identity_hash(self.identity)
 
     @property
     def config_id(self) -> str:
-        """Name of its row: hash of its identity without the seed."""
+        """Name of its configuration: hash of its identity without the seed."""
         return config_hash(self.identity)
 
     @property
     def digest(self) -> str:
-        """The sha256 of everything in the record: an edited number is noticed when the file is read."""
+        """The sha256 of the whole record; it reveals an edited number when the file is read."""
         return hashlib.sha256(canonical([self.identity, self.result, self.cost, self.provenance]).encode()).hexdigest()
 
     @property
     def seed(self) -> int:
-        """The seed of this trial."""
+        """The seed of this run."""
         return int(self.identity["seed"])
 
 
 def identity_hash(identity: dict[str, Any]) -> str:
-    """Return 32 hex digits that name `identity`; equal for equal content, whatever the order of keys."""
+    """Return 32 hex digits that name `identity`; the order of keys does not matter."""
     return hashlib.sha256(canonical(identity).encode()).hexdigest()[:32]
 
 
 def config_hash(identity: dict[str, Any]) -> str:
-    """Return 16 hex digits that name all trials which differ from `identity` only in seed."""
+    """Return 16 hex digits that name all runs that differ from `identity` only in the seed."""
     rest = {key: value for key, value in identity.items() if key != "seed"}
     return hashlib.sha256(canonical(rest).encode()).hexdigest()[:16]
 
@@ -76,16 +74,16 @@ def canonical(value: Any) -> str:
 
 
 def record_path(results_dir: Path, record_id: str) -> Path:
-    """Return where the record of that id is stored."""
+    """Return the path of the record with that id."""
     return Path(results_dir) / f"{record_id}.json"
 
 
 def write(record: Record, results_dir: Path) -> Path:
-    """Store `record` atomically and durably; a record that is there already is left as it is.
+    """Store `record` atomically and durably; an existing record stays unchanged.
 
     Raises:
         StoreError: the folder cannot be written (no permission, disk full), or a part of the record is not plain finite
-            JSON; nothing half-written stays behind.
+            JSON. No incomplete file remains.
     """
     results_dir = Path(results_dir)
     try:
@@ -100,43 +98,27 @@ def write(record: Record, results_dir: Path) -> Path:
             "provenance": record.provenance,
             "sha256": record.digest,
         }
-        content = (json.dumps(body, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
+        content = json.dumps(body, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     except (TypeError, ValueError) as error:
         raise StoreError(
             f"a record cannot be stored in {results_dir}: {error}",
             "configuration and diagnostics must be plain finite numbers, strings and lists",
         ) from error
-    temporary = results_dir / f".{record.id}.{secrets.token_hex(8)}.tmp"
-    try:
-        results_dir.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "xb") as file:  # not tempfile's, which only the owner could read in a shared folder
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(temporary, path)  # fails if the name exists: a finished record is never overwritten
-        except FileExistsError:
-            return path
-        except OSError:  # a file system without hard links
-            if not path.exists():
-                os.replace(temporary, path)
-        _sync_folder(results_dir)
-        return path
-    except OSError as error:
-        raise StoreError(
-            f"the record {path} cannot be written: {error.strerror or error}",
-            "free space or choose another results_dir; the run's checkpoint is kept, start the same command again",
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    atomic.write(
+        path,
+        content,
+        name="the record",
+        remedy="free space or choose another results_dir; the checkpoint is kept: start the same command again",
+        final=True,
+    )
+    return path
 
 
 def read(path: Path) -> Record:
     """Read one record.
 
     Raises:
-        StoreError: the file cannot be read, is not JSON, is of another format, or its name or content was changed (by hand, say).
+        StoreError: the file cannot be read, is not JSON, has another format, or its name or content was changed.
     """
     try:
         body = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_no_constant)
@@ -168,7 +150,7 @@ def read(path: Path) -> Record:
             f"{record.digest[:12]}, the file declares {str(body.get('sha256'))[:12]})",
             "move the file out of the results folder and start the same command again",
         )
-    if Path(path).stem != record.id:  # a copy beside the original would count one seed twice
+    if Path(path).stem != record.id:  # a copy next to the original would count one seed twice
         raise StoreError(
             f"{path}: the file was renamed or copied (the record is {record.id})",
             f"name it {record.id}.json, or move it out of the results folder if that file is there too",
@@ -193,7 +175,7 @@ def record_files(results_dir: Path) -> list[Path]:
 
 
 def load_all(results_dir: Path) -> tuple[list[Record], list[StoreError]]:
-    """Read every record of a folder; what cannot be read is reported beside the good ones, never dropped in silence."""
+    """Return all readable records of a folder, and an error for each unreadable one."""
     records: list[Record] = []
     errors: list[StoreError] = []
     for path in record_files(results_dir):
@@ -204,22 +186,12 @@ def load_all(results_dir: Path) -> tuple[list[Record], list[StoreError]]:
     return records, errors
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a new name in `folder` survive a power failure, where the system can."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
 def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not a number of JSON")
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted key, leaf) of nested dictionaries; lists count as leaves."""
+    """Yield (dotted key, leaf) of nested dictionaries; lists are leaves."""
     for key, value in tree.items():
         path = f"{prefix}{key}"
         if isinstance(value, dict) and value:

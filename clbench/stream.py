@@ -1,4 +1,4 @@
-"""Tasks, streams and evaluation sets: what a scenario makes and everything else consumes."""
+"""Tasks, streams and evaluation sets: made by a scenario, used by all other parts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Setting = Literal["task", "domain", "class"]
 Outputs = Literal["seen", "all"]
 Role = Literal["task", "forget_train", "forget_test", "retain", "utility"]
 Goal = Literal["suppress", "retrain"]
-"""What an unlearning request asks for: chance level on what is forgotten, or the model that never met it."""
+"""Goal of unlearning requests: chance level on the forgotten data, or a model that never saw the data."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class Task:
         index: position in the stream, 0-based.
         name: for people.
         classes: the data set's own class numbers, in the order of their outputs.
-        train: what may be learned from; of a request what is to be forgotten.
+        train: the training data; for a request the data to forget.
         valid: held out from train for schedules and tuning, or None.
         kind: `learn`, or `forget` for an unlearning request.
-        iterations: steps of this task, where they are not what the trainer says.
-        clients: in a federated stream the positions in `train`, int64 `[n]`, that each client owns; every one has one owner.
+        iterations: steps of this task; None: the trainer decides.
+        clients: in a federated stream the positions in `train`, int64 `[n]`, of each client; every position has one owner.
     """
 
     index: int
@@ -49,13 +49,13 @@ class Task:
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """A named set that every event is measured on: one column of the matrix."""
+    """A named set on which the model is measured after every event: one column of the matrix."""
 
     name: str
     split: Split
     role: Role = "task"
     metric: str = "accuracy"
-    """`accuracy`; where answers are written one of `clbench.engine.evaluation.text_metrics.METRICS`."""
+    """`accuracy`; for written answers one of `clbench.engine.evaluation.text_metrics.METRICS`."""
     request: int | None = None
     """Index of the request that a set of the roles `forget_train` and `forget_test` belongs to."""
 
@@ -68,24 +68,24 @@ class Stream:
     stream, so that the classes met so far are a prefix of the outputs.
 
     Args:
-        setting: `task` (a head per task, task known at test), `domain` (shared outputs), `class` (one head for all). Where
-            answers are written there is one head, over the vocabulary, and the setting says among which label words a
-            sample's is chosen: those of its task (`task`, `domain`), or of all classes (`class`).
-        outputs: which outputs take part in loss and prediction. `seen`: in the class setting the classes met so far, in
-            the task setting the task's own head. `all`: all outputs from the start (in the task setting only the loss:
-            the prediction knows the task and stays within its head).
+        setting: `task` (a head per task, task known at test), `domain` (shared outputs), `class` (one head for all). For written
+            answers there is one head, over the vocabulary. The setting then names the candidate label words of a sample: those of
+            its task (`task`, `domain`), or of all classes (`class`).
+        outputs: the outputs in loss and prediction. `seen`: in the class setting the classes seen so far, in the task setting the
+            task's own head. `all`: all outputs from the start. In the task setting `all` concerns the loss only: the prediction
+            knows the task and stays within its head.
         tasks: at least one.
         evaluation: the columns of the matrix, first one per learning task, in order.
-        input_shape: of one sample as the model gets it.
-        preprocess: from stored inputs to what the model gets.
+        input_shape: of one sample at the model's input.
+        preprocess: from stored inputs to the model's inputs.
         fingerprint: sha256 over data and order.
-        decode: from tokens to text, where inputs are tokens and can be read.
-        claim_at: accuracy on column 0 after task 0 without which nothing is concluded (`evaluation.claims`); None: no matter.
-            In a stream with requests: share of joint training's accuracy on what will be forgotten.
-        goal: of the requests; None: there are none.
-        relearn_steps: steps of plain training on what was forgotten, after the last request, that tell how fast it comes back.
-        chance: accuracy of a guess, from 0 to 1, where it is not one in as many as there are outputs or label words: of answers
-            of several kinds, say, of which a question leaves one. `evaluation.claims.chance_level` reads it first. None: it is.
+        decode: from tokens to text, where inputs are tokens.
+        claim_at: accuracy on column 0 that the model must reach after task 0 for a conclusion (`evaluation.claims`). None: no
+            condition. In a stream with requests: share of joint training's accuracy on the data that will be forgotten.
+        goal: of the requests; None: there are no requests.
+        relearn_steps: steps of plain training on the forgotten data, after the last request; they measure how fast it comes back.
+        chance: accuracy of a guess, from 0 to 1. None: one divided by the number of outputs or label words. Differs, for example,
+            where a question admits only one of several kinds of answers. `evaluation.claims.chance_level` reads this field first.
     """
 
     setting: Setting
@@ -111,27 +111,27 @@ class Stream:
 
     @cached_property
     def learned(self) -> tuple[Task, ...]:
-        """The tasks to be learned, in order: all others."""
+        """The tasks to learn, in order: all but the requests."""
         return tuple(task for task in self.tasks if task.kind == "learn")
 
     @property
     def pad(self) -> int | None:
-        """The token that rows of tokens are filled up with; None where inputs are no tokens."""
+        """The padding token of rows of tokens; None if inputs are no tokens."""
         return self.tasks[0].train.pool.pad
 
     @cached_property
     def vocabulary(self) -> int | None:
-        """How many tokens there are, where answers are written; None where samples have labels."""
+        """Size of the vocabulary for written answers; None if samples have labels."""
         return self.tasks[0].train.pool.vocabulary
 
     @cached_property
     def own_heads(self) -> bool:
-        """Whether each task has a head of its own: in the task setting, unless answers are written, by one head for all."""
+        """Whether each task has its own head: in the task setting, except for written answers (one head for all)."""
         return self.setting == "task" and self.vocabulary is None
 
     @cached_property
     def head_sizes(self) -> tuple[int, ...]:
-        """Outputs of each head: one entry per task where tasks have heads of their own, else a single entry."""
+        """Outputs of each head: one entry per task if each task has its own head, else a single entry."""
         if self.vocabulary is not None:
             return (self.vocabulary,)
         sizes = tuple(len(task.classes) for task in self.tasks if task.kind == "learn")
@@ -141,7 +141,7 @@ class Stream:
 
     @cached_property
     def offsets(self) -> tuple[int, ...]:
-        """First output of each task when all heads lie side by side (task setting), else all 0."""
+        """First output of each task in the concatenated heads (task setting), else all 0."""
         if not self.own_heads:
             return (0,) * len(self.tasks)
         starts = [0]
@@ -150,23 +150,23 @@ class Stream:
         return tuple(starts)
 
     def active_outputs(self, task: int) -> int:
-        """Outputs of the shared head in play while `task` is learned or after it (-1: none learned yet, all count)."""
+        """Return the number of active outputs of the shared head during and after `task` (-1: before task 0, all are active)."""
         if self.setting == "class" and self.outputs == "seen" and task >= 0 and self.vocabulary is None:
             return self.classes_met[min(task, len(self.tasks) - 1)]
         return self.head_sizes[0]
 
     @cached_property
     def classes_met(self) -> tuple[int, ...]:
-        """How many classes have been met by the end of each task, summed once: steps ask for it. Requests bring none."""
+        """Number of classes seen by the end of each task. Requests add none. Cached, because every step reads it."""
         return tuple(accumulate(len(task.classes) if task.kind == "learn" else 0 for task in self.tasks))
 
     def union(self, tasks: Sequence[Task]) -> Split:
-        """Return the training data of several tasks (or of a client's shares of them) as one mixed split; labels as in each."""
+        """Return the training data of several tasks, or of one client's share, as one mixed split; labels are unchanged."""
         return Split.concatenate([task.train for task in tasks], len(self.tasks))
 
     @cached_property
     def label_table(self) -> Tensor:
-        """Labels by task and class number of the pool, int64 `[T, K]`; -1 where a task lacks the class."""
+        """Labels by task and class number of the pool, int64 `[T, K]`; -1 if a task lacks the class."""
         targets = self.tasks[0].train.pool.targets
         table = torch.full((len(self.tasks), int(targets.max()) + 1), -1, dtype=torch.int64, device=targets.device)
         for task in self.tasks:
@@ -175,19 +175,19 @@ class Stream:
 
     @cached_property
     def view_table(self) -> Tensor | None:
-        """Views by task, int64 `[T, H*W]`, or None where no task has one."""
+        """Views by task, int64 `[T, H*W]`, or None if no task has a view."""
         views = [task.train.view for task in self.tasks]
         return None if views[0] is None else torch.stack([view for view in views if view is not None])
 
     def gather(self, rows: Tensor, tasks: Tensor) -> Split:
-        """Return training samples named stream-wide, by pool row and task (int64 `[n]` each), as one mixed split."""
+        """Return the training samples of given pool rows and tasks (int64 `[n]` each) as one mixed split."""
         pool = self.tasks[0].train.pool
         labels = self.label_table[tasks, pool.targets.index_select(0, rows)]
         return Split(pool, rows, labels, tasks, self.view_table)
 
 
 def fingerprint(data_sha256: str, setting: str, tasks: tuple[Task, ...], evaluation: tuple[EvaluationSet, ...]) -> str:
-    """Return the sha256 over the data's own digest and everything that says which sample comes when, as what.
+    """Return the sha256 over the digest of the data, and over the samples, labels and order of all tasks and evaluation sets.
 
     Two streams with the same fingerprint show the same samples with the same labels in the same tasks.
     """

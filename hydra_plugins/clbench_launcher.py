@@ -1,8 +1,8 @@
-"""What Hydra finds by itself: clbench's launcher and sweeper, and the configuration of installed plug-ins.
+"""clbench's plug-ins of Hydra: launcher, sweeper, and the configuration of installed packages.
 
-Hydra accepts these from the namespace package `hydra_plugins` alone. They are thin; the work is done in `clbench`,
-which is imported when they are used, not when Hydra looks for them. (Hydra runs this file before it is in
-`sys.modules`, where `dataclass` looks up annotations that are postponed: hence none are.)
+Hydra looks for plug-ins in the namespace package `hydra_plugins` only. They are thin: `clbench` does the work, and most of it
+is imported when a plug-in is used. Hydra executes this file before it is in `sys.modules`, where `dataclass` looks up
+postponed annotations; this file therefore has none.
 """
 
 import os
@@ -11,15 +11,17 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
-from hydra.core.override_parser.types import Override
-from hydra.core.utils import JobReturn, JobStatus, setup_globals
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
+
+from clbench.config.hydra_cache import Override, SharedLoader, basic_sweeper, raised
+
+BasicSweeper = basic_sweeper()
 
 
 @dataclass
@@ -43,28 +45,26 @@ ConfigStore.instance().store(group="hydra/sweeper", name="clbench", node=Clbench
 
 
 class ClbenchLauncher(Launcher):  # type: ignore[misc]
-    """Sees all jobs of a sweep at once and hands their cells to clbench's runner."""
+    """Gives the runs of all jobs of a sweep to clbench's runner at once."""
 
     def __init__(self) -> None:
         self.config: DictConfig
         self.context: HydraContext
         self.keeps_failures = False
-        """Whether a failed job is only counted, as our sweeper wants it; else it is handed on as failed."""
+        """True for clbench's sweeper: a failed job is only counted. Otherwise its error is returned."""
         self.failed = 0
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Take what the sweeper provides."""
+        """Keep the configuration and the context of the sweeper."""
         self.config, self.context = config, hydra_context
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs; each returns its mean final accuracy in percent."""
-        from clbench.config.hydra_cache import SharedLoader
         from clbench.config.hydra_compose import Composer
         from clbench.config.job import Job, make_job
         from clbench.errors import ClbenchError
         from clbench.runner.sweep import Broken, output
 
-        setup_globals()
         composer = Composer(SharedLoader(self.context.config_loader))
         hydra_overrides = list(self.config.hydra.overrides.hydra)
         made: list[Job | Broken] = []
@@ -99,11 +99,11 @@ class ClbenchLauncher(Launcher):  # type: ignore[misc]
 
 
 class HostLauncher(ClbenchLauncher):
-    """Has another launcher run what is left to do, and treats what comes back as clbench's own launcher does.
+    """Has another launcher execute the remaining runs, and treats their results as clbench's own launcher does.
 
     Args:
         inner: the other launcher.
-        name: of it.
+        name: of the other launcher.
     """
 
     def __init__(self, inner: Launcher, name: str) -> None:
@@ -111,22 +111,22 @@ class HostLauncher(ClbenchLauncher):
         self.inner, self.name = inner, name
 
     def _run(self, jobs: Sequence[tuple[Sequence[str], Any]], broken: Sequence[Any], first: int) -> Any:
-        from clbench.runner.external_launcher import run_elsewhere
+        from clbench.runner.external_launcher import run_external
         from clbench.runner.launched_job import COMMAND, hint
         from clbench.runner.sweep import errors, run_jobs
 
         def launch(numbers: list[int]) -> list[Exception | None]:
             overrides = [_with_whole_path(*jobs[number]) for number in numbers]
-            said = hint(self.config.hydra.launcher, {jobs[number][1].device for number in numbers})
+            said = hint(self.config.hydra.launcher, {jobs[number][1].execution.device for number in numbers})
             if said:
                 errors().print(said, markup=False, highlight=False, soft_wrap=True)
             os.environ[COMMAND] = str(os.getpid())
-            return [_raised(returned) for returned in self.inner.launch(overrides, initial_job_idx=first)]
+            return [raised(returned) for returned in self.inner.launch(overrides, initial_job_idx=first)]
 
         return run_jobs(
             [job for _, job in jobs],
             broken,
-            elsewhere=lambda cells, display: run_elsewhere(cells, display, launch, f"hydra/launcher={self.name}"),
+            external=lambda runs, display: run_external(runs, display, launch, f"hydra/launcher={self.name}"),
         )
 
 
@@ -136,18 +136,10 @@ def _with_whole_path(overrides: Sequence[str], job: Any) -> list[str]:
     return [*(word for word in overrides if not word.startswith("results_dir=")), f"results_dir='{where}'"]
 
 
-def _raised(returned: JobReturn) -> Exception | None:
-    """Return what a job raised; asking Hydra for its return value would print it, too."""
-    if returned.status == JobStatus.COMPLETED:
-        return None
-    error = returned._return_value
-    return error if isinstance(error, Exception) else RuntimeError("the job ended without a result")
+class ClbenchSweeper(BasicSweeper):  # type: ignore[valid-type, misc]
+    """Hydra's basic sweeper, except that a failed job, even one that cannot be composed, stops no other job.
 
-
-class ClbenchSweeper(BasicSweeper):  # type: ignore[misc]
-    """Hydra's basic sweeper, except that a job which fails, even at composing, does not keep others from running.
-
-    The command's exit status tells of failures when all batches are through.
+    The exit status of the command tells of failures after all batches.
     """
 
     launcher: Any
@@ -166,15 +158,14 @@ class ClbenchSweeper(BasicSweeper):  # type: ignore[misc]
         self.launcher.keeps_failures = True
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Leave it to the launcher, which composes every job anyway (0.15 s each) and counts those it cannot."""
+        """Check nothing here: the launcher composes every job anyway (0.15 s each) and counts failures."""
 
     @staticmethod
     def split_arguments(overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:
         """Split as Hydra's own sweeper does.
 
         Raises:
-            ConfigError: several folders for results. A run is known by what it is, wherever it is stored: the second folder would
-                stay empty.
+            ConfigError: several folders for results. A run's identity has no folder: the second folder would stay empty.
         """
         for override in overrides:
             if override.key_or_group == "results_dir" and override.is_sweep_override():
@@ -199,7 +190,7 @@ class ClbenchSweeper(BasicSweeper):  # type: ignore[misc]
 
 
 def _require(launcher: DictConfig) -> None:
-    """Raise a ConfigError if the launcher belongs to a package that is not there."""
+    """Raise a ConfigError if the launcher's package is not installed."""
     package = ".".join(str(launcher._target_).split(".")[:2])
     if package.startswith("hydra_plugins.") and find_spec(package) is None:
         from clbench.errors import ConfigError
@@ -211,7 +202,7 @@ class PluginConfigs(SearchPathPlugin):  # type: ignore[misc]
     """Adds the configuration folders of installed plug-ins; see `clbench.config.hydra_compose.installed`."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Append the folders; only in clbench's own application, not in others that Hydra runs in this environment."""
+        """Append the folders in clbench's own application; other Hydra applications in this environment stay unchanged."""
         from clbench.config.hydra_compose import conf_dir, installed
 
         own = str(conf_dir())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,8 +16,7 @@ from clbench.engine.schedules import Constant
 from clbench.engine.training.loop import Trainer, Training
 from clbench.method import Method
 from clbench.models import build_model
-from clbench.scenarios.permuted import permuted
-from clbench.scenarios.split import split
+from clbench.scenarios.scenario_options import DataAccess, make_stream
 from clbench.stream import Stream
 
 
@@ -48,22 +46,18 @@ class Blobs:
         return SimpleNamespace(train=pool(self.per_class), test=pool(20))
 
 
+def stream_from(kind: str, **values: Any) -> Stream:
+    """Return the stream of a scenario from the values of its node; those that all nodes have in common have a default here."""
+    common = {"setting": "class", "outputs": "seen", "order_seed": None, "valid_fraction": 0.0, "online": False}
+    own = {key: values.pop(key) for key in ("seed", "data_sha256", "search", "download") if key in values}
+    access = DataAccess(**({"seed": 0, "data_sha256": "blobs", "search": []} | own))
+    node = {"_target_": f"clbench.scenarios.{kind}.{kind}"} | common | values
+    return make_stream(node, access)
+
+
 def blob_stream(setting: str = "class", outputs: str = "seen", kind: str = "split", n_tasks: int = 3, **options: Any) -> Stream:
-    common = {
-        "dataset": options.pop("dataset", Blobs()),
-        "setting": setting,
-        "outputs": outputs,
-        "n_tasks": n_tasks,
-        "order_seed": None,
-        "valid_fraction": 0.0,
-        "online": False,
-        "seed": 0,
-        "data_sha256": "blobs",
-        "search": list[Path](),
-        "download": False,
-        "device": torch.device("cpu"),
-    } | options
-    return split(**common) if kind == "split" else permuted(first_identity=True, **common)
+    own = {} if kind == "split" else {"first_identity": True}
+    return stream_from(kind, setting=setting, outputs=outputs, n_tasks=n_tasks, **({"dataset": Blobs()} | own | options))
 
 
 def doubled(stream: Stream) -> Stream:

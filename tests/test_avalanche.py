@@ -38,6 +38,7 @@ SAME = 1e-5
 @pytest.fixture(scope="module")
 def avalanche():
     """What is used of Avalanche; its import takes seconds, so it happens here and nowhere else."""
+    pytest.importorskip("avalanche", reason="Avalanche is not installed (pip install 'clbench[avalanche]')")
     from avalanche.benchmarks import tensors_benchmark
     from avalanche.training import plugins, supervised
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from clbench.runs.run import run_trial
+from clbench.runs.run import train_run
 from clbench.testing.make_run import make_spec
 
 pytest.importorskip("transformers")
@@ -26,16 +26,16 @@ SMALL = [
 ]
 
 
-def trial(tmp_path, *overrides):
+def prepared(tmp_path, *overrides):
     """Return (record, what was printed)."""
     told = []
     spec = make_spec("naive", [*SMALL, f"data.root={tmp_path}", *overrides], results_dir=tmp_path / "runs")
-    record = run_trial(spec, lambda message: told.append(message.get("text", "")))
+    record = train_run(spec, lambda message: told.append(message.get("text", "")))
     return record, [text for text in told if text]
 
 
 def test_a_model_that_knows_nothing_leads_to_no_claim(tmp_path):
-    record, told = trial(tmp_path)
+    record, told = prepared(tmp_path)
     result = record.result
     assert result["task_names"] == ["group 0", "group 1", "recovery"]
     conclusions = [each["conclusion"] for each in result["diagnostics"]]
@@ -50,8 +50,8 @@ def test_a_model_that_knows_nothing_leads_to_no_claim(tmp_path):
 
 
 def test_a_repetition_finds_the_weights_and_gives_the_same_record(tmp_path):
-    first, told = trial(tmp_path)
-    again, silent = trial(tmp_path)
+    first, told = prepared(tmp_path)
+    again, silent = prepared(tmp_path)
     assert any("pre-training" in text for text in told)
     assert not any("pre-training" in text for text in silent)
     assert again.result == first.result
@@ -59,6 +59,6 @@ def test_a_repetition_finds_the_weights_and_gives_the_same_record(tmp_path):
 
 
 def test_little_is_asked_for_a_claim_of_little(tmp_path):
-    record, told = trial(tmp_path, "scenario.claim_at=0.0")
+    record, told = prepared(tmp_path, "scenario.claim_at=0.0")
     assert record.result["diagnostics"][-1]["conclusion"]["claim"] is True
     assert not any("no claim" in text for text in told)

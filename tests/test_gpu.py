@@ -9,7 +9,7 @@ from clbench.config.hydra_compose import conf_dir
 from clbench.metrics.matrix import summary
 from clbench.records import Record
 from clbench.runs.parallel_seeds import run_stacked
-from clbench.runs.run import run_trial
+from clbench.runs.run import train_run
 from clbench.testing import make_spec, run
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")]
@@ -19,7 +19,7 @@ METHODS = sorted(path.stem for path in (conf_dir() / "method").glob("*.yaml") if
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_trial_on_the_gpu_agrees_with_the_cpu(tmp_path, method):
+def test_a_run_on_the_gpu_agrees_with_the_cpu(tmp_path, method):
     accuracy = {}
     for device in ("cpu", "cuda"):
         spec = make_spec(method, [f"device={device}", "trainer.epochs=5"], results_dir=tmp_path / device)
@@ -58,9 +58,10 @@ def test_replayed_steps_are_the_steps(tmp_path, method, momentum):
     words = ["device=cuda", f"optimizer.momentum={momentum}", "trainer.epochs=3", "trainer.batch_size=16"]
     results = {}
     for graph in (False, True):
-        spec = replace(make_spec(method, words, results_dir=tmp_path / str(graph)), graph=graph)
+        spec = make_spec(method, words, results_dir=tmp_path / str(graph))
+        spec = replace(spec, execution=replace(spec.execution, graph=graph))
         told = []
-        results[graph] = run_trial(spec, told.append).result
+        results[graph] = train_run(spec, told.append).result
         assert not [message for message in told if message["event"] == "print"]
     assert results[False] == results[True]
 

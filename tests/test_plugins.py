@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.command_line import clbench
+from tests.command_line import QUICK, clbench, command
 
 pytestmark = pytest.mark.usefixtures("own_folder")
 
@@ -62,3 +62,13 @@ def test_an_installed_plugin_brings_its_configuration(
     assert "bonus.Bonus" in capsys.readouterr().out
     assert clbench(monkeypatch, "--help") == 0
     assert "bonus_method" in capsys.readouterr().out
+
+
+def test_a_user_of_the_command_line_sees_the_new_spelling_of_an_earlier_name(tmp_path: Path) -> None:
+    (tmp_path / "aged.py").write_text(METHOD.format(field="strength") + "    replays = True\n")
+    target = ("method._target_=aged.Mine", "+method.strength=1.0")
+    started = command(*target, *QUICK)
+    shown, errors = started.communicate(timeout=120)
+    assert started.returncode == 0, errors
+    assert "aged.py:5: FutureWarning" in shown + errors
+    assert "Mine.replays = True is now a trait: traits = frozenset({Trait.REPLAYS})" in shown + errors

@@ -245,7 +245,7 @@ def test_one_process_at_a_time_writes_the_leaderboard_from_records_read_meanwhil
     load, tried = sweep.load_all, []
 
     def read(folder):
-        handle = os.open(folder, os.O_RDONLY)
+        handle = os.open(folder / ".lock", os.O_RDWR)
         with pytest.raises(BlockingIOError):
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.close(handle)

@@ -15,11 +15,12 @@ import pytest
 
 from clbench.config.hydra_compose import Composed, Composer, new_composer
 from clbench.config.job import make_job
-from clbench.data import tokenizers
+from clbench.data import content_digest
 from clbench.errors import ConfigError
 from clbench.instantiate import META, locate, parameters
 from clbench.records import Record, canonical, flatten, read
 from clbench.run_spec import RunSpec
+from clbench.scenarios.scenario_options import options_class
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 COUNTS = {
@@ -60,8 +61,8 @@ pytestmark = pytest.mark.skipif(not RESULTS.is_dir(), reason="the records are no
 
 @pytest.fixture(autouse=True)
 def _known_tokenizers(monkeypatch: pytest.MonkeyPatch) -> None:
-    usual = tokenizers.tokenizer_sha256
-    monkeypatch.setattr(tokenizers, "tokenizer_sha256", lambda name, search: TOKENIZERS.get(name) or usual(name, search))
+    usual = content_digest.tokenizer_sha256
+    monkeypatch.setattr(content_digest, "tokenizer_sha256", lambda name, search: TOKENIZERS.get(name) or usual(name, search))
 
 
 @functools.cache
@@ -112,7 +113,7 @@ def _scenario(name: str, composer: Composer) -> list[str]:
 
 
 def specs(records: list[Record], composer: Composer) -> list[RunSpec]:
-    """Return the trials that today's configuration and code make of what records of one configuration are called."""
+    """Return the runs that today's configuration and code make of what records of one configuration are called."""
     asked = [*words(records[0], composer), f"seeds={json.dumps([record.seed for record in records])}"]
     return make_job(composer(asked), composer, named=False).specs()
 
@@ -165,7 +166,8 @@ def nodes(tree: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
 @pytest.mark.parametrize("folder", COUNTS)
 def test_every_target_of_a_record_can_be_imported_and_takes_the_keys_that_stand_beside_it(folder: str) -> None:
     for target, keys in sorted({node for record in stored(folder) for node in nodes(record.identity)}):
-        accepted, open_ended = parameters(locate(target, "record"))
+        found = locate(target, "record")
+        accepted, open_ended = parameters(options_class(found) or found)
         unknown = [key for key in keys if key not in accepted and key not in NOT_PASSED_ON]
         assert open_ended or not unknown, f"{target} does not take {unknown}"
 

@@ -1,4 +1,4 @@
-"""The result store: nothing is overwritten, half-written, double counted, or dropped in silence."""
+"""The result store: no record is overwritten, incomplete, counted twice, or dropped without a report."""
 
 import errno
 import json

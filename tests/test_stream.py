@@ -1,4 +1,4 @@
-"""Streams: heads, outputs in play, mixed splits, and what a fingerprint notices."""
+"""Streams: heads, active outputs, mixed splits, and what a fingerprint notices."""
 
 from dataclasses import replace
 

@@ -71,17 +71,18 @@ def test_other_launchers_work(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 
 
 def test_a_sweeper_gets_the_accuracy(monkeypatch: pytest.MonkeyPatch) -> None:
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from clbench.config.hydra_cache import basic_sweeper
 
     returned: list[float] = []
-    sweep = BasicSweeper.sweep
+    sweeper = basic_sweeper()
+    sweep = sweeper.sweep
 
-    def note(self: BasicSweeper, arguments: list[str]) -> object:
+    def note(self: object, arguments: list[str]) -> object:
         found = sweep(self, arguments)
         returned.extend(job.return_value for batch in found for job in batch)
         return found
 
-    monkeypatch.setattr(BasicSweeper, "sweep", note)
+    monkeypatch.setattr(sweeper, "sweep", note)
     assert clbench(monkeypatch, "-m", "method=naive,joint", *QUICK) == 0
     assert clbench(monkeypatch, "-m", "method=naive,joint", "hydra/launcher=basic", *QUICK) == 0
     assert len(returned) == 4

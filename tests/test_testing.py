@@ -1,4 +1,4 @@
-"""The kit over everything the suite ships, and over methods that break each promise."""
+"""The kit's checks of all shipped methods and scenarios, and of methods that break each promise."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from clbench.config.hydra_compose import conf_dir
-from clbench.method import Method
+from clbench.method import Method, Trait
+from clbench.runs.run import Run
 from clbench.testing import (
     check_access,
     check_method,
     check_neutral,
-    check_renewal,
     check_repeats,
+    check_replaced_parameters,
     check_requests,
     check_resumes,
     check_scenario,
@@ -57,7 +58,7 @@ def test_embedded_scenarios_keep_theirs(scenario, setting):
 
 @dataclass
 class Careless(Method):
-    """Draws from a generator that is nobody's."""
+    """Draws from a global generator."""
 
     def edit_update(self, learner, updates):
         for update in updates.values():
@@ -66,7 +67,7 @@ class Careless(Method):
 
 @dataclass
 class Hoarder(Method):
-    """Keeps earlier tasks in a place that is no memory, and trains on them."""
+    """Stores earlier tasks outside a memory, and trains on them."""
 
     def setup(self, learner, stream):
         self.rows = torch.zeros(0, dtype=torch.int64)
@@ -83,7 +84,7 @@ class Hoarder(Method):
 
 @dataclass
 class Forgetful(Method):
-    """Keeps what it needs outside itself, so that a resumed run lacks it."""
+    """Stores its state outside its own attributes, so that a resumed run lacks it."""
 
     def setup(self, learner, stream):
         learner.steps = []
@@ -98,7 +99,7 @@ class Forgetful(Method):
 
 @dataclass
 class NeverOff(Method):
-    """Does something at strength 0, too."""
+    """Has an effect even at strength 0."""
 
     strength: float = 0.0
 
@@ -119,10 +120,43 @@ class Flat(Method):
 
 
 @dataclass
-class Peeking(Method):
-    """Declares no retained data, and trains on all there is when something is to be forgotten."""
+class Scaled(Method):
+    """Declares stackable, but rescales every weight by its norm over all replicas."""
 
-    requests = "met"
+    stackable = True
+
+    def after_step(self, learner):
+        for weight in learner.parameters.values():
+            weight /= weight.norm().clamp(min=1)
+
+
+@dataclass
+class FirstOnly(Method):
+    """Declares stackable, but acts on the model of one replica."""
+
+    stackable = True
+
+    def after_step(self, learner):
+        for weight in learner.model.parameters():
+            weight *= 0.5
+
+
+@dataclass
+class Constrained(Method):
+    """Bounds the norm of every row, for any number of leading axes."""
+
+    stackable = True
+
+    def after_step(self, learner):
+        for weight in learner.parameters.values():
+            weight /= weight.norm(dim=-1, keepdim=True).clamp(min=1)
+
+
+@dataclass
+class Peeking(Method):
+    """Declares no retained data, and trains on all data at a request."""
+
+    requests = "handled"
 
     def fit(self, learner, task, train, history):
         assert not history
@@ -131,9 +165,9 @@ class Peeking(Method):
 
 @dataclass
 class Relapsing(Method):
-    """Trains on what is retained as it was before earlier requests."""
+    """Trains on data that earlier requests asked to forget."""
 
-    requests = "met"
+    requests = "handled"
     access = "retained"
 
     def fit(self, learner, task, train, history):
@@ -145,7 +179,7 @@ class Relapsing(Method):
 
 @dataclass
 class Growing(Method):
-    """Trains a copy in the place of a layer, at every task, and does not say so."""
+    """Replaces a layer by a copy at every task, without the trait."""
 
     def begin_task(self, learner, task):
         backbone = learner.model.backbone
@@ -156,9 +190,9 @@ class Growing(Method):
 
 @dataclass
 class Wrapping(Growing):
-    """Says that it does so once."""
+    """Declares that it replaces parameters only once."""
 
-    renews = "once"
+    traits = frozenset({Trait.REPLACES_PARAMETERS_ONCE})
 
 
 def node(cls):
@@ -168,18 +202,24 @@ def node(cls):
 @pytest.mark.parametrize(
     ("check", "cls", "complaint"),
     [
-        (check_repeats, Careless, "two runs of the same cell differ"),
+        (check_repeats, Careless, "two runs with the same seed differ"),
         (check_access, Hoarder, "depends on data of earlier tasks"),
-        (check_stackable, Flat, "stacked hooks differ"),
-        (check_requests, Peeking, "not handed"),
-        (check_requests, Relapsing, "not handed"),
-        (check_renewal, Growing, "trains and was not there at first: declare renews"),
-        (check_renewal, Wrapping, "trains and was not there in the first task"),
+        (check_stackable, Flat, "stacked hooks differ.*edit_update"),
+        (check_stackable, Scaled, "stacked hooks differ.*after_step"),
+        (check_stackable, FirstOnly, "stacked hooks differ.*after_step"),
+        (check_requests, Peeking, "outside its access"),
+        (check_requests, Relapsing, "outside its access"),
+        (check_replaced_parameters, Growing, "trains and was not there at first: declare a trait"),
+        (check_replaced_parameters, Wrapping, "trains and was not there in task 0"),
     ],
 )
 def test_a_broken_promise_is_found(check, cls, complaint):
     with pytest.raises(AssertionError, match=complaint):
         check(node(cls), [], [])
+
+
+def test_a_constraint_on_weights_may_be_stackable():
+    check_stackable(node(Constrained), [], [])
 
 
 @pytest.mark.parametrize("options", [[], ["scenario.goal=retrain", "scenario.n_tasks=2", "scenario.valid_fraction=0.2"]])
@@ -195,3 +235,15 @@ def test_what_is_kept_elsewhere_is_found_by_resuming():
 def test_a_strength_that_does_not_switch_off_is_found():
     with pytest.raises(AssertionError, match="not that of naive"):
         check_neutral(node(NeverOff), {"strength": 0.0}, [], [])
+
+
+def test_a_resumed_run_has_as_many_threads_as_a_whole_one(monkeypatch):
+    seen, begin = set(), Run.begin
+    monkeypatch.setattr(Run, "begin", lambda run, *args: (seen.add(torch.get_num_threads()), begin(run, *args))[1])
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        check_resumes("naive", [], [])
+    finally:
+        torch.set_num_threads(before)
+    assert seen == {1}

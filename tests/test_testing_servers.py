@@ -1,4 +1,4 @@
-"""The kit over the server rules that the suite ships, and over rules that break each promise."""
+"""The kit's checks of all shipped server rules, and of rules that break each promise."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_what_the_suite_ships_keeps_its_promises(server):
 
 @dataclass
 class Median(Server):
-    """A sound rule with a state, a question to the clients, and something of its own that comes down."""
+    """A correct rule with a state, a question to the clients, and its own message down."""
 
     share: float
 
@@ -79,7 +79,7 @@ class Dividing(Server):
 
 @dataclass
 class Forgetful(Server):
-    """Keeps its velocity where `state` does not look."""
+    """Stores its velocity outside of `state`."""
 
     def setup(self, learner, stream):
         self._velocity = {}
@@ -94,7 +94,7 @@ class Forgetful(Server):
 
 @dataclass
 class Telepathic(Server):
-    """Reads at the clients what is kept at the server."""
+    """Reads the server's state at the clients."""
 
     def setup(self, learner, stream):
         self.seen = 0
@@ -141,8 +141,8 @@ def test_a_rule_of_ones_own():
         (Stranger, "velocity"),
         (Dividing, "not finite"),
         (Forgetful, "a resumed run differs"),
-        (Telepathic, "keeps at the server"),
-        (Guesser, "two runs of the same cell differ|depends on what it keeps"),
+        (Telepathic, "state at the server"),
+        (Guesser, "two runs with the same seed differ|depends on its state"),
         (Misspelt, "looks like a hook"),
     ],
 )

@@ -2,8 +2,8 @@
 
     python tools/import_graph.py            # prints the floors, and every circle and arrow up; exit status 1 if there is one
 
-Imports inside functions and for the type checker count as any other. The order of `FLOORS` is the architecture
-(docs/architecture.md); `tests/test_structure.py` holds it.
+Imports inside functions and for the type checker count like any other. The order of `FLOORS` is the architecture
+(docs/architecture.md); `tests/test_structure.py` checks it.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "clbench"
 FLOORS = [
-    ["errors", "utils"],
+    ["errors"],
+    ["utils"],
     ["records", "instantiate", "subspace"],
+    ["execution"],
     ["run_spec", "data"],
     ["stream", "metrics"],
     ["models", "scenarios", "leaderboard", "loggers"],
     ["plots"],
     ["engine.learner", "engine.replay", "engine.fast", "engine.optimizers", "engine.schedules"],
+    ["contract"],
     ["method"],
     ["engine"],
     ["toolkit"],
@@ -63,13 +66,13 @@ def imports(path: Path, known: dict[str, Path]) -> list[tuple[str, int]]:
 
 
 def graph() -> dict[str, dict[str, int]]:
-    """Return for each module the modules it imports, with the line."""
+    """Return for each module the modules that it imports, with the line."""
     known = modules()
     return {name: {other: line for other, line in imports(path, known) if other != name} for name, path in known.items()}
 
 
 def room(module: str) -> str:
-    """Return the room of a module, as `FLOORS` names it: the longest name there that the module's begins with."""
+    """Return the room of a module: the longest name in `FLOORS` with which the module's name begins."""
     parts = module.split(".")[1:]
     names = {name for floor in FLOORS for name in floor}
     found = [".".join(parts[:n]) for n in range(len(parts), 0, -1)]

@@ -1,15 +1,15 @@
-"""Kill a sweep at random moments, start it again until it is through, and compare with a sweep that was left in peace.
+"""Kill a sweep at random moments, restart it until it is complete, and compare it with an undisturbed sweep.
 
     python tools/kill_sweep.py --kills 100
     python tools/kill_sweep.py --kills 20 --at-once 2 method=naive,er scenario=split_digits seeds=3
 
-A kill is a SIGKILL to the command and its workers, to the command alone, or to one worker; at a random time (while it starts,
-composes, trains), when a checkpoint is being written, or when a record is. A sweep that gets through is followed by a new one
-in a new folder until all kills are spent.
-Checked after every kill: records that were there are the same files with the same content. At the end: every record is there
-with the undisturbed sweep's `result` and number of samples, nothing is left of what was in progress, and the log of a logger
-that watches over every training shows none of a run that was stored, none of a task behind a checkpoint, and no two
-processes at one run. Prints what was done; status 1 if anything was violated. Linux only.
+A kill is a SIGKILL to the command and its workers, to the command alone, or to one worker. It comes at a random time (during
+start, composition or training), while a checkpoint is written, or while a record is written. After a complete sweep a new one
+starts in a new folder, until all kills are done.
+After every kill, existing records must be the same files with the same content. At the end every record must exist, with the
+undisturbed sweep's `result` and number of samples, and no temporary file or checkpoint may be left. A logger notes every
+training. Its log must show no training of a stored run, no training of a task that has a checkpoint, and no two processes in
+one run. Prints a report; exit status 1 if a rule was violated. Linux only.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ TARGETS = ("all", "command", "worker")
 MOMENTS = ("time", "checkpoint", "record")
 POLL = 0.0005
 LIMIT = 600.0
-"""Seconds after which a command that does not end is a violation."""
+"""Seconds. A command that takes longer is a violation."""
 
 
 @dataclass
 class Report:
-    """What was done and found.
+    """The report of all sweeps.
 
     Args:
-        kills: by target and moment.
-        sweeps: that got through, however often they were killed.
-        resumed: records of runs that went on from a checkpoint.
-        repeated: trainings of a task that were lost to a kill before their checkpoint, and done again.
-        violations: in words; none is what this is about.
+        kills: number of kills by target and moment.
+        sweeps: number of complete sweeps.
+        resumed: number of records of runs that resumed from a checkpoint.
+        repeated: number of trainings of a task that were repeated because a kill came before their checkpoint.
+        violations: one sentence each; there should be none.
     """
 
     kills: Counter[str] = field(default_factory=Counter)
@@ -59,7 +59,7 @@ class Report:
     violations: list[str] = field(default_factory=list)
 
     def text(self) -> str:
-        """Return it for people."""
+        """Return the report as text."""
         lines = [f"{sum(self.kills.values())} kills over {self.sweeps} sweeps, {self.resumed} records from resumed runs"]
         lines += [f"  {number:4d}  {name}" for name, number in sorted(self.kills.items())]
         lines.append(f"tasks trained again because a kill came before their checkpoint: {self.repeated}")
@@ -75,15 +75,15 @@ def kill_sweeps(
     seed: int = 0,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Report:
-    """Spend `kills` on sweeps in `folder`.
+    """Run sweeps in `folder` and kill them `kills` times in all.
 
     Args:
-        folder: is made; holds a folder of records per sweep.
-        kills: how many.
+        folder: created if needed; holds one folder of records per sweep.
+        kills: number of kills.
         words: overrides of the sweep.
-        at_once: commands that share the folder of records.
-        seed: of the random choices.
-        tell: is told how it goes.
+        at_once: number of commands that share the folder of records.
+        seed: seed of the random choices.
+        tell: called with messages on the progress.
     """
     report, rng = Report(), random.Random(seed)
     folder.mkdir(parents=True, exist_ok=True)
@@ -109,7 +109,7 @@ def kill_sweeps(
 
 
 def _see_through(sweep: Sweep, kills: int, at_once: int, span: float, rng: random.Random, report: Report) -> None:
-    """Start the sweep, kill it, start it again, until it is through; the last time it is left in peace."""
+    """Start the sweep, kill it and restart it, until it is complete. The last start runs undisturbed."""
     running = {number: sweep.start() for number in range(at_once)}
     wounded: set[int] = set()
     try:
@@ -139,7 +139,7 @@ def _see_through(sweep: Sweep, kills: int, at_once: int, span: float, rng: rando
                     report.violations.append(f"{sweep.folder.name}: the command ended with status {process.returncode}")
                     return
                 if process.returncode == 0 and not sweep.complete():
-                    report.violations.append(f"{sweep.folder.name}: the command ended with status 0, and runs are missing")
+                    report.violations.append(f"{sweep.folder.name}: the command ended with status 0, but runs are missing")
                     return
                 if process.returncode == 0:
                     del running[slot]
@@ -152,7 +152,7 @@ def _see_through(sweep: Sweep, kills: int, at_once: int, span: float, rng: rando
 
 
 def _wait_for(moment: str, process: subprocess.Popen[bytes], sweep: Sweep, span: float, rng: random.Random) -> bool:
-    """Wait for a moment to strike; return False if the command ends before, or the moment does not come."""
+    """Wait for the moment of a kill. Return False if the command ends first, or if the moment does not come."""
     begun, chances = time.monotonic(), rng.randrange(4)
     limit = rng.uniform(0, span if rng.random() < 0.5 else span / 3) if moment == "time" else 2 * span
     stored = _count(sweep.folder, ".json")
@@ -177,7 +177,7 @@ def _count(folder: Path, ending: str) -> int:
 
 
 def _halves(folder: Path) -> Iterator[str]:
-    """Yield checkpoints that are just being written."""
+    """Yield checkpoints that are being written."""
     with contextlib.suppress(FileNotFoundError):
         for run in os.listdir(folder / ".checkpoints"):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -185,7 +185,7 @@ def _halves(folder: Path) -> Iterator[str]:
 
 
 def _strike(target: str, process: subprocess.Popen[bytes], rng: random.Random) -> bool:
-    """Kill; return False if there was nothing to kill."""
+    """Kill the target. Return False if there was no process to kill."""
     workers = _children(process.pid)
     if target == "worker" and not workers:
         return False
@@ -206,7 +206,7 @@ def _children(process: int) -> list[int]:
 
 
 def main() -> None:
-    """Do what the command line says."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--at-once", type=int, default=1, help="commands that share the results folder")

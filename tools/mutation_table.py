@@ -1,4 +1,4 @@
-"""The mutations that `tools/mutations.py` tries: each a way to be wrong that tests must notice."""
+"""The mutations that `tools/mutations.py` tries. Each is an error that tests must notice."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ class Mutation:
     """One change of the source.
 
     Args:
-        name: for the report and the command line.
+        name: name in the report and on the command line.
         file: path below the root of the tree.
-        old: text that occurs in it exactly once.
-        new: what it becomes.
-        tests: as pytest takes them; one of them must fail. Few and quick.
+        old: text that occurs in the file exactly once.
+        new: text in its place.
+        tests: arguments for pytest; one of the tests must fail. Few and quick.
     """
 
     name: str
@@ -33,7 +33,7 @@ MUTATIONS = (
         ("tests/detection/test_contrast.py::test_the_key_moves_as_momentum_says",),
     ),
     Mutation(
-        "o3-weight-upside-down",  # what is unlike is suppressed
+        "o3-weight-upside-down",  # suppresses dissimilar inputs
         "clbench/detection/boundary.py",
         "torch.where(h >= middle, torch.ones_like(apart), 1 - apart)",
         "torch.where(h <= middle, torch.ones_like(apart), 1 - apart)",
@@ -83,9 +83,9 @@ MUTATIONS = (
     ),
     Mutation(
         "stacked-clipping",  # one norm for all seeds
-        "clbench/engine/replicas/stacked_loop.py",
-        "joint = torch.stack([gradient.flatten(1).square().sum(1) for gradient in gradients]).sum(0).sqrt()",
-        "joint = torch.stack([gradient.square().sum() for gradient in gradients]).sum(0).sqrt()",
+        "clbench/engine/optimizers.py",
+        "norms = torch.stack([gradient.flatten(1).square().sum(1) for gradient in gradients]).sum(0).sqrt()",
+        "norms = torch.stack([gradient.square().sum() for gradient in gradients]).sum(0).sqrt()",
         ("tests/engine/replicas/test_stacked_loop.py::test_clipping_is_by_replica_and_schedules_are_followed",),
     ),
     Mutation(
@@ -138,14 +138,14 @@ MUTATIONS = (
         ("tests/engine/learner/test_learner.py::test_the_loss_of_a_joined_batch_is_the_mean_over_both_heads",),
     ),
     Mutation(
-        "replay-as-current",  # a sample replays as the current task would show it
+        "replay-as-current",  # a sample replays in the view of the current task
         "clbench/engine/replay/memory.py",
         "gather(self.rows.index_select(0, slots), self.tasks.index_select(0, slots))",
         "gather(self.rows.index_select(0, slots), torch.full_like(slots, self.learner.task))",
         ("tests/engine/replay/test_memory.py::test_a_permuted_sample_replays_permuted",),
     ),
     Mutation(
-        "replay-view",  # as the pool holds it, not as its task showed it
+        "replay-view",  # without the view of its task
         "clbench/stream.py",
         "return Split(pool, rows, labels, tasks, self.view_table)",
         "return Split(pool, rows, labels, tasks, None)",
@@ -173,35 +173,35 @@ MUTATIONS = (
         ("tests/toolkit/test_step_projection.py::test_at_the_inputs_or_at_the_step",),
     ),
     Mutation(
-        "projection-chain",  # the same where there is no graph
+        "projection-chain",  # the same without autograd
         "clbench/engine/fast/mlp_backward.py",
         "x.new_ones(x.shape[0])",
         "x.new_zeros(x.shape[0])",
         ("tests/toolkit/test_step_projection.py::test_at_the_inputs_or_at_the_step",),
     ),
     Mutation(
-        "rogo-fold",  # what was relaxed is forgotten at the end of the task
+        "rogo-fold",  # the relaxed directions are lost at the end of the task
         "clbench/methods/rogo.py",
         "learner.parameters[name].copy_(value)",
         "learner.parameters[name].copy_(learner.parameters[name])",
         ("tests/methods/test_rogo.py::test_folding_leaves_the_function_and_the_own_step_is_off_the_past",),
     ),
     Mutation(
-        "osft-hook",  # steps along the retained directions are not taken away
+        "osft-hook",  # steps along the retained directions are not removed
         "clbench/methods/osft.py",
         "subspace.keep_off(left, layer.U_high)",
         "subspace.keep_off(left.clone(), layer.U_high)",
         ("tests/methods/test_osft.py::test_no_step_moves_a_weight_along_what_is_retained",),
     ),
     Mutation(
-        "olora-silent",  # the penalty is always 0, as in a run of the authors' program that users report
+        "olora-silent",  # the penalty is always 0, as users report of the authors' program
         "clbench/methods/olora.py",
         "value = value + self._now[0] * overlap",
         "value = value + 0.0 * overlap",
         ("tests/methods/test_olora.py::test_the_penalty_and_its_gradient_are_those_of_the_authors",),
     ),
     Mutation(
-        "parts-weight",  # each part of a batch counts as a whole one, and a penalty as often as there are parts
+        "parts-weight",  # each part of a batch has the weight of a whole one, and a penalty counts once per part
         "clbench/engine/training/gradients.py",
         "share = len(part.labels) / len(batch.labels)",
         "share = 1.0",
@@ -210,33 +210,33 @@ MUTATIONS = (
     Mutation(
         "chain-relu",  # a perceptron's backward pass goes through units that were off
         "clbench/engine/fast/mlp_backward.py",
-        "delta = aten.threshold_backward.default(total, entering[i + 1], 0)",
+        "delta = aten.threshold_backward.default(total, inputs[i + 1], 0)",
         "delta = total",
         ("tests/engine/fast/test_mlp_backward.py::test_gradients_are_autograds",),
     ),
     Mutation(
-        "chain-hooks",  # hooks of modules are passed over
-        "clbench/engine/fast/mlp_backward.py",
-        "        if any(self.attached) or _has_any_global_hook():",
+        "chain-hooks",  # hooks of modules are ignored
+        "clbench/engine/fast/mlp_layers.py",
+        "        if any(self.hooks) or _has_any_global_hook():",
         "        if _has_any_global_hook():",
         ("tests/engine/fast/test_mlp_backward.py::test_what_is_attached_is_met",),
     ),
     Mutation(
         "exact-match",  # one right token is enough
         "clbench/engine/evaluation/text_metrics.py",
-        "answers.owners(rows), wrong.long()) == 0",
-        "answers.owners(rows), wrong.long()) < answers.counts(rows)",
+        "answer_tokens.owners(rows), wrong.long()) == 0",
+        "answer_tokens.owners(rows), wrong.long()) < answer_tokens.counts(rows)",
         ("tests/engine/evaluation/test_text_metrics.py::test_exact_match_is_what_greedy_decoding_writes",),
     ),
     Mutation(
         "fot-projection",  # the averaged update is applied as it is
         "clbench/federated/servers/fot.py",
-        "            layers.project(updates, matrices, self._projectors)",
+        "            weight_matrices.project(updates, matrices, self._projectors)",
         "            pass",
         ("tests/federated/servers/test_fot.py::test_every_update_is_orthogonal_to_the_stored_subspace",),
     ),
     Mutation(
-        "federated-weights",  # clients count alike, whatever they own
+        "federated-weights",  # all clients have the same weight
         "clbench/federated/federated_training.py",
         'weight = float(reply.samples) if self.server.weighting == "samples" else 1.0',
         "weight = 1.0",

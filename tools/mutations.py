@@ -2,11 +2,12 @@
 
     python tools/mutations.py                  # all
     python tools/mutations.py ewc-sign si-step # some, by name
+    python tools/mutations.py check            # list the entries that no longer fit the source; runs no test
 
-Every mutation (`tools/mutation_table.py`) is a small change of the source and the tests that must go red under it. First the
-tests run as the source stands (they must be green), then once per mutation, each in a copy of the tree of its own: what git
-tracks or would track. The tree itself is never touched. Prints `caught` or `SURVIVED` for each. Exit status 1 if one survived,
-if its text is no longer found exactly once, or if its tests could not run.
+A mutation (`tools/mutation_table.py`) is a small change of the source, with the tests that must fail under it. First the tests
+run on the unchanged source, where they must pass. Then they run once per mutation, each time in a separate copy of the tree: the
+files that git tracks or would track. The tree itself is never changed. Prints `caught` or `SURVIVED` for each mutation. Exit
+status 1 if one survived, if its text is no longer found exactly once, or if its tests could not run.
 """
 
 from __future__ import annotations
@@ -24,22 +25,40 @@ from tools.mutation_table import MUTATIONS, Mutation
 
 ROOT = Path(__file__).resolve().parent.parent
 GREEN, RED = 0, 1
-"""Exit statuses of pytest: all passed, some failed; others mean that it could not run them."""
+"""Exit statuses of pytest: all passed, some failed. Any other status means that pytest could not run the tests."""
+CHECK = "check"
+"""The word on the command line that asks only whether every mutation fits the source."""
 
 
 class MutationError(Exception):
-    """The check itself cannot be made; the message says why."""
+    """The mutations cannot be tried; the message gives the reason."""
+
+
+def misfits(tree: Path, mutations: Sequence[Mutation]) -> list[str]:
+    """Return one line for each mutation whose file, text or test is not found; a text must occur exactly once."""
+    found = []
+    for mutation in mutations:
+        try:
+            mutated(tree, mutation)
+        except MutationError as error:
+            found.append(str(error))
+        for test in mutation.tests:
+            file, _, name = test.partition("::")
+            path = tree / file
+            if not path.exists() or (name and f"def {name.partition('[')[0]}(" not in path.read_text(encoding="utf-8")):
+                found.append(f"{mutation.name}: there is no test {test}")
+    return found
 
 
 def check(tree: Path, mutations: Sequence[Mutation]) -> list[Mutation]:
-    """Try every mutation and print what became of it; return those that survived.
+    """Try every mutation, print its outcome, and return the mutations that survived.
 
     Args:
-        tree: root of a git work tree with the package `clbench` in it.
+        tree: root of a git work tree that contains the package `clbench`.
         mutations: to try.
 
     Raises:
-        MutationError: a text is not there exactly once, the tests are not green to begin with, or they could not run.
+        MutationError: a text does not occur exactly once, the tests fail on the unchanged source, or they could not run.
     """
     for mutation in mutations:
         mutated(tree, mutation)
@@ -56,7 +75,7 @@ def check(tree: Path, mutations: Sequence[Mutation]) -> list[Mutation]:
 
 
 def mutated(tree: Path, mutation: Mutation) -> str:
-    """Return the text of the mutation's file as mutated.
+    """Return the text of the mutation's file with the mutation applied.
 
     Raises:
         MutationError: the file is missing, or the old text is not found in it exactly once.
@@ -75,7 +94,7 @@ def tracked(tree: Path) -> list[str]:
     """Return the files that git tracks or would track, as paths below `tree`.
 
     Raises:
-        MutationError: it is no git work tree.
+        MutationError: `tree` is not a git work tree.
     """
     command = ["git", "-C", str(tree), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, capture_output=True, text=True)
@@ -85,10 +104,10 @@ def tracked(tree: Path) -> list[str]:
 
 
 def red(tree: Path, files: Iterable[str], tests: Sequence[str], mutation: Mutation | None = None) -> bool:
-    """Return whether one of `tests` fails in a copy of the tree's `files`, with the mutation if there is one.
+    """Return whether one of `tests` fails in a copy of the tree's `files`; the mutation, if given, is applied first.
 
     Raises:
-        MutationError: pytest could not run them, or what would be imported is not the copy.
+        MutationError: pytest could not run the tests, or they would import another package than the copy.
     """
     with tempfile.TemporaryDirectory() as name:
         copy = Path(name).resolve()
@@ -97,10 +116,10 @@ def red(tree: Path, files: Iterable[str], tests: Sequence[str], mutation: Mutati
             shutil.copyfile(tree / file, copy / file)
         if mutation is not None:
             (copy / mutation.file).write_text(mutated(copy, mutation), encoding="utf-8")
-        # -m puts the copy, where it runs, before everything installed; processes that the tests start get PYTHONPATH
+        # -m puts the working directory, the copy, before installed packages; processes that the tests start get PYTHONPATH
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
         environment |= {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
-        environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # a third of the time, plugins that these tests do without
+        environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # these tests need no plugins; takes a third of the time
 
         def python(*arguments: str) -> subprocess.CompletedProcess[str]:
             return subprocess.run([sys.executable, *arguments], cwd=copy, env=environment, capture_output=True, text=True)
@@ -116,8 +135,12 @@ def red(tree: Path, files: Iterable[str], tests: Sequence[str], mutation: Mutati
 
 
 def main() -> None:
-    """Try the mutations that the command line names, or all."""
+    """Try the mutations that the command line names, or all; with `check`, only say which do not fit the source."""
     names = set(sys.argv[1:])
+    if CHECK in names:
+        found = misfits(ROOT, MUTATIONS)
+        print("\n".join([*found, f"{len(found)} of the {len(MUTATIONS)} mutations' texts and tests are not found"]))
+        sys.exit(1 if found else 0)
     unknown = names - {mutation.name for mutation in MUTATIONS}
     if unknown:
         sys.exit(f"no such mutation: {', '.join(sorted(unknown))}; there are {', '.join(m.name for m in MUTATIONS)}")

@@ -1,4 +1,4 @@
-"""Accuracy on validation splits: how the numbers in conf/protocol and conf/tuned were chosen. The test split is never looked at.
+"""Accuracy on validation splits: it selected the numbers in conf/protocol and conf/tuned. The test split is never used.
 
     python tools/on_validation.py method=ewc scenario=split_digits scenario.setting=task method.strength=100 'seeds=[10,11,12]'
 
@@ -21,10 +21,10 @@ from clbench.stream import EvaluationSet
 
 
 def measure(overrides: list[str]) -> tuple[float, float | None]:
-    """Return (accuracy, learning accuracy) in percent; the latter is None for a method that learns all tasks at once.
+    """Return (accuracy, learning accuracy) in percent. Learning accuracy is None for a method that learns all tasks at once.
 
     Raises:
-        ClbenchError: the configuration cannot be used, has no validation split, or training diverged.
+        ClbenchError: the configuration is invalid, has no validation split, or training diverged.
     """
     composer = new_composer()
     job = make_job(composer(["scenario.valid_fraction=0.2", *overrides]), composer)
@@ -32,7 +32,7 @@ def measure(overrides: list[str]) -> tuple[float, float | None]:
     for spec in job.specs():
         stream, method, learner, training = assemble(spec, torch.device("cpu"))
         if any(task.valid is None for task in stream.tasks):
-            raise ConfigError("scenario.valid_fraction=0 leaves nothing to validate on", "give scenario.valid_fraction=0.2")
+            raise ConfigError("scenario.valid_fraction=0 gives no validation split", "give scenario.valid_fraction=0.2")
         columns = tuple(EvaluationSet(task.name, task.valid) for task in stream.tasks if task.valid is not None)
         for task in stream.tasks if method.access != "all" else stream.tasks[-1:]:
             training.learn(task)
@@ -44,7 +44,7 @@ def measure(overrides: list[str]) -> tuple[float, float | None]:
 
 
 def main() -> None:
-    """Measure what the command line says, in one thread."""
+    """Measure the configuration of the command line, in one thread."""
     torch.set_num_threads(1)
     try:
         accuracy, learning = measure(sys.argv[1:])

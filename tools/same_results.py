@@ -4,10 +4,10 @@
     python tools/same_results.py make /tmp/after           # with the changed code
     python tools/same_results.py compare /tmp/before /tmp/after
 
-`make` starts the command `clbench` that is installed beside this Python, once per name of `RUNS`: the sweep `quick`, every method
-of `conf/method` once, and a short run of each kind of stream, model, server and option. It takes about four minutes on two cores
-and needs no data from outside. Names after the folder choose among the runs. A run that fails is named, the others go on, and the
-status is 1. To run code of another folder than the installed one, put that folder into PYTHONPATH.
+`make` starts the command `clbench` beside this Python once per name in `same_results.yaml`: the sweep `quick`, every method of
+`conf/method` once, and a short run of each kind of stream, model, server and option. It takes about four minutes on two cores and
+needs no data from outside. Names after the folder choose among the runs. A failed run is named, the other runs continue, and the
+status is 1. To run the code of a folder other than the installed one, put that folder into PYTHONPATH.
 
 `compare` takes two folders of records, those of `make` or any others. Both must have records of the same names, whose `result` is
 equal bit for bit. Each difference is one line, and the status is 1 if there is any. Make both folders on one machine: the kind of
@@ -32,27 +32,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 LIMIT = 600.0
 """Seconds after which a run counts as failed."""
-HERE = "runner.workers=0"
-"""In the command's own process: for one or two short trials, where further processes take longer to start than to work."""
-DRIFT = "eval.drift=true"
-"""How far weights and activations moved, which tells of the last bit of a change."""
-TASK = ("scenario=split_digits", "scenario.setting=task", DRIFT)
-CLIENTS = ("federated.clients=4", "federated.rounds=3")
-OWN_TEXTS = (
-    "scenario=split",
-    "scenario/dataset=text_folder",
-    "scenario.dataset.path=topics",
-    "scenario.dataset.class_names=[kitchen,mail,sea,sky]",
-    "scenario.dataset.length=48",
-    "scenario.n_tasks=2",
-    "trainer.epochs=2",
-    "optimizer=adamw",
-    "optimizer.lr=1e-3",
-    DRIFT,
-)
 TOPICS = {
     "kitchen": "bread soup salt onion pepper",
     "mail": "offer prize cash click winner",
@@ -61,104 +44,7 @@ TOPICS = {
 }
 """Words that the texts of each class are made of."""
 
-RUNS: dict[str, tuple[str, ...]] = {
-    "quick": ("+sweep=quick",),
-    "task": (
-        "method=adam_nscl,agem,cumulative,der,der_si,derpp,er,er_ace,er_ewc,er_lwf,ewc,ewc_lora,ewc_online,freeze,gdumb,gem,gpm,"
-        "icarl,inc_lora,joint,lwf,lwf_lora,mas,naive,ncm,ogd,olora,osft,owm,random_labels,ranpac,replay_lora,rogo,seq_lora,sgp,si,"
-        "si_bounded,slda,trgp",
-        *TASK,
-        "trainer.epochs=2",
-    ),
-    "class": (
-        "method=agem,der,er_ace,gdumb,gem,icarl,lwf,mas,ncm,osft,owm,ranpac,rogo,si,slda",
-        "scenario=split_digits",
-        "trainer.epochs=2",
-        DRIFT,
-    ),
-    "compose": ("method=compose", "+method@method.parts.er=er", "+method@method.parts.mas=mas", "trainer.epochs=1", HERE),
-    "unlearning": (
-        "method=bad_teacher,ga,gd,kl_ga,naive,npo,o3,o3_authors,random_labels,retrain,simnpo,task_vector",
-        "scenario=unlearn_digits",
-        "scenario.requests=[{classes:[3]},{samples:0.1,goal:retrain}]",
-        "trainer.epochs=2",
-        DRIFT,
-    ),
-    "servers": ("+federated=iid", "federated/server=fedadam,fedavg,fedavgm,fedprox,fot,fot_authors", *TASK, *CLIENTS),
-    "fedsvd": ("+federated=iid", "federated/server=fedsvd", "method=seq_lora", *TASK, *CLIENTS, HERE),
-    "shards": ("+federated=shards", "method=er,ewc", *TASK, *CLIENTS, "federated.stragglers=0.3", "runner.chunk=2", HERE),
-    "dirichlet": (
-        "+federated=dirichlet",
-        "+federated/secure=masked",
-        "scenario=permuted_digits",
-        "scenario.n_tasks=2",
-        *CLIENTS,
-        "federated.dropout=0.2",
-        HERE,
-    ),
-    "lenet": ("model=lenet", "method=gpm", *TASK, "trainer.epochs=1", "optimizer.lr=0.01", HERE),
-    "resnet": ("model=resnet18_reduced", "model.filters=4", "method=lwf", *TASK, "trainer.epochs=1", "optimizer.lr=0.03", HERE),
-    "own_images": (
-        "scenario=split",
-        "scenario/dataset=npz",
-        "scenario.dataset.path=colours.npz",
-        "scenario.dataset.crop=1",
-        "scenario.dataset.flip=true",
-        "scenario.n_tasks=2",
-        "model=resnet18_reduced",
-        "model.filters=4",
-        "model.norm=batch",
-        "scenario.setting=task",
-        "method=er",
-        "optimizer.lr=0.03",
-        HERE,
-    ),
-    "every": ("eval.every=20", DRIFT, "scenario=permuted_digits", "scenario.n_tasks=3", "trainer.epochs=2", HERE),
-    "online": ("scenario.online=true", "scenario=rotated_digits", "scenario.n_tasks=3", "method=derpp", HERE),
-    "stack": ("runner.stack=2", "method=er,ewc", "scenario=split_digits", "trainer.epochs=2", "seeds=2", HERE),
-    "schedules": ("trainer/schedule=constant,cosine,plateau,step", "trainer.epochs=3", "scenario.valid_fraction=0.1", HERE),
-    "bf16": ("trainer.precision=bf16", "method=ewc,naive", "trainer.epochs=2", HERE),
-    "micro": ("trainer.clip_norm=0.5", "trainer.micro_batch_size=4", "method=er", "trainer.epochs=2", HERE),
-    "adam": (
-        "optimizer=adam",
-        "optimizer.lr=1e-3",
-        "optimizer.carry=true",
-        "trainer.iterations=40",
-        "trainer.clip_value=0.5",
-        "trainer.later_lr=5e-4",
-        HERE,
-    ),
-    "encoder": ("model=tiny_bert", "method=freeze,naive,olora,osft", *OWN_TEXTS, "scenario.setting=task", HERE),
-    "writer": ("model=tiny_gpt,tiny_llama,tiny_t5", *OWN_TEXTS, "scenario.setting=domain", "eval.format=true", HERE),
-    "people": (
-        "model=people_tiny",
-        "model.architecture.n_embd=32",
-        "scenario=unlearn_biography",
-        "scenario.datasets.people_tiny.of.people=[8]",
-        "scenario.datasets.people_tiny.n_classes=8",
-        "scenario.requests=[{classes:[0,1]}]",
-        "method=naive,npo,o3",
-        "optimizer=adamw",
-        "optimizer.lr=1e-3",
-        "trainer.epochs=2",
-        HERE,
-    ),
-    "biography": (
-        "model=biography_tiny",
-        "model.architecture.hidden_size=32",
-        "model.architecture.intermediate_size=64",
-        "model.pretraining.epochs=2",
-        "scenario=biography_tiny",
-        "scenario.dataset.people=[16,8,8]",
-        "scenario.recovery_iterations=5",
-        "eval.every=10",
-        "method=freeze,naive",
-        "optimizer=adamw",
-        "optimizer.lr=2e-4",
-        "trainer.iterations=20",
-        HERE,
-    ),
-}
+RUNS: dict[str, list[str]] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 """What `make` runs, by name: the overrides of one command each."""
 
 
@@ -317,7 +203,7 @@ def main() -> None:
         if unknown:
             parser.error(f"there is no run {unknown[0]}; choose from {', '.join(RUNS)}")
         there = [name for name in args.names or RUNS if (args.folder / name).exists()]
-        if there:  # its trials would count as done
+        if there:  # its runs would count as done
             parser.error(f"{args.folder / there[0]} is there already; name a new folder")
         failed = make(args.folder.absolute(), args.names)
         print(f"failed: {', '.join(failed)}" if failed else "all runs went through")

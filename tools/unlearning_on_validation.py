@@ -1,10 +1,11 @@
-"""How methods that unlearn were tuned: accuracies after the last request on validation splits. The test split is never looked at.
+"""Tuning of methods that unlearn: accuracies after the last request, on validation splits. The test split is never used.
 
     python tools/unlearning_on_validation.py scenario=unlearn_digits method=ga method.lr=0.001,0.003 'seeds=[10,11]'
 
 Takes overrides as `clbench -m` does: values separated by commas are tried in all combinations. `scenario.valid_fraction` is 0.2
-unless given. Prints, best first: the score (mean of retained and utility, less what forgotten lies above chance), and in percent
-forgotten (classes named by a request), retained, and utility, means over seeds. A run that diverges scores -100.
+unless given. Prints a line per combination, best first: the score, and in percent forgotten (classes named by a request),
+retained and utility, as means over seeds. The score is the mean of retained and utility, minus the part of forgotten above
+chance. A run that diverges scores -100.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ DIVERGED = (-100.0, float("nan"), float("nan"), float("nan"))
 
 
 def columns_of(stream: Stream) -> tuple[EvaluationSet, ...]:
-    """Return the stream's sets of the roles forget_test, retain and utility, made of validation samples of the same classes."""
+    """Return the stream's sets with the roles forget_test, retain and utility, from validation samples of the same classes."""
     parts = [task.valid for task in stream.learned if task.valid is not None]
     if len(parts) < len(stream.learned):
-        raise ConfigError("scenario.valid_fraction=0 leaves nothing to validate on", "give scenario.valid_fraction=0.2")
+        raise ConfigError("scenario.valid_fraction=0 gives no validation split", "give scenario.valid_fraction=0.2")
     rows, labels = torch.cat([part.rows for part in parts]), torch.cat([part.labels for part in parts])
     valid = Split(parts[0].pool, rows, labels, 0)
-    chosen = [c for c in stream.evaluation if c.role in ("forget_test", "retain", "utility") and c.metric != "format"]
-    return tuple(replace(c, split=only(valid, sorted(set(c.split.pool.targets[c.split.rows].tolist())))) for c in chosen)
+    wanted = [c for c in stream.evaluation if c.role in ("forget_test", "retain", "utility") and c.metric != "format"]
+    return tuple(replace(c, split=only(valid, sorted(set(c.split.pool.targets[c.split.rows].tolist())))) for c in wanted)
 
 
 def measure(overrides: list[str]) -> tuple[float, float, float, float]:
@@ -68,18 +69,18 @@ def measure(overrides: list[str]) -> tuple[float, float, float, float]:
 
 
 def main() -> None:
-    """Measure every combination that the command line asks for, in one thread."""
+    """Measure every combination of the command line, in one thread."""
     torch.set_num_threads(1)
     choices = [[word] if re.search(r"[\[{]", word) else [f"{key}{value}" for key, value in _each(word)] for word in sys.argv[1:]]
     try:
         found = [(measure(list(words)), words) for words in itertools.product(*choices)]
     except ClbenchError as error:
         sys.exit(str(error))
-    varied = [place for place, values in enumerate(choices) if len(values) > 1]
+    varied = [position for position, values in enumerate(choices) if len(values) > 1]
     for (score, forgotten, retained, utility), words in sorted(found, reverse=True):
-        told = " ".join(words[place] for place in varied)
+        combination = " ".join(words[position] for position in varied)
         print(
-            f"score {score:6.1f}  forgotten {forgotten:5.1f}  retained {retained:5.1f}  utility {utility:5.1f}  {told}",
+            f"score {score:6.1f}  forgotten {forgotten:5.1f}  retained {retained:5.1f}  utility {utility:5.1f}  {combination}",
             flush=True,
         )
 

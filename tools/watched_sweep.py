@@ -1,4 +1,4 @@
-"""A sweep with a witness in every run, and what must not be seen of it: records that change, tasks trained twice."""
+"""A sweep with a logger in every run, and checks of its log: no record changes, and no task is trained twice."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clbench.loggers.base import Logger, TrialInfo
+from clbench.loggers.base import Logger, RunInfo
 from clbench.records import load_all, record_files, record_path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -19,21 +19,21 @@ FIXED = ("device=cpu", "logger=none", "+logger.witness._target_=tools.watched_sw
 
 
 class Witness(Logger):
-    """Notes every measurement of every run, with what was stored of the run at that time.
+    """Logs every measurement of every run, with the files that the run had stored at that time.
 
     Args:
-        log: file that all processes append to.
+        log: file to which all processes append.
     """
 
     def __init__(self, log: str) -> None:
         self.log = log
 
-    def begin(self, trial: TrialInfo) -> None:
-        """Know which run it is."""
-        self.id, self.folder = trial.id, Path(trial.results_dir)
+    def begin(self, run: RunInfo) -> None:
+        """Store the identity of the run."""
+        self.id, self.folder = run.id, Path(run.results_dir)
 
     def event(self, result: dict[str, Any]) -> None:
-        """Note a measurement; that of a task follows its training, and comes before its checkpoint."""
+        """Log a measurement. That of a task comes after its training and before its checkpoint."""
         task = result["events"][-1]["task"]
         done = [int(path.stem.split("-")[1]) for path in self.folder.glob(f".checkpoints/{self.id}/task-*.pt")]
         note = {
@@ -49,12 +49,12 @@ class Witness(Logger):
 
 @dataclass
 class Sweep:
-    """One sweep in one folder: started, killed, started again.
+    """One sweep in one folder, which can be started many times.
 
     Args:
         words: overrides.
-        folder: where it stores; its log is `folder.log`.
-        expected: of the undisturbed sweep, id -> (result, samples).
+        folder: results folder; the log is `folder.log`.
+        expected: records of the undisturbed sweep, id -> (result, samples).
     """
 
     words: Sequence[str]
@@ -64,7 +64,7 @@ class Sweep:
 
     @property
     def log(self) -> Path:
-        """Return where the witness writes."""
+        """The file of the log."""
         return self.folder.with_suffix(".log")
 
     def start(self) -> subprocess.Popen[bytes]:
@@ -82,11 +82,11 @@ class Sweep:
             )
 
     def complete(self) -> bool:
-        """Return whether every record is there."""
+        """Return whether every record exists."""
         return all(record_path(self.folder, name).exists() for name in self.expected)
 
     def changed(self) -> list[str]:
-        """Return what happened to records that were seen before, and see the new ones."""
+        """Return the changes to records that were known before, and remember the new ones."""
         wrong = []
         now = {path.name: _fingerprint(path) for path in record_files(self.folder)} if self.folder.is_dir() else {}
         for name, known in self.known.items():
@@ -98,7 +98,7 @@ class Sweep:
         return wrong
 
     def verify(self) -> list[str]:
-        """Return what is wrong with the finished sweep."""
+        """Return the errors in the finished sweep."""
         records, errors = load_all(self.folder)
         found = {record.id: (record.result, record.cost["samples"]) for record in records}
         wrong = [str(error) for error in errors]
@@ -114,7 +114,7 @@ class Sweep:
         return [f"{self.folder.name}: {text}" for text in wrong]
 
     def notes(self) -> list[dict[str, Any]]:
-        """Return the witness's notes, in the order in which they were made."""
+        """Return the entries of the log, in order of time."""
         return [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
 
 
@@ -124,12 +124,12 @@ def _fingerprint(path: Path) -> tuple[int, int, bytes]:
 
 
 def contradictions(notes: Sequence[dict[str, Any]], stacked: bool = False) -> list[str]:
-    """Return what the notes show that must not be: training of what was finished, or by two processes at once.
+    """Return the rules that the log violates: training of a finished run or task, or two processes in one run.
 
     Args:
-        notes: in the order in which they were made.
-        stacked: whether seeds go side by side: those whose checkpoint of a round was written when another's was not
-            learn that task again with it.
+        notes: entries of the log, in order of time.
+        stacked: whether seeds train in one stack. A seed may then train a task again, although it has a checkpoint of this task,
+            because another seed of the stack has none.
     """
     wrong, at, gone = [], dict[str, int](), set[tuple[str, int]]()
     for note in notes:

@@ -15,17 +15,17 @@ GROUPS = {
     "optimizer": "the step",
     "trainer": "epochs, batches",
     "trainer/schedule": "the learning rate over time",
-    "runner": "where runs take place",
-    "logger": "who is told of a run",
-    "hydra/launcher": "who runs the jobs of a sweep (none given: clbench itself; pip install 'clbench[launchers]')",
+    "runner": "how runs are executed: processes, devices, memory",
+    "logger": "where the progress of a run is shown or stored",
+    "hydra/launcher": "the program that runs a sweep's jobs (default: clbench itself; pip install 'clbench[launchers]')",
     "federated": "clients that learn each task together, round by round (+federated=...)",
-    "federated/server": "how one model is made of theirs",
+    "federated/server": "how the server combines the models of clients",
     "sweep": "several runs by one name (+sweep=...)",
     "experiment": "published tables (+experiment=...)",
 }
-"""Groups in the order in which they are listed; others that hold choices come after, but for those without choice."""
+"""Groups in the order of the list. Other groups with choices follow."""
 NOT_CHOSEN = ("protocol", "tuned", "hydra")
-"""Groups that follow from others."""
+"""Groups whose choice follows from other groups."""
 
 TEXT = """\
 clbench trains continual-learning methods on streams of tasks, measures what was forgotten, and draws the leaderboard.

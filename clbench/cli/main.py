@@ -1,4 +1,4 @@
-"""The command `clbench`: Hydra's command line in front of the runner, with errors that stand on one line."""
+"""The command `clbench`: Hydra's command line, then the runner. Errors are one short message."""
 
 from __future__ import annotations
 
@@ -9,26 +9,17 @@ from contextlib import contextmanager
 from typing import Any
 
 import hydra
-from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.plugins import Plugins
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
 import clbench
-from clbench.config.hydra_compose import (
-    COMPOSITION_ERRORS,
-    CONFIG_NAME,
-    VERSION_BASE,
-    Composed,
-    conf_dir,
-    explain,
-    installed,
-    new_composer,
-    plain,
-)
+from clbench.config.explain import COMPOSITION_ERRORS
+from clbench.config.hydra_cache import argument_parser, register_plugins
+from clbench.config.hydra_compose import CONFIG_NAME, VERSION_BASE, Composed, conf_dir, installed, new_composer, plain
+from clbench.config.renamed import rename_overrides
 from clbench.errors import ClbenchError, StoreError
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -36,20 +27,16 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 
 def main() -> None:
     """Run the command and leave with status 0, 1 after a failure, 130 after an interrupt."""
-    parser = get_args_parser()
-    parser.set_defaults(version=None)
     if "--version" in sys.argv[1:]:
         print(f"clbench {clbench.__version__}")
         return
-    args = parser.parse_args()
+    sys.argv[1:] = rename_overrides(sys.argv[1:])
+    args = argument_parser().parse_args()
     folders = [os.path.abspath(args.config_dir)] if args.config_dir else []
-    # Methods, models and data sets of the user's own: the one place where the module search path is changed. At its
-    # end, so that a file of theirs named like an installed module hides nothing.
+    # The user's own methods, models and data sets. Only this line changes the module search path. The folders go to its end:
+    # a user's file with the name of an installed module hides nothing.
     sys.path.extend(folder for folder in [os.getcwd(), *folders] if folder not in sys.path)
     full = os.environ.get(FULL_ERROR) == "1"
-
-    def single(cfg: DictConfig) -> float:
-        return task(cfg, full)
 
     try:
         if args.help:
@@ -61,15 +48,23 @@ def main() -> None:
         else:
             _own_presets()
             with _hydra_raises():
-                hydra.main(version_base=VERSION_BASE, config_path=str(conf_dir()), config_name=CONFIG_NAME)(single)()
+                hydra.main(version_base=VERSION_BASE, config_path=str(conf_dir()), config_name=CONFIG_NAME)(task)()
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader (head, a pager) has seen enough
+    except BrokenPipeError:  # the reader (head, a pager) has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         from clbench.runner.sweep import INTERRUPTED, interrupted
 
         print(interrupted(), file=sys.stderr)
         sys.exit(INTERRUPTED)
+    except SystemExit as left:
+        failure: object = left.code
+        if not isinstance(failure, ClbenchError):
+            raise
+        if full:
+            raise failure from None
+        print(failure, file=sys.stderr)
+        sys.exit(1)
     except Exception as error:
         message = None if full else explained(error, args.overrides, folders)
         if message is None:
@@ -78,23 +73,22 @@ def main() -> None:
         sys.exit(1)
 
 
-def task(cfg: DictConfig, full: bool = False) -> float:
-    """Run one configuration, for all its seeds, and return its mean final accuracy in percent, for sweepers.
+def task(cfg: DictConfig) -> float:
+    """Run one configuration for all its seeds, and return its mean final accuracy in percent.
 
-    In a sweep this is the whole of a job, in whichever process another launcher than clbench's runs it.
+    Hydra calls this function for a single job, and launchers other than clbench's call it for each job of a sweep.
 
     Args:
-        cfg: without Hydra's own node.
-        full: whether errors are to be seen with their traceback.
+        cfg: the configuration without Hydra's own node.
 
     Raises:
-        ClbenchError: in a sweep by another launcher than clbench's, what went wrong.
-        SystemExit: else, if a run failed; what went wrong is already printed.
+        ClbenchError: a job of a sweep cannot be used, or one of its runs failed.
+        SystemExit: a single job cannot be used (with the error), or one of its runs failed (the reason is already printed).
     """
     from clbench.config.job import make_job
     from clbench.runner.execute import LOGS
     from clbench.runner.external_launcher import JobError
-    from clbench.runner.launched_job import end_with_command, settle_in, share
+    from clbench.runner.launched_job import end_with_command, enter_folder, share
     from clbench.runner.sweep import failures, run_jobs
 
     running = HydraConfig.get()
@@ -104,28 +98,28 @@ def task(cfg: DictConfig, full: bool = False) -> float:
     try:
         if not single:
             end_with_command(running.launcher)
-            settle_in(running.runtime.cwd, [source.path for source in sources if source.provider == "command-line"])
+            enter_folder(running.runtime.cwd, [source.path for source in sources if source.provider == "command-line"])
         composed = Composed(plain(cfg), dict(running.runtime.choices), tuple(running.overrides.task))
         job = make_job(composed, new_composer([source.path for source in sources]))
-        workers = job.workers if single else share(running.launcher, job.device, job.workers, running.job.num)
-        told = not single and running.runtime.choices["hydra/sweeper"] == "clbench"  # by who launched us
-        logs = LOGS if single else f"{LOGS}/job-{running.job.num}"  # jobs run side by side
-        summary = run_jobs([job], workers=workers, progress=not told, report=not told, logs=logs)
+        wanted = job.execution.workers
+        workers = wanted if single else share(running.launcher, job.execution.device, wanted, running.job.num)
+        quiet = not single and running.runtime.choices["hydra/sweeper"] == "clbench"  # the launching process reports
+        logs = LOGS if single else f"{LOGS}/job-{running.job.num}"  # of jobs in parallel
+        summary = run_jobs([job], workers=workers, progress=not quiet, report=not quiet, logs=logs)
         if not summary.failed:
             return summary.accuracy(job)
     except ClbenchError as error:
-        if not single or full:
+        if not single:
             raise
-        print(error, file=sys.stderr)
-        raise SystemExit(1) from error
+        raise SystemExit(error) from error  # Hydra prints more than the message of other exceptions
     if single:
         raise SystemExit(1)
-    reasons = {outcome.spec.id: outcome.reason for outcome in summary.outcomes if outcome.status == "failed"}
+    reasons = {outcome.spec.id: outcome.text for outcome in summary.outcomes if outcome.status == "failed"}
     raise JobError(failures(summary)[0], reasons)
 
 
 def print_config(overrides: list[str], folders: list[str], package: str | None) -> None:
-    """Print the configuration as it will be used: protocol and tuned values in place, interpolations resolved.
+    """Print the final configuration: with protocol and tuned values, and with interpolations resolved.
 
     Raises:
         ClbenchError: it cannot be composed, or has no such part.
@@ -134,25 +128,25 @@ def print_config(overrides: list[str], folders: list[str], package: str | None) 
     from clbench.errors import ConfigError
 
     composer = new_composer(folders)
-    settled: Any = resolve(composer(overrides), composer)
-    settled = {**{key: settled[key] for key in NODES}, **settled}  # what matters first
+    resolved: Any = resolve(composer(overrides), composer)
+    resolved = {**{key: resolved[key] for key in NODES}, **resolved}  # what matters first
     if package and package != "_global_":
-        settled = OmegaConf.select(OmegaConf.create(settled), package)
-        if settled is None:
+        resolved = OmegaConf.select(OmegaConf.create(resolved), package)
+        if resolved is None:
             raise ConfigError(f"the configuration has no part {package}", "`clbench --cfg job` shows all of it")
     sys.stdout.write(
-        OmegaConf.to_yaml(OmegaConf.create(settled))
-        if isinstance(settled, dict) or OmegaConf.is_config(settled)
-        else f"{settled}\n"
+        OmegaConf.to_yaml(OmegaConf.create(resolved))
+        if isinstance(resolved, dict) or OmegaConf.is_config(resolved)
+        else f"{resolved}\n"
     )
 
 
 def _own_presets() -> None:
-    """Let `conf/hydra/launcher` take the place of what the launchers' packages register under the same names.
+    """Replace the configuration that launcher packages register by the files of `conf/hydra/launcher`.
 
-    Hydra would check the one against the other, and warn that it will cease to.
+    Otherwise Hydra would check a file against the registered configuration, with a deprecation warning.
     """
-    Plugins.instance()  # has them registered
+    register_plugins()
     registered = ConfigStore.instance().repo["hydra"]["launcher"]
     for preset in (conf_dir() / "hydra" / "launcher").glob("*.yaml"):
         registered.pop(preset.name, None)
@@ -160,7 +154,7 @@ def _own_presets() -> None:
 
 @contextmanager
 def _hydra_raises() -> Iterator[None]:
-    """Let Hydra raise its errors, which `main` explains, instead of printing them."""
+    """Have Hydra raise its errors instead of printing them; `main` explains them."""
     before = os.environ.get(FULL_ERROR)
     os.environ[FULL_ERROR] = "1"
     try:
@@ -173,15 +167,15 @@ def _hydra_raises() -> Iterator[None]:
 
 
 def explained(error: Exception, overrides: list[str], folders: list[str]) -> str | None:
-    """Return what a user is told about `error`; None if it is none of theirs, and a traceback is called for."""
+    """Return the message for the user; None for an error in the program, which needs a traceback."""
     if isinstance(error, ClbenchError):
         return str(error)
-    if isinstance(error, COMPOSITION_ERRORS):  # among them some that are OSErrors too
-        return str(explain(error, new_composer(folders), overrides))
+    if isinstance(error, COMPOSITION_ERRORS):  # some are also OSErrors
+        return str(new_composer(folders).explained(error, overrides))
     if isinstance(error, OSError) and error.filename:
         what = f"{error.filename} cannot be read or written: {error.strerror}"
         return str(StoreError(what, "choose another results_dir, or check permissions and space"))
-    if isinstance(error, (ValueError, YAMLError)):  # some of Hydra's own are no more than that
+    if isinstance(error, (ValueError, YAMLError)):  # Hydra raises some of its errors as these
         try:
             new_composer(folders)(overrides)
         except ClbenchError as same:

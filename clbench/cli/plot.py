@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
-import os
 import re
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
-from clbench.errors import ClbenchError, ConfigError, StoreError
+from clbench.cli.key_values import Command, filtered
+from clbench.errors import ConfigError, StoreError
 from clbench.leaderboard.rows import Row, rows, usable
 from clbench.records import Record, load_all
 
@@ -36,8 +35,8 @@ draw. Drawing needs matplotlib: pip install 'clbench[plot]'."""
 
 KINDS = ("matrix", "subspaces", "curves", "drift", "clients")
 FORMATS = ("png", "svg", "pdf")
-FILTERS = ("scenario", "setting", "method")
-KEYS = ("kind", "results_dir", "out", "format", *FILTERS)
+KEYS = {"kind": "matrix", "results_dir": "runs", "out": None, "format": "png", "scenario": None, "setting": None, "method": None}
+COMMAND = Command("clbench-plot", HELP, KEYS, {"kind": KINDS, "format": FORMATS})
 
 _NEEDED = {
     "subspaces": ("sizes of subspaces", "run a projection method, clbench method=gpm, or draw kind=matrix"),
@@ -50,49 +49,30 @@ _LONGEST = 120  # characters of a file's name before it is cut: file systems tak
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command and leave with status 0, or 1 if anything could not be read or there was nothing to draw.
-
-    Args:
-        arguments: `key=value` words; None takes those of the process.
-    """
-    try:
-        status = run(sys.argv[1:] if arguments is None else arguments)
-        sys.stdout.flush()
-    except ClbenchError as error:
-        if os.environ.get("HYDRA_FULL_ERROR") == "1":
-            raise
-        _say(error)
-        status = 1
-    except BrokenPipeError:  # the reader (head, a pager) has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 1
-    sys.exit(status)
+    """Run the command and leave with status 0, or 1 if a record could not be read or there was nothing to draw."""
+    COMMAND.main(run, arguments)
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Draw what `arguments` ask for, print the files; return the exit status.
+    """Draw the pictures, print their files; return the exit status.
 
     Raises:
-        ConfigError: an argument that means nothing, a filter that matches nothing, no records, no matplotlib.
+        ConfigError: an invalid argument, a filter that matches nothing, no records, no matplotlib.
         StoreError: the folder cannot be read, or a picture cannot be written.
     """
-    if any(word in ("--help", "-h") for word in arguments):
-        print(HELP)
-        return 0
-    options = parse(arguments)
+    options = COMMAND.parse(arguments)
     records, errors = load_all(Path(options["results_dir"]))
     good, unreadable = usable(records)
     errors += unreadable
     for error in errors:
-        _say(error)
+        COMMAND.say(error)
     if not good:
         if errors:
             return 1
         raise ConfigError(f"no records in results_dir={options['results_dir']} yet", "run clbench to make some")
     shown = rows(good)
     names = file_names(shown)  # of all rows, so that a filter changes no name
-    for key in FILTERS:
-        shown = _filtered(shown, key, options.get(key))
+    shown = filtered(shown, options, _absent)
     groups: dict[str, list[Record]] = defaultdict(list)
     for record in sorted(good, key=lambda record: record.seed):
         groups[record.config_id].append(record)
@@ -100,30 +80,6 @@ def run(arguments: Sequence[str]) -> int:
     out = Path(options.get("out", Path(options["results_dir"]) / "plots"))
     paths = {row["config_id"]: out / f"{names[row['config_id']]}-{kind}.{options['format']}" for row in shown}
     return 1 if _draw(kind, shown, groups, paths) or errors else 0
-
-
-def parse(arguments: Sequence[str]) -> dict[str, str]:
-    """Return the options of `key=value` words; a repeated key takes its last value, quotes around a value are dropped.
-
-    Raises:
-        ConfigError: a word of another form, an unknown key, kind or format, an empty value.
-    """
-    options = {"kind": "matrix", "results_dir": "runs", "format": "png"}
-    for word in arguments:
-        key, equals, value = word.partition("=")
-        if not equals or key not in KEYS:
-            near = difflib.get_close_matches(key.lstrip("-"), KEYS, n=1)
-            hint = f"did you mean {near[0]}=...? " if near else ""
-            raise ConfigError(f"unknown argument {word}", f"{hint}it takes: {', '.join(f'{k}=...' for k in KEYS)}, --help")
-        if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
-            value = value[1:-1]
-        if not value:
-            raise ConfigError(f"{key}= has no value", f"give {key}=VALUE or leave it out")
-        options[key] = value
-    for key, allowed in (("kind", KINDS), ("format", FORMATS)):
-        if options[key] not in allowed:
-            raise ConfigError(f"unknown {key}={options[key]}", f"choose one of {', '.join(allowed)}")
-    return options
 
 
 def file_names(shown: Sequence[Row]) -> dict[str, str]:
@@ -152,16 +108,8 @@ def _clean(text: object) -> str:
     return re.sub(r"[^A-Za-z0-9.=+-]+", "_", str(text)).strip("_.-")
 
 
-def _filtered(shown: list[Row], key: str, wanted: str | None) -> list[Row]:
-    """Return the rows whose `key` is one of the names in `wanted`."""
-    if wanted is None:
-        return shown
-    names = [name.strip() for name in wanted.strip("[]").split(",")]
-    present = sorted({str(row[key]) for row in shown})
-    for name in names:
-        if name not in present:
-            raise ConfigError(f"no records with {key}={name}", f"there are: {', '.join(present)}")
-    return [row for row in shown if str(row[key]) in names]
+def _absent(what: str, present: str) -> NoReturn:
+    raise ConfigError(what, present)
 
 
 def _draw(kind: str, shown: Sequence[Row], groups: dict[str, list[Record]], paths: dict[str, Path]) -> bool:
@@ -190,7 +138,7 @@ def _draw(kind: str, shown: Sequence[Row], groups: dict[str, list[Record]], path
         if not shown:
             raise ConfigError(f"kind={kind}: none of the records (methods: {', '.join(methods)}) tells the {what}", remedy)
         if without:
-            _say(f"skipped {len(without)} records without {what} (methods: {', '.join(methods)})")
+            COMMAND.say(f"skipped {len(without)} records without {what} (methods: {', '.join(methods)})")
     failed = False
     for row in shown:
         path = paths[row["config_id"]]
@@ -198,16 +146,12 @@ def _draw(kind: str, shown: Sequence[Row], groups: dict[str, list[Record]], path
             try:
                 figure = draw(row, groups[row["config_id"]])
             except StoreError as error:
-                _say(error)
+                COMMAND.say(error)
                 failed = True
                 continue
             style.save(figure, path)
         print(path, flush=True)
     return failed
-
-
-def _say(message: object) -> None:
-    print(f"clbench-plot: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from clbench.errors import ClbenchError, ConfigError
+from clbench.cli.key_values import Command
+from clbench.errors import ConfigError
 
 HELP = """\
 clbench-reproduce: published tables held against our own runs.
@@ -27,60 +25,48 @@ usage: clbench-reproduce [key=value ...]
   clbench-reproduce experiments='mammoth/s_mnist_*'
   clbench-reproduce train=false"""
 
-DEFAULTS = {
+KEYS = {
     "experiments": "*",
-    "seeds": "",
+    "seeds": None,
     "train": "true",
     "results_dir": "results/reproduction",
     "page": "results/reproduction.md",
     "workers": "auto",
     "gpu": "auto",
-    "config_dir": "",
+    "config_dir": None,
 }
 
 
+COMMAND = Command("clbench-reproduce", HELP, KEYS, {"train": ("true", "false"), "gpu": ("true", "false", "auto")})
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command; leave with status 0, 1 if a run failed or an argument is wrong, 130 after an interrupt.
-
-    Args:
-        arguments: `key=value` words; None takes those of the process.
-    """
-    try:
-        status = run(sys.argv[1:] if arguments is None else arguments)
-    except ClbenchError as error:
-        if os.environ.get("HYDRA_FULL_ERROR") == "1":
-            raise
-        print(f"clbench-reproduce: {error}", file=sys.stderr)
-        status = 1
-    except KeyboardInterrupt:
-        from clbench.runner.sweep import INTERRUPTED, interrupted
-
-        print(interrupted(), file=sys.stderr)
-        status = INTERRUPTED
-    sys.exit(status)
+    """Run the command and leave with status 0, 1 if a run failed or an argument is invalid, 130 after an interrupt."""
+    COMMAND.main(run, arguments)
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Train and judge what `arguments` ask for; return the exit status.
+    """Train and judge the experiments; return the exit status.
 
-    The page shows every experiment there is, so that judging a few again loses none of the others.
+    The page always shows all experiments; judging a few again keeps the others.
 
     Raises:
-        ClbenchError: an argument that means nothing, an experiment that cannot be used, a folder that cannot be written.
+        ClbenchError: an invalid argument or experiment, or a folder that cannot be written.
     """
-    if any(word in ("--help", "-h") for word in arguments):
-        print(HELP)
-        return 0
-    options = parse(arguments)
+    options = COMMAND.parse(arguments)
+    if options["workers"] != "auto" and not options["workers"].isdigit():
+        raise ConfigError(f"workers={options['workers']}", "give a number of processes, or auto")
     from clbench.api import quoted
     from clbench.config.hydra_compose import conf_dir, new_composer
     from clbench.reproduction.experiments import find, rows
     from clbench.reproduction.page import line, render
-    from clbench.runner.sweep import alone, run_jobs, write_text
+    from clbench.runner.sweep import run_jobs
+    from clbench.utils import atomic
+    from clbench.utils.folder_lock import folder_lock
 
-    own = [Path(options["config_dir"])] if options["config_dir"] else []
+    own = [Path(options["config_dir"])] if "config_dir" in options else []
     composer, folder = new_composer(own), own[0] if own else conf_dir()
-    overrides = [f"results_dir={quoted(options['results_dir'])}", *([f"seeds={options['seeds']}"] if options["seeds"] else [])]
+    overrides = [f"results_dir={quoted(options['results_dir'])}", *([f"seeds={options['seeds']}"] if "seeds" in options else [])]
     chosen = find(composer, folder, options["experiments"].split(","))
     every = {name: rows(composer, name, overrides) for name in find(composer, folder)}
     wanted = [row for name in chosen for row in every[name]]
@@ -91,36 +77,12 @@ def run(arguments: Sequence[str]) -> int:
         failed = run_jobs(jobs, workers=workers).failed if jobs else 0
     page = Path(options["page"])
     page.parent.mkdir(parents=True, exist_ok=True)
-    with alone(page.parent):
-        write_text(page, render([row for made in every.values() for row in made]))
+    with folder_lock(page.parent):
+        atomic.write(page, render([row for made in every.values() for row in made]), shared=False)
     for row in wanted:
         print(line(row))
     print(f"page: {page}")
     return 1 if failed else 0
-
-
-def parse(arguments: Sequence[str]) -> dict[str, str]:
-    """Return the options of `key=value` words.
-
-    Raises:
-        ConfigError: a word of another form, an unknown key, or a value that cannot be used.
-    """
-    options = dict(DEFAULTS)
-    for word in arguments:
-        key, equals, value = word.partition("=")
-        if not equals or key not in DEFAULTS:
-            near = difflib.get_close_matches(key.lstrip("-"), list(DEFAULTS), n=1)
-            hint = f"did you mean {near[0]}=...? " if near else ""
-            raise ConfigError(f"unknown argument {word}", f"{hint}it takes: {', '.join(f'{k}=...' for k in DEFAULTS)}, --help")
-        if not value:
-            raise ConfigError(f"{key}= has no value", f"give {key}=VALUE or leave it out")
-        options[key] = value
-    for key, allowed in (("train", ("true", "false")), ("gpu", ("true", "false", "auto"))):
-        if options[key] not in allowed:
-            raise ConfigError(f"{key}={options[key]}", f"{key} is one of {', '.join(allowed)}")
-    if options["workers"] != "auto" and not options["workers"].isdigit():
-        raise ConfigError(f"workers={options['workers']}", "give a number of processes, or auto")
-    return options
 
 
 def _gpu(wanted: str) -> bool:

@@ -1,17 +1,29 @@
-"""What Hydra's config loader does, for the hundreds of jobs of a sweep: what they have in common is done once."""
+"""Hydra's config loader for the hundreds of jobs of a sweep: common work is done once.
+
+The only file that uses Hydra's private interface; tested with hydra-core 1.3.2 and 1.3.8.
+"""
 
 from __future__ import annotations
 
 import copy
+import os
+from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra._internal.config_repository import ConfigRepository, IConfigRepository
-from hydra.core.config_search_path import ConfigSearchPath
+from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
+from hydra.core.default_element import ConfigDefault
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType
+from hydra.core.override_parser.types import Override as Override
+from hydra.core.override_parser.types import OverrideType
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from hydra.errors import ConfigCompositionException
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.types import RunMode
@@ -19,15 +31,58 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 
-class ReadOnce(IConfigRepository):  # type: ignore[misc]
-    """A repository that remembers what it read and found; whoever asks gets a copy of their own, to change as they like.
+def argument_parser() -> ArgumentParser:
+    """Return the parser of Hydra's flags, without its `--version`."""
+    parser: ArgumentParser = get_args_parser()
+    parser.set_defaults(version=None)
+    return parser
 
-    Hydra copies its loader's repository for every composition. A copy of this one shares what is remembered, until it is
-    given other sources (`hydra.searchpath`), which concern that copy alone.
+
+def register_plugins() -> None:
+    """Have Hydra find all its plug-ins, which register their configuration."""
+    Plugins.instance()
+
+
+def basic_sweeper() -> Any:
+    """Return the class of Hydra's basic sweeper. Hydra loads its core plug-ins anew when it looks for them: import it late."""
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+    return BasicSweeper
+
+
+def raised(returned: JobReturn) -> Exception | None:
+    """Return the exception of a job; None if it succeeded. Hydra's own `return_value` would also print it."""
+    if returned.status == JobStatus.COMPLETED:
+        return None
+    error = returned._return_value
+    return error if isinstance(error, Exception) else RuntimeError("the job ended without a result")
+
+
+def new_loader(own: Path, folders: Sequence[str | Path], version_base: str) -> SharedLoader:
+    """Return a loader of configuration.
 
     Args:
-        delegate: reads.
-        memory: what is known already, by question.
+        own: clbench's folder of configuration.
+        folders: further ones, as `--config-dir` gives them.
+        version_base: version of Hydra whose behaviour is expected, unless an application has set one.
+    """
+    if version.getbase() is None:
+        version.setbase(version_base)
+    search_path = create_config_search_path(str(own))
+    for folder in folders:
+        search_path.prepend("clbench", f"file://{os.path.abspath(folder)}", SearchPathQuery(provider="schema"))
+    return SharedLoader(ConfigLoaderImpl(search_path))
+
+
+class ReadOnce(IConfigRepository):  # type: ignore[misc]
+    """A repository that reads each file once; each caller gets its own copy.
+
+    Hydra copies its loader's repository for every composition. The copies share one memory. A copy with other sources
+    (`hydra.searchpath`) gets a separate memory.
+
+    Args:
+        delegate: the repository that reads.
+        memory: earlier answers, by question.
     """
 
     def __init__(self, delegate: IConfigRepository, memory: dict[tuple[Any, ...], Any] | None = None) -> None:
@@ -35,11 +90,11 @@ class ReadOnce(IConfigRepository):  # type: ignore[misc]
         self.memory: dict[tuple[Any, ...], Any] = {} if memory is None else memory
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ReadOnce:
-        """Return one that shares what is known."""
+        """Return a repository with the same memory."""
         return ReadOnce(self.delegate, self.memory)
 
     def initialize_sources(self, config_search_path: ConfigSearchPath) -> None:
-        """Read from elsewhere from now on, and forget."""
+        """Read from other sources, with an empty memory."""
         self.delegate, self.memory = ConfigRepository(config_search_path), {}
 
     def load_config(self, config_path: str) -> ConfigResult | None:
@@ -78,16 +133,17 @@ class ReadOnce(IConfigRepository):  # type: ignore[misc]
 
 
 class SharedLoader:
-    """Composes as Hydra's loader does, and does what jobs have in common once.
+    """Composes as Hydra's loader does, but does the common work of jobs once.
 
-    Files are read once. The composition of the groups that were chosen is kept; the values that a job sets are set in a
-    copy of it, which is the order in which Hydra works anyway.
+    Files are read once. The composition of the chosen groups is cached. A job's values are set in a copy of it; Hydra works in
+    the same order.
 
     Args:
-        loader: whose search path is used; it is left alone itself.
+        loader: gives the search path; the loader itself is not changed.
     """
 
     def __init__(self, loader: ConfigLoaderImpl) -> None:
+        setup_globals()
         self.loader = ConfigLoaderImpl(loader.get_search_path())
         self.loader.repository = self.repository = ReadOnce(self.loader.repository)
         self._parser = OverridesParser.create()
@@ -105,15 +161,26 @@ class SharedLoader:
                 (self._parsed[text],) = self._parser.parse_overrides([text])
         return [self._parsed[text] for text in overrides]
 
+    def is_group(self, name: str) -> bool:
+        """Return whether there is a group of this name."""
+        return self.repository.group_exists(name)
+
+    def parents(self, path: str) -> list[str]:
+        """Return the files in the defaults list of a file that belong to the same group."""
+        found = self.repository.load_config(path)
+        entries = (found.defaults_list or ()) if found is not None else ()
+        names = [str(entry.path) for entry in entries if isinstance(entry, ConfigDefault) and entry.path != "_self_"]
+        return [f"{path.partition('/')[0]}/{name}" for name in names if not name.startswith("/")]
+
     def load_configuration(self, config_name: str, overrides: Sequence[str]) -> DictConfig:
-        """Return what Hydra's loader composes for a single job.
+        """Return the configuration of a single job, as Hydra's loader composes it.
 
         Raises:
             HydraException: no such group, choice or key.
             OmegaConfBaseException: a value that does not fit.
         """
         parsed = self.parse(overrides)
-        if any(override.key_or_group == "hydra.searchpath" for override in parsed):  # may bring groups that are not known here
+        if any(override.key_or_group == "hydra.searchpath" for override in parsed):  # may bring unknown groups
             return self.loader.load_configuration(config_name, list(overrides), RunMode.RUN)  # type: ignore[no-any-return]
         ConfigLoaderImpl.validate_sweep_overrides_legal(parsed, RunMode.RUN, from_shell=True)
         chosen = [override for override in parsed if self._chooses(override)]
@@ -133,13 +200,13 @@ class SharedLoader:
         return config
 
     def _chooses(self, override: Override) -> bool:
-        """Return whether an override takes part in composing: a choice in a group, or anything about Hydra itself."""
+        """Return whether an override affects composition: a choice in a group, or any setting of Hydra."""
         group = self.repository.group_exists(override.key_or_group) and not isinstance(override.value(), dict)
         return group or override.is_hydra_override() or override.key_or_group.split(".")[0] == "hydra"
 
 
 def _key(chosen: Sequence[Override]) -> tuple[str, ...]:
-    """Return a name for what `chosen` compose to; choices that are only changed from the default may come in any order."""
+    """Return a name for the composition of `chosen`; the order of choices that only replace a default does not matter."""
     changed = {o.get_key_element(): o.input_line for o in chosen if o.type is OverrideType.CHANGE and not o.is_hydra_override()}
     others = [o.input_line for o in chosen if o.type is not OverrideType.CHANGE or o.is_hydra_override()]
     if len(changed) + len(others) < len(chosen):

@@ -1,10 +1,7 @@
-"""Everything that touches Hydra's composition: from overrides to plain dictionaries, and its errors made readable."""
+"""Composition by Hydra: from overrides to plain dictionaries."""
 
 from __future__ import annotations
 
-import difflib
-import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -12,13 +9,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from hydra.core.default_element import ConfigDefault
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue
 from yaml import YAMLError
 
-from clbench.config.hydra_cache import SharedLoader
+from clbench.config.explain import COMPOSITION_ERRORS, explain
+from clbench.config.hydra_cache import SharedLoader, new_loader
+from clbench.config.renamed import rename_keys, rename_overrides
 from clbench.errors import ClbenchError, ConfigError
 from clbench.records import flatten
 
@@ -26,13 +23,10 @@ CONFIG_NAME = "config"
 """The primary configuration, without `.yaml`."""
 
 VERSION_BASE = "1.3"
-"""The version of Hydra whose behaviour the configuration was written for."""
+"""The version of Hydra that the configuration expects."""
 
 ENTRY_POINTS = "clbench.methods"
-"""Group of entry points by which installed packages bring their configuration."""
-
-COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException)
-"""What Hydra and OmegaConf raise; `explain` turns it into one of clbench's errors."""
+"""Group of entry points for the configuration of installed packages."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +34,9 @@ class Composed:
     """A configuration as composed.
 
     Args:
-        config: all nodes and keys but Hydra's own, resolved.
-        choices: what was chosen in each group (`scenario/dataset`: `digits`); None where nothing was.
-        overrides: what the user (or sweeper) asked for, one `key=value` each.
+        config: all nodes and keys except Hydra's own, with interpolations resolved.
+        choices: of each group (`scenario/dataset`: `digits`); None for a group without a choice.
+        overrides: of the user or the sweeper, one `key=value` each.
     """
 
     config: dict[str, Any]
@@ -52,7 +46,7 @@ class Composed:
 
 @dataclass(frozen=True)
 class Override:
-    """One override, parsed: `name` is its key or group, with `@package` where given; `group` tells which of the two."""
+    """A parsed override: `name` is a key or a group, with `@package` if given; `group` is true for a group."""
 
     name: str
     value: Any
@@ -61,10 +55,10 @@ class Override:
 
 @dataclass
 class Composer:
-    """Composes configurations, any number of them, from files that do not change meanwhile.
+    """Composes any number of configurations from files that do not change meanwhile.
 
     Args:
-        loader: see `new_composer`; `SharedLoader` of a running sweep's.
+        loader: of `new_composer`, or of a running sweep.
     """
 
     loader: SharedLoader
@@ -77,16 +71,31 @@ class Composer:
         Args:
             overrides: as on the command line.
             hydra_overrides: those about Hydra itself.
-            partial: whether keys that must be given may lack a value; they then hold `???`.
+            partial: whether mandatory keys may lack a value; their value is then `???`.
 
         Raises:
             ConfigError: no such group, choice or key, or a key without a value.
         """
+        overrides = rename_overrides(overrides)
         try:
             loaded = self.loader.load_configuration(CONFIG_NAME, [*hydra_overrides, *overrides])
             return of(loaded, partial)
         except (*COMPOSITION_ERRORS, ValueError, YAMLError) as error:
-            raise explain(error, self, overrides) from error
+            raise self.explained(error, overrides) from error
+
+    def explained(self, error: Exception, overrides: Sequence[str]) -> ClbenchError:
+        """Return the error of clbench that explains an error of Hydra."""
+        return explain(error, overrides, self.keys, self.loader.is_group)
+
+    def keys(self, overrides: Sequence[str]) -> list[str]:
+        """Return all keys and groups that exist with the groups of `overrides`; none if composition fails."""
+        groups = [text for text in overrides if self.loader.is_group(text.split("=")[0].strip("+~").split("@")[0])]
+        chosen = [text for text in groups if "," not in text]
+        try:
+            found = self.cached(chosen if len(chosen) < len(overrides) else ())  # never again the overrides that have just failed
+        except ClbenchError:
+            return []
+        return [key for key, _ in flatten(found.config)] + [group for group in found.choices if not group.startswith("hydra/")]
 
     def cached(self, overrides: Sequence[str]) -> Composed:
         """Compose as `self(overrides, partial=True)` does, once for the same overrides; the result must not be changed."""
@@ -96,19 +105,17 @@ class Composer:
         return self._known[key]
 
     def file(self, path: str) -> dict[str, Any]:
-        """Return what the file of a choice itself says (`experiment/gpm_paper`), without its defaults; {} if absent."""
+        """Return the content of one file (`experiment/gpm_paper`) without its defaults; {} if there is no such file."""
         if path not in self._files:
             found = self.loader.repository.load_config(path)
             content = OmegaConf.to_container(found.config) if found is not None else {}
             self._files[path] = content if isinstance(content, dict) else {}  # type: ignore[assignment]
+            rename_keys(self._files[path])
         return self._files[path]
 
     def files(self, path: str) -> list[dict[str, Any]]:
-        """Return what `file` does, and before it the same of the files of its group that its defaults name."""
-        found = self.loader.repository.load_config(path)
-        group = path.partition("/")[0]
-        parents = [f"{group}/{d.path}" for d in (found.defaults_list or ()) if _same_group(d)] if found is not None else []
-        return [content for parent in parents for content in self.files(parent)] + [self.file(path)]
+        """Return the contents of the files of the same group in a file's defaults, then the content of the file."""
+        return [content for parent in self.loader.parents(path) for content in self.files(parent)] + [self.file(path)]
 
     def parse(self, overrides: Sequence[str], choices: dict[str, Any]) -> list[Override]:
         """Return the overrides with their values; `choices` (of the composed result) tells groups from keys."""
@@ -124,26 +131,21 @@ class Composer:
         ]
 
 
-def _same_group(default: Any) -> bool:
-    """Return whether an entry of a defaults list names a file of the group that the list is in."""
-    return isinstance(default, ConfigDefault) and not str(default.path).startswith("/") and default.path != "_self_"
-
-
 def of(loaded: DictConfig, partial: bool = False) -> Composed:
-    """Return what Hydra composed, as plain values.
+    """Return a configuration of Hydra in plain values.
 
     Raises:
-        ConfigError: a key that must be given has no value.
+        ConfigError: a mandatory key has no value.
     """
     hydra = loaded.hydra
     return Composed(plain(loaded, partial), dict(hydra.runtime.choices), tuple(hydra.overrides.task))
 
 
 def plain(loaded: DictConfig, partial: bool = False) -> dict[str, Any]:
-    """Return all keys but `hydra`, interpolations resolved.
+    """Return all keys except `hydra`, with interpolations resolved.
 
     Raises:
-        ConfigError: a key that must be given has no value.
+        ConfigError: a mandatory key has no value.
     """
     values: dict[str, Any] = {}
     try:
@@ -156,6 +158,7 @@ def plain(loaded: DictConfig, partial: bool = False) -> dict[str, Any]:
     except MissingMandatoryValue as error:
         missing = getattr(error, "full_key", None) or str(error).split(":")[-1].strip()
         raise ConfigError(f"{missing} has no value", f"give {missing}=VALUE") from error
+    rename_keys(values)
     return values
 
 
@@ -172,7 +175,7 @@ def conf_dir() -> Path:
 
 
 def installed() -> dict[str, Path]:
-    """Return the folder of configuration of each installed plug-in, by name; none of them is imported.
+    """Return the configuration folder of each installed plug-in, by name; no plug-in is imported.
 
     A package declares an entry point in the group `clbench.methods`: `name = "package"` stands for the folder `conf` in
     the package, `name = "package:folder"` for that folder.
@@ -189,89 +192,9 @@ def installed() -> dict[str, Path]:
 
 
 def new_composer(folders: Sequence[str | Path] = ()) -> Composer:
-    """Return a composer of clbench's configuration; a Hydra application that may be running is left alone.
+    """Return a composer of clbench's configuration. It does not affect a running Hydra application.
 
     Args:
         folders: further folders of configuration, as `--config-dir` gives them.
     """
-    from hydra import version
-    from hydra._internal.config_loader_impl import ConfigLoaderImpl
-    from hydra._internal.utils import create_config_search_path
-    from hydra.core.config_search_path import SearchPathQuery
-    from hydra.core.utils import setup_globals
-
-    if version.getbase() is None:
-        version.setbase(VERSION_BASE)
-    setup_globals()
-    search_path = create_config_search_path(str(conf_dir()))
-    for folder in folders:
-        search_path.prepend("clbench", f"file://{os.path.abspath(folder)}", SearchPathQuery(provider="schema"))
-    return Composer(SharedLoader(ConfigLoaderImpl(search_path)))
-
-
-def explain(error: Exception, composer: Composer, overrides: Sequence[str]) -> ClbenchError:
-    """Return what Hydra's `error` means to someone who does not know Hydra.
-
-    Args:
-        error: what composing raised.
-        composer: knows the keys there are, for suggestions.
-        overrides: what was to be composed.
-    """
-    if isinstance(error, ClbenchError):
-        return error
-    text = str(error)
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
-        group, _, choice = error.missing_cfg_file.rpartition("/")
-        return ConfigError(
-            f"there is no {group}={choice}",
-            f"{_near(choice, error.options, group)}choose one of: {', '.join(error.options)}",
-        )
-    if isinstance(error, OverrideParseException):
-        return ConfigError(
-            f"{error.override!r} cannot be read as an override: {error.message.splitlines()[0]}",
-            "write key=value; a value with special characters in double quotes: 'key=\"a b\"'",
-        )
-    unknown = re.search(r"Could not override '([^']+)'", text)
-    if unknown:
-        key = unknown[1].split("@")[0]
-        if "/" in key and composer.loader.repository.group_exists(key):
-            above = key.rpartition("/")[0]
-            return ConfigError(
-                f"{key}=... chooses a part of {above}, and there is no such part in what was chosen",
-                f"choose one that has it: {above}=NAME, or +{above}=NAME where there is none yet (`clbench --help` lists them)",
-            )
-        group = key.partition(".")[0]
-        several = [given for given in overrides if re.match(rf"\+?({group}|experiment)=[^\[{{(]*,", given)]
-        if several:  # Hydra looks for the key before it tries any of them
-            return ConfigError(
-                f"{key} is no key before one of the several values of {several[0].partition('=')[0]} is chosen",
-                f"write '{key}=choice(VALUE)', in quotes",
-            )
-        return ConfigError(f"unknown key {key}", f"{_near(key, _keys(composer, overrides))}`clbench --cfg job` shows every key")
-    ambiguous = re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^']+)'", text)
-    if ambiguous:
-        key, _, value = ambiguous[1].partition("=")
-        return ConfigError(
-            f"{ambiguous[1]} names several values",
-            f"add --multirun to run one after the other, or write {key}=[{value}] for a list",
-        )
-    cause = f": {error.__cause__}" if error.__cause__ is not None and str(error.__cause__) not in text else ""
-    lines = [line.strip() for line in (text + cause).splitlines() if line.strip() and "object_type=" not in line]
-    where = f" (composing {' '.join(overrides)})" if overrides else ""
-    return ConfigError(("; ".join(lines) or type(error).__name__) + where, "HYDRA_FULL_ERROR=1 shows where this comes from")
-
-
-def _near(name: str, known: Sequence[str], group: str = "") -> str:
-    found = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {group}{'=' if group else ''}{found[0]}? " if found else ""
-
-
-def _keys(composer: Composer, overrides: Sequence[str]) -> list[str]:
-    """Return the keys and groups there are, given the groups among `overrides`."""
-    groups = [text for text in overrides if composer.loader.repository.group_exists(text.split("=")[0].strip("+~").split("@")[0])]
-    chosen = [text for text in groups if "," not in text]
-    try:
-        found = composer.cached(chosen if len(chosen) < len(overrides) else ())  # not once more what has just failed
-    except ClbenchError:
-        return []
-    return [key for key, _ in flatten(found.config)] + [group for group in found.choices if not group.startswith("hydra/")]
+    return Composer(new_loader(conf_dir(), folders, VERSION_BASE))

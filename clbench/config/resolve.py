@@ -1,4 +1,4 @@
-"""What a composed configuration means: values settled, checked, named, and identified. Nothing here needs torch."""
+"""From a composed configuration to the values of a run: resolved, checked, named, identified. Nothing here needs torch."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from clbench.config.hydra_compose import Composed, Composer
-from clbench.data.integrity import data_sha256
+from clbench.data.content_digest import data_sha256
 from clbench.errors import ConfigError
 from clbench.records import flatten
 
 NODES = ("method", "scenario", "model", "optimizer", "trainer", "eval")
-"""Nodes that say what a trial is."""
+"""Nodes of a run's identity."""
 LATER_NODES = ("federated",)
-"""Nodes that may be there, and then say what a trial is."""
+"""Optional nodes of a run's identity."""
 OTHER_KEYS = (
     "runner",
     "logger",
@@ -30,19 +30,19 @@ OTHER_KEYS = (
     "tuned",
     "published",
 )
-"""Keys and nodes that do not."""
+"""Keys and nodes outside a run's identity."""
 OWN_DATA = ("npz", "folder", "text_folder", "prose")
-"""Data sets of the user's own; unless they say otherwise they go by the name of the file or folder."""
+"""The user's own data sets; their default name is that of the file or folder."""
 RETARGETABLE = ("method", "model", "optimizer")
-"""Nodes whose `_target_` the user may change on the command line, to use a class without a file of its own."""
+"""Nodes whose `_target_` the command line may change: a class then needs no configuration file."""
 
 
 def resolve(composed: Composed, composer: Composer, method: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the configuration with everything applied that depends on several of its parts.
+    """Return the configuration after all rules that involve several of its parts.
 
     From weakest to strongest: the files of the groups; `protocol` (the scenario's); `tuned` (the pair's, by setting);
-    what `scenario.online` implies; what experiment files and the user's overrides say. A group that was changed from
-    its default choice is touched by neither protocol nor tuned: they were made for the default.
+    the consequences of `scenario.online`; experiment files and the user's overrides. Protocol and tuned values were made for the
+    default choices: they do not apply to a group with another choice.
 
     Raises:
         ConfigError: an unknown key at the top, a missing node, or a clash of `scenario.online` with `trainer.epochs`.
@@ -79,7 +79,7 @@ def given_keys(composed: Composed, composer: Composer) -> set[str]:
 
 
 def extra_groups(composed: Composed, composer: Composer) -> list[str]:
-    """Return groups beside those of the primary configuration whose files set keys anywhere: experiment, sweep."""
+    """Return the groups outside the primary configuration whose files set keys anywhere: experiment, sweep."""
     usual = composer.cached(()).choices
     return [
         group
@@ -89,7 +89,7 @@ def extra_groups(composed: Composed, composer: Composer) -> list[str]:
 
 
 def _changed_groups(composed: Composed, composer: Composer) -> set[str]:
-    """Return the nodes whose group has another choice than the default; method and scenario select what to fill in."""
+    """Return the nodes whose group has another choice than the default, except method and scenario."""
     usual = composer.cached(()).choices
     return {
         group.replace("/", ".")
@@ -99,7 +99,7 @@ def _changed_groups(composed: Composed, composer: Composer) -> set[str]:
 
 
 def _retarget(node: dict[str, Any], name: str, given: set[str]) -> None:
-    """Drop the chosen file's values where `_target_` was changed to a class of the user's own: they were not made for it."""
+    """If `_target_` is the user's own class, drop the values of the chosen file: they belong to another class."""
     if f"{name}._target_" not in given or str(node.get("_target_")).startswith("clbench."):
         return
     for key in [key for key in node if key not in ("_target_", "head")]:
@@ -108,7 +108,7 @@ def _retarget(node: dict[str, Any], name: str, given: set[str]) -> None:
 
 
 def _fill(config: dict[str, Any], values: Mapping[str, Any], held: Iterable[str], source: str, prefix: str = "") -> None:
-    """Set `values` in `config`, but for keys that are held, or are above or below a held key."""
+    """Set `values` in `config`, except keys in `held` and keys above or below these."""
     for key, value in values.items():
         path = f"{prefix}{key}"
         if path in held or any(path.startswith(f"{other}.") for other in held):
@@ -139,7 +139,7 @@ def _single_pass(config: dict[str, Any], given: set[str]) -> None:
 
 
 def _federate(config: dict[str, Any], given: set[str]) -> None:
-    """Let the federated node say how long local training is; refuse what makes no sense at clients.
+    """Take the length of local training from the federated node; refuse options without a meaning at clients.
 
     Raises:
         ConfigError: a clash with the trainer, the scenario or the optimiser.
@@ -161,7 +161,7 @@ def _federate(config: dict[str, Any], given: set[str]) -> None:
     if config["optimizer"].get("carry"):
         raise ConfigError(
             "optimizer.carry=true in a federated stream, where a client starts every round with a new optimiser",
-            "leave optimizer.carry out; federated/server=fedavgm keeps a momentum at the server",
+            "leave optimizer.carry out; federated/server=fedavgm has a momentum at the server",
         )
 
 
@@ -169,11 +169,11 @@ def _check_keys(config: Mapping[str, Any]) -> None:
     known = (*NODES, *LATER_NODES, *OTHER_KEYS)
     for key, value in config.items():
         if key not in known:
-            raise ConfigError(f"unknown key {key}={value!r}", f"at the top there are: {', '.join(known)}")
+            raise ConfigError(f"unknown key {key}={value!r}", f"the top level has: {', '.join(known)}")
     for key in NODES:
         if not isinstance(config.get(key), Mapping):
             raise ConfigError(
-                f"{key}={config.get(key)!r} is no configuration",
+                f"{key}={config.get(key)!r} is not a configuration",
                 f"choose one: {key}=NAME (`clbench --help` lists them)",
             )
 
@@ -184,16 +184,16 @@ def names(
     method: Mapping[str, Any] | None = None,
     asked: Collection[str] = (),
 ) -> dict[str, str]:
-    """Return what the parts are called in tables: their choices; a scenario with its data set if its name lacks it.
+    """Return the names of the parts in tables: their choices. The data set is added to a scenario's name if missing there.
 
     Args:
-        config: settled.
+        config: resolved.
         choices: of each group.
-        method: takes the place of the method node.
-        asked: keys and groups that the user set.
+        method: replaces the method node.
+        asked: keys and groups of the user's overrides.
     """
     found = {group: str(choices.get(group)) for group in ("method", "scenario", "model", "optimizer")}
-    for group in RETARGETABLE:  # a class named on the command line goes by its own name
+    for group in RETARGETABLE:  # a class of the command line has its own name
         if f"{group}._target_" in asked or found[group] == "custom":
             found[group] = _class_name(config[group])
     if method is not None:
@@ -216,7 +216,7 @@ def _class_name(node: Mapping[str, Any]) -> str:
 
 
 def data_digest(scenario: Mapping[str, Any], search: Sequence[Path]) -> str:
-    """Return the digest of the content of a scenario's data set, or of all its data sets in their order."""
+    """Return the digest of the content of a scenario's data sets, in their order."""
     if "datasets" in scenario:
         digests = [data_sha256(node, search) for node in scenario["datasets"].values()]
         return hashlib.sha256("\n".join(digests).encode()).hexdigest()
@@ -224,12 +224,12 @@ def data_digest(scenario: Mapping[str, Any], search: Sequence[Path]) -> str:
 
 
 def ability_digests(config: Mapping[str, Any], search: Sequence[Path]) -> dict[str, str]:
-    """Return the digest of the content of what general ability is measured on, by its name in `eval.ability`."""
+    """Return the digest of the content of each data set in `eval.ability`, by its name there."""
     return {name: data_sha256(node, search) for name, node in _ability(config).items()}
 
 
 def _ability(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the nodes of what general ability is measured on.
+    """Return the nodes of the data sets in `eval.ability`.
 
     Raises:
         ConfigError: one is no data set.
@@ -238,7 +238,7 @@ def _ability(config: Mapping[str, Any]) -> Mapping[str, Any]:
     for name, node in nodes.items() if isinstance(nodes, Mapping) else [("", nodes)]:
         if not isinstance(node, Mapping):
             raise ConfigError(
-                f"eval.ability{name and '.'}{name}={node!r} is no data set", "give +ability@eval.ability.NAME=prose, say"
+                f"eval.ability{name and '.'}{name}={node!r} is no data set", "for example +ability@eval.ability.NAME=prose"
             )
     return nodes
 
@@ -251,15 +251,15 @@ def identity(
     neutral: Mapping[str, Any],
     ability_sha256: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Return what a trial is: everything that its result depends on, and nothing else.
+    """Return the identity of a run: everything that its result depends on, and nothing else.
 
     Args:
-        config: the nodes that objects are built from, settled.
+        config: resolved nodes of the objects.
         names: of method, scenario, model, optimizer.
-        data_sha256: stands for the data, whose `path` is left out.
-        seed: of the trial.
-        neutral: dotted keys left out at the given value, so that keys added later do not rename older records.
-        ability_sha256: as `data_sha256`, for each data set that general ability is measured on; left out if there is none.
+        data_sha256: digest of the data, in place of its `path`.
+        seed: of the run.
+        neutral: dotted keys left out at the given value: keys of later versions do not rename older records.
+        ability_sha256: digest of each data set in `eval.ability`; left out if there is none.
     """
     nodes = copy.deepcopy(dict(config))
     scenario = nodes["scenario"]

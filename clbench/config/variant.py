@@ -1,4 +1,4 @@
-"""The variant of a configuration: the shortest difference from the defaults, for people to read in a table."""
+"""The variant of a configuration: the shortest difference from the defaults, for tables."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from clbench.config.resolve import LATER_NODES, NODES, extra_groups, given_keys,
 from clbench.records import canonical, flatten
 
 SILENT = ("scenario.setting",)
-"""Keys with a column of their own."""
+"""Keys with a separate column."""
 FOLLOWING = ("trainer.epochs", "trainer.iterations")
-"""Keys that follow from the node `federated`, where there is one."""
+"""Keys that follow from the node `federated`, if there is one."""
 NAMED = ("method", "scenario", "model", "scenario/dataset", "federated/server")
-"""Groups whose choice stands in the row's names."""
+"""Groups whose choice names the row."""
 IRRELEVANT = ("runner", "logger", "protocol", "tuned")
-"""Groups whose choice does not matter, only the values they lead to."""
+"""Groups whose values count; their choice does not."""
 
 
-def variant(composed: Composed, composer: Composer, settled: Mapping[str, Any], method: Mapping[str, Any] | None = None) -> str:
-    """Return how `settled` differs from the configuration that the choices of groups alone would give.
+def variant(composed: Composed, composer: Composer, resolved: Mapping[str, Any], method: Mapping[str, Any] | None = None) -> str:
+    """Return how `resolved` differs from the configuration that the choices of groups alone would give.
 
     Args:
-        composed: what `settled` was made from.
-        composer: composes what to compare with; only if something was overridden, and once per choice of groups.
-        settled: the configuration of the job.
-        method: takes the place of the method node, here and there.
+        composed: the origin of `resolved`.
+        composer: composes the configuration to compare with, if something was overridden; once per choice of groups.
+        resolved: the configuration of the job.
+        method: replaces the method node in both configurations.
 
     Returns:
-        `buffer_size=200, epochs=3`: each key by its shortest unambiguous ending; groups that no name stands for
-        (`optimizer=adam`) first; empty if nothing differs.
+        `buffer_size=200, epochs=3`: each key by its shortest unambiguous ending; groups outside the names
+        (`optimizer=adam`) come first; empty if nothing differs.
     """
     if not _differs(composed, composer):
         return ""
@@ -41,11 +41,11 @@ def variant(composed: Composed, composer: Composer, settled: Mapping[str, Any], 
     chosen = {group: choice for group, choice in relevant.items() if group in NODES}
     asked = {o.name for o in composer.parse(composed.overrides, composed.choices) if o.group}
     roots = [f"{group}={choice}" for group, choice in chosen.items() if group in asked or choice != usual.get(group)]
-    # as the job chose, for which the composer has done the work already
+    # the choices of the job, already composed
     if any(composer.cached(roots).choices.get(group) != choice for group, choice in chosen.items()):
-        roots = [f"{group}={choice}" for group, choice in chosen.items()]  # a file that is chosen chooses others
+        roots = [f"{group}={choice}" for group, choice in chosen.items()]  # a chosen file chooses others
     base, added, missing = composer.cached(roots), list[str](), set[str]()
-    for tier in range(3):  # groups within another, and those with a place of their own, may come in by the choice of another
+    for tier in range(3):  # the choice of a group may bring in nested and placed groups
         for group, choice in relevant.items():
             if _tier(group) == tier and base.choices.get(group, "") != choice:
                 missing.add(group)
@@ -56,11 +56,11 @@ def variant(composed: Composed, composer: Composer, settled: Mapping[str, Any], 
         for group, choice in relevant.items()
         if group not in NAMED and (group in missing or (group in NODES and choice != usual.get(group)))
     ]
-    return ", ".join([*groups, *differences(_leaves(settled), _leaves(_default(base, composer, settled, method)))])
+    return ", ".join([*groups, *differences(_leaves(resolved), _leaves(_default(base, composer, resolved, method)))])
 
 
 def differences(found: Mapping[str, Any], default: Mapping[str, Any]) -> list[str]:
-    """Return `key=value` for each leaf of `found` that `default` does not have; a leaf that is gone counts as null."""
+    """Return `key=value` for each leaf of `found` that differs from `default`; a missing leaf counts as null."""
     changed = [key for key in found if key not in default or canonical(found[key]) != canonical(default[key])]
     gone = [
         key for key in default if key not in found and not any(key.startswith(f"{k}.") or k.startswith(f"{key}.") for k in found)
@@ -71,7 +71,7 @@ def differences(found: Mapping[str, Any], default: Mapping[str, Any]) -> list[st
 
 
 def spell(value: Any) -> str:
-    """Return a value as it is written on the command line."""
+    """Return a value in the notation of the command line."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -81,17 +81,17 @@ def spell(value: Any) -> str:
     return str(value)
 
 
-def _default(base: Composed, composer: Composer, settled: Mapping[str, Any], method: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return what `base` settles to under the setting and `online` of `settled`, whose effects are no differences."""
+def _default(base: Composed, composer: Composer, resolved: Mapping[str, Any], method: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return `base`, resolved with the setting and `online` of `resolved`: their effects are not differences."""
     scenario = base.config["scenario"]
-    alike = {key: settled["scenario"][key] for key in ("setting", "online") if key in settled["scenario"] and key in scenario}
+    alike = {key: resolved["scenario"][key] for key in ("setting", "online") if key in resolved["scenario"] and key in scenario}
     default = resolve(replace(base, config={**base.config, "scenario": {**scenario, **alike}}), composer, method)
     default["scenario"].update({key: scenario[key] for key in alike})
     return default
 
 
 def _differs(composed: Composed, composer: Composer) -> bool:
-    """Return whether anything was asked for that names do not already tell."""
+    """Return whether the overrides change more than the names show."""
     if any(key.split(".")[0] in (*NODES, *LATER_NODES) and key not in SILENT for key in given_keys(composed, composer)):
         return True
     groups = [o.name for o in composer.parse(composed.overrides, composed.choices) if o.group]
@@ -104,18 +104,18 @@ def _relevant(group: str, composed: Composed, composer: Composer) -> bool:
 
 
 def _tier(group: str) -> int:
-    """Return when a group's choice is looked at: top groups first, then those within one (`a/b`), then placed ones (`…@…`)."""
+    """Return the order of a group: top groups 0, groups within one (`a/b`) 1, placed groups (`…@…`) 2."""
     return 2 if "@" in group else int("/" in group)
 
 
 def _group(name: str) -> str:
-    """Return the last part of a group's name, or the place it was put at: `schedule`, `parts.er`."""
+    """Return the last part of a group's name, or its place: `schedule`, `parts.er`."""
     group, _, package = name.partition("@")
     return package.partition(".")[2] or package or group.rpartition("/")[2]
 
 
 def _leaves(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the leaves of an identity that can differ without a name telling so."""
+    """Return the leaves of an identity that no name shows."""
     nodes = {key: config[key] for key in (*NODES, *LATER_NODES) if config.get(key) is not None}
     what = identity(nodes, {}, "", 0, config.get("neutral") or {})
     silent = (*SILENT, *FOLLOWING) if config.get("federated") is not None else SILENT

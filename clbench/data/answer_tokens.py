@@ -1,8 +1,8 @@
-"""Prompts with answers as one row of tokens: what a language model reads, and what it is to write.
+"""Prompts with answers as rows of tokens: a language model reads the prompt and writes the answer.
 
-A row holds the prompt's tokens, then the answer's tokens, the end of the sequence included, each as its bitwise complement
-(`~token`, a negative number), then padding. So the inputs alone say what the loss is on, and a sample of a memory needs
-nothing beside them. Every answer token is one prediction: of a batch of B rows there are M of them, in the order of the rows.
+A row holds the prompt's tokens, then the answer's tokens with the end of the sequence, then padding. Each answer token is stored
+as its bitwise complement (`~token`, a negative number). So the inputs alone define the tokens of the loss, and a replay memory
+stores the inputs only. Every answer token is one prediction: a batch of B rows has M predictions, in the order of the rows.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ def encode(prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], l
     """Return rows `[N, length]` int64 of prompts and answers.
 
     Args:
-        prompts: token ids; those too long are cut at their beginning, so that what stands before the answer stays.
+        prompts: token ids; long prompts lose their beginning, so the end before the answer stays.
         answers: token ids, with the end of the sequence.
         length: of a row.
-        pad: token that fills the rows up.
+        pad: padding token.
 
     Raises:
-        ConfigError: an answer that leaves no room for a single token of its prompt, or is empty.
+        ConfigError: an empty answer, or an answer that leaves no room for any token of its prompt.
     """
     rows = torch.full((len(prompts), length), pad, dtype=torch.int64)
     for row, prompt, answer in zip(rows, prompts, answers, strict=True):
@@ -40,13 +40,13 @@ def encode(prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], l
     return rows
 
 
-def written(rows: Tensor) -> Tensor:
-    """Return the tokens that are to be predicted, int64 `[M]`, of `rows` `[B, L]`, row by row."""
+def answer_ids(rows: Tensor) -> Tensor:
+    """Return the answer tokens, int64 `[M]`, of `rows` `[B, L]`, row by row."""
     return ~rows[rows < 0]
 
 
 def counts(rows: Tensor) -> Tensor:
-    """Return how many tokens of each row are to be predicted, int64 `[B]`."""
+    """Return the number of answer tokens of each row, int64 `[B]`."""
     return (rows < 0).sum(1)
 
 
@@ -56,30 +56,30 @@ def tokens(rows: Tensor) -> Tensor:
 
 
 def prompt(rows: Tensor, pad: int) -> Tensor:
-    """Return `rows` `[B, L]` with `pad` in the place of the answers."""
+    """Return `rows` `[B, L]` with `pad` in place of the answers."""
     return rows.masked_fill(rows < 0, pad)
 
 
 def answer_table(rows: Tensor, pad: int) -> Tensor:
-    """Return the answers alone, int64 `[B, A]`, A the longest one's, filled up with `pad`."""
+    """Return the answers alone, int64 `[B, A]`, A the longest answer's length, padded with `pad`."""
     sizes = counts(rows)
     table = torch.full((len(rows), int(sizes.max())), pad, dtype=torch.int64, device=rows.device)
-    table[torch.arange(table.shape[1], device=rows.device) < sizes.unsqueeze(1)] = written(rows)
+    table[torch.arange(table.shape[1], device=rows.device) < sizes.unsqueeze(1)] = answer_ids(rows)
     return table
 
 
 def owners(rows: Tensor) -> Tensor:
-    """Return which row each prediction belongs to, int64 `[M]`."""
+    """Return the row of each prediction, int64 `[M]`."""
     return torch.nonzero(rows < 0)[:, 0]
 
 
 def with_answer(rows: Tensor, answer: Tensor, pad: int) -> Tensor:
-    """Return `rows` `[B, L]` with another answer in the place of their own.
+    """Return `rows` `[B, L]` with another answer in place of their own.
 
     Args:
-        rows: as `encode` makes them.
-        answer: int64 `[A]`, filled up with -1; where it does not fit behind a prompt, the row becomes longer.
-        pad: token that fills the rows up.
+        rows: from `encode`.
+        answer: int64 `[A]`, padded with -1; rows become longer if it does not fit after a prompt.
+        pad: padding token.
     """
     answer = answer[answer >= 0]
     starts = (rows < 0).int().argmax(1)

@@ -1,4 +1,4 @@
-"""Which texts belong together, which of them are held out for test, and which few are taken: rules without chance."""
+"""Deterministic selection of texts: groups that belong together, the test part, and subsets."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Hashable, Sequence
 
 
 def plain(text: str) -> str:
-    """Return a text as it is compared with others: without its case and with single spaces."""
+    """Return a text for comparison with others: case folded, single spaces."""
     return " ".join(text.split()).casefold()
 
 
 def groups(*keys: Sequence[Hashable | None]) -> list[str]:
-    """Return the group of each row: rows that share a key of any kind, directly or through others, are of one group.
+    """Return the group of each row. Rows that share a key of any kind, directly or through other rows, form one group.
 
     Args:
         keys: for each kind the key of every row; None shares nothing.
@@ -44,12 +44,12 @@ def groups(*keys: Sequence[Hashable | None]) -> list[str]:
 
 
 def held_out(group: str, share: float) -> bool:
-    """Return whether a group belongs to the test part: its sha256, as a fraction of 1, is below `share`."""
+    """Return whether a group belongs to the test part: its sha256 as a fraction of 1 is below `share`."""
     return _fraction(group) < share
 
 
 def least(names: Sequence[str]) -> list[int]:
-    """Return all rows, ordered by the sha256 of their names: a draw that depends on the names alone."""
+    """Return all rows, ordered by the sha256 of their names: a draw that depends only on the names."""
     return sorted(range(len(names)), key=lambda row: (_fraction(names[row]), names[row]))
 
 
@@ -68,7 +68,7 @@ def single_label(texts: Sequence[str], labels: Sequence[int]) -> list[int]:
 def few(texts: Sequence[str], labels: Sequence[int], per_class: int | None, total: int | None) -> list[int]:
     """Return the rows of at most `per_class` texts of each class, and of at most `total` in all, in the order of the file.
 
-    Which ones: those whose sha256 is least, whatever the order of the file.
+    The texts with the smallest sha256 are chosen, for any order of the file.
     """
     order = sorted(range(len(texts)), key=lambda row: (_fraction(f"{labels[row]}\0{texts[row]}"), row))
     taken: dict[int, int] = defaultdict(int)

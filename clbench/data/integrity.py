@@ -1,35 +1,29 @@
-"""Where data files are found, and whether they are what was declared. Nothing here needs torch or a network."""
+"""Finds data files and checks them against declared digests. Needs neither torch nor a network."""
 
 from __future__ import annotations
 
 import functools
 import gzip
 import hashlib
-import json
 import os
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from clbench.errors import ConfigError, DataError
 
 CACHE = "~/.cache/clbench"
-"""The user's own folder for data: last on the search path, and where downloads go."""
-MAKING_OF_FEATURES = ("network", "files", "size", "input_mean", "input_std")
-"""Keys of `clbench.data.sources.Features` that its content depends on, beside the data set it is made of."""
-NOT_MAKING_OF_TEXTS = ("path", "name", "_target_", "layout", "mean", "std", "crop", "flip", "image")
-"""Keys of a `clbench.data.sources.Text` that its content does not depend on."""
+"""The user's data folder: last on the search path; downloads go there."""
 
 
 def search_path(root: str | None) -> list[Path]:
-    """Return the folders to look for data in, first to last, as absolute paths that need not exist.
+    """Return the folders to search for data, in order, as absolute paths. A folder need not exist.
 
     Args:
-        root: the configuration's `data.root`: folders joined by `os.pathsep`; None or empty: those of the environment
+        root: the configuration's `data.root`: folders joined by `os.pathsep`. None or empty: the folders of the environment
             variable CLBENCH_DATA, then the user's cache folder.
     """
     folders = (root or os.environ.get("CLBENCH_DATA", "")).split(os.pathsep)
@@ -39,16 +33,16 @@ def search_path(root: str | None) -> list[Path]:
 
 
 def find(search: Sequence[Path], relative: str, name: str, how_to_get: str) -> Path:
-    """Return the first existing `folder / relative` (a file or a folder; an absolute path stands for itself).
+    """Return the first existing `folder / relative`, a file or a folder. An absolute path is returned itself.
 
     Args:
-        search: folders, first to last.
-        relative: what to look for in each.
+        search: folders, in order.
+        relative: path below each folder.
         name: of the data set, for the message.
         how_to_get: the remedy of the message.
 
     Raises:
-        DataError: it is in none of them.
+        DataError: no folder has it.
     """
     return find_all(search, [relative], name, how_to_get) / relative
 
@@ -75,7 +69,7 @@ def verify(path: Path, expected: str, algorithm: str = "sha256", how_to_get: str
     Args:
         path: the file.
         expected: hexadecimal digest.
-        algorithm: `sha256`, or `md5` where that is all its source publishes.
+        algorithm: `sha256`, or `md5` if the source publishes no sha256.
         how_to_get: the remedy of the message.
 
     Raises:
@@ -91,7 +85,7 @@ def verify(path: Path, expected: str, algorithm: str = "sha256", how_to_get: str
 
 
 def verify_unpacked(path: Path, archive: Path, member: str, how_to_get: str = "") -> None:
-    """Check a file against the (verified) archive it was unpacked from, where no digest of the file is published.
+    """Check an unpacked file, which has no published digest, against its verified archive.
 
     Args:
         path: the unpacked file.
@@ -124,7 +118,7 @@ def digest(path: Path, algorithm: str = "sha256") -> str:
 
 
 def folder_digest(folder: Path) -> str:
-    """Return a sha256 over the names and contents of all files below `folder`; hidden ones do not count.
+    """Return a sha256 over the names and contents of all files below `folder`, without hidden files.
 
     Raises:
         DataError: a file cannot be read.
@@ -136,7 +130,7 @@ def folder_digest(folder: Path) -> str:
 
 
 def visible_files(folder: Path) -> list[Path]:
-    """Return all files below `folder`, sorted by relative path; names that start with a dot are passed over."""
+    """Return all files below `folder`, sorted by relative path; names that start with a dot are skipped."""
     found = []
     for place, folders, files in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -144,61 +138,8 @@ def visible_files(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
-def data_sha256(dataset: Mapping[str, Any], search: Sequence[Path]) -> str:
-    """Return the digest that stands for a data set in the identity of a trial.
-
-    In this order: the declared `content_sha256`; for data that is generated a digest over the settings of its generator,
-    whose version `generated` names; for features of another data set (`of`) a digest over that one's, the network, its weights
-    and the preprocessing; a digest over the declared sums of all files (`files`: sha256, `md5`) or of whole folders (`folders`:
-    see `folder_digest`); for one's own data the digest, taken now, of the file or folder at `path`, or of the files that are read
-    there (`pattern`). Declared sums are checked when the data is loaded. For texts (`tokenizer`) a digest over that and all
-    that makes tokens of them.
-
-    Args:
-        dataset: the data set's configuration node, or the fields of the source made from it.
-        search: folders to look for `path` in, after the working folder.
-
-    Raises:
-        ConfigError: nothing is declared and no `path` is given.
-        DataError: what `path` names, or a tokenizer's folder, is missing or cannot be read.
-    """
-    if dataset.get("tokenizer") is None:
-        return _content(dataset, search)
-    from clbench.data.tokenizers import tokenizer_sha256
-
-    making: dict[str, Any] = {key: value for key, value in dataset.items() if key not in NOT_MAKING_OF_TEXTS}
-    making |= {"content": _content(dataset, search), "tokenizer": tokenizer_sha256(str(dataset["tokenizer"]), search)}
-    return hashlib.sha256(json.dumps(making, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _content(dataset: Mapping[str, Any], search: Sequence[Path]) -> str:
-    """Return the digest of what a data set's files hold, as `data_sha256` describes."""
-    if dataset.get("content_sha256"):
-        return str(dataset["content_sha256"])
-    if dataset.get("generated"):
-        settings = {key: value for key, value in dataset.items() if key not in ("_target_", "name")}
-        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-    if dataset.get("of") is not None:
-        inner = dataset["of"] if isinstance(dataset["of"], Mapping) else vars(dataset["of"])
-        recipe = {key: dataset.get(key) for key in MAKING_OF_FEATURES} | {"of": data_sha256(inner, search)}
-        return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
-    declared = {key: dict(dataset[key]) for key in ("files", "md5", "folders") if dataset.get(key)}
-    if declared:
-        return hashlib.sha256(json.dumps(declared, sort_keys=True).encode()).hexdigest()
-    if "path" not in dataset:
-        raise ConfigError(
-            f"data set {dataset.get('name')}: nothing says what its content is",
-            "declare content_sha256, or files (sha256 by relative path), or md5, or folders, or give it a path",
-        )
-    if dataset.get("pattern"):
-        read = matching(str(dataset["path"]), str(dataset["pattern"]), search, str(dataset.get("name")))
-        return hashlib.sha256("\n".join(digest(path) for path in read).encode()).hexdigest()
-    path = find_own(dataset.get("path"), search, str(dataset.get("name", "the data set")), str(dataset.get("layout") or ""))
-    return folder_digest(path) if path.is_dir() else digest(path)
-
-
 def matching(path: str, pattern: str, search: Sequence[Path], name: str) -> list[Path]:
-    """Return the file at `path`, or the files `pattern` of the folder there, sorted by name: in the first place that has any.
+    """Return the file at `path`, or the files `pattern` in the folder `path`, sorted by name. The first folder with any wins.
 
     Arguments and errors as for `find`.
     """
@@ -210,22 +151,22 @@ def matching(path: str, pattern: str, search: Sequence[Path], name: str) -> list
             return found
     places = ", ".join(str(folder / path) for folder in search)
     raise DataError(
-        f"data set {name}: no text at {places}", f"put a file there, or a folder with some of the names {pattern} (docs/data.md)"
+        f"data set {name}: no text at {places}", f"put a file there, or a folder with files named {pattern} (docs/data.md)"
     )
 
 
 def find_own(path: Any, search: Sequence[Path], name: str, layout: str = "") -> Path:
-    """Return where the file or folder of one's own data is: relative to the working folder, then to the search path.
+    """Return the path of the user's own file or folder: relative to the working folder, then to the search path.
 
     Args:
         path: as configured.
         search: folders to look in.
         name: of the data set, for the message.
-        layout: what has to be there, for the message.
+        layout: the required files, for the message.
 
     Raises:
         ConfigError: no path was given.
-        DataError: nothing is there.
+        DataError: the path does not exist.
     """
     if not path or not isinstance(path, str):
         raise ConfigError(
@@ -243,10 +184,10 @@ def find_own(path: Any, search: Sequence[Path], name: str, layout: str = "") -> 
 
 
 def writable(search: Sequence[Path], folder: str, name: str) -> Path:
-    """Return the last folder of the search path in whose subfolder `folder`, made if need be, a file can be made.
+    """Return the last folder of the search path with a writable subfolder `folder`, which is created if missing.
 
     Raises:
-        DataError: there is none; `name` is the data set's, for the message.
+        DataError: no folder is writable; `name` is the data set's, for the message.
     """
     for place in reversed(search):
         try:
@@ -256,26 +197,13 @@ def writable(search: Sequence[Path], folder: str, name: str) -> Path:
             continue
         return place
     raise DataError(
-        f"data set {name}: no folder of the search path can be written, and its {folder} have to be kept somewhere",
-        "give a folder that can: data.root=FOLDER, after those that hold the data, separated as in PATH",
+        f"data set {name}: its {folder} must be stored, and no folder of the search path is writable",
+        "add a writable folder at the end of data.root, separated as in PATH: data.root=DATA_FOLDERS:FOLDER",
     )
 
 
-@contextmanager
-def lock(place: Path) -> Iterator[None]:
-    """Let one process at a time write into the folder `place`; the lock ends with the process, however that ends."""
-    try:
-        import fcntl
-    except ImportError:  # a system without it: each process works for itself, the result is the same
-        yield
-        return
-    with open(place / ".download.lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def _stamp(path: Path) -> tuple[int, int]:
-    """Return what changes when a file does: its size in bytes and the time of its last change in nanoseconds."""
+    """Return the size of a file in bytes and the time of its last change in nanoseconds."""
     status = os.stat(path)
     return status.st_size, status.st_mtime_ns
 

@@ -1,4 +1,4 @@
-"""Pools (a data set as tensors) and splits (which rows of a pool, and how they are seen)."""
+"""Pools (a data set as tensors) and splits (rows of a pool with labels, tasks and views)."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Pool:
-    """One data set as tensors: the targets on the device of the trial, the inputs there too, or in host memory, or on disk.
+    """One data set as tensors: targets on the device of the run; inputs on the same device, in host memory, or on disk.
 
     Args:
         inputs: uint8 images `[N, C, H, W]`, int64 tokens `[N, L]`, or float features `[N, d]`.
         targets: int64 `[N]`, the data set's own class numbers, 0-based.
-        mapped: whether `inputs` are a file mapped into memory, of which only what is used is read.
-        pad: token that rows of tokens are filled up with; None: inputs are no tokens.
-        vocabulary: None where a sample has a label; else the number of tokens there are, and a sample is a prompt with its
-            answer (`clbench.data.answer_tokens`).
-        answers: int64 `[K, A]`, the tokens of each label word, filled up with -1; None: answers are free text.
-        answer_of: int64 `[N]`, the row of `answers` that a sample's answer is, where its class is something else, such as the
-            topic of a question with choices; None: that of its class.
+        mapped: whether `inputs` are a file mapped into memory; only the rows in use are read.
+        pad: padding token of rows of tokens; None: inputs are no tokens.
+        vocabulary: None if samples have labels. Else the number of tokens; each sample is then a prompt with its answer
+            (`clbench.data.answer_tokens`).
+        answers: int64 `[K, A]`, the tokens of each label word, padded with -1; None: answers are free text.
+        answer_of: int64 `[N]`, for each sample the row of `answers` that is its answer. None: the row of its class. Needed where
+            the class is not the answer, such as the topic of a question with choices.
     """
 
     inputs: Tensor
@@ -37,7 +37,7 @@ class Pool:
         return int(self.targets.shape[0])
 
     def to(self, device: torch.device) -> Pool:
-        """Return this pool on `device` (its tensors themselves if they are there already)."""
+        """Return this pool on `device`; tensors that are already there are not copied."""
         inputs = self.inputs.to(device)
         answers, answer_of = (None if each is None else each.to(device) for each in (self.answers, self.answer_of))
         mapped = self.mapped and inputs is self.inputs
@@ -45,29 +45,29 @@ class Pool:
 
     @property
     def right_answers(self) -> Tensor:
-        """The row of `answers` that each sample's answer is, int64 `[N]`."""
+        """For each sample the row of `answers` that is its answer, int64 `[N]`."""
         return self.targets if self.answer_of is None else self.answer_of
 
     @property
     def streams(self) -> bool:
-        """Whether inputs have to come from host memory or disk, so that fetching them ahead pays (`clbench.data.prefetch`)."""
+        """Whether inputs come from host memory or disk; prefetching then saves time (`clbench.data.prefetch`)."""
         return self.mapped or self.inputs.device != self.targets.device
 
     def take(self, rows: Tensor) -> Tensor:
         """Return the inputs of `rows` (int64 `[B]`, on the device) as stored, on the device.
 
-        Of a pool that streams the rows are named to the host, which waits for the device; `clbench.data.prefetch.ahead`
-        does without where it is known beforehand what comes next.
+        For a pool that streams, the rows are copied to the host, which waits for the device. `clbench.data.prefetch.prefetch`
+        avoids this wait if all rows are known in advance.
         """
         if not self.streams:
             return self.inputs.index_select(0, rows)
         return self.gather(rows.cpu()).to(self.targets.device, non_blocking=True)
 
     def gather(self, rows: Tensor) -> Tensor:
-        """Return the inputs of `rows` (int64 `[B]`) of a pool that streams, all on the host; page-locked if a GPU wants them.
+        """Return the inputs of `rows` (int64 `[B]`) of a pool that streams, on the host; page-locked for a GPU.
 
-        From page-locked memory a copy to a GPU does not keep the host waiting. torch hands such memory out again only when
-        copies from it are done.
+        The host does not wait for a copy from page-locked memory to a GPU. torch reuses such memory only after the copies from
+        it are done.
         """
         pinned = self.targets.device.type == "cuda"
         found = torch.empty((len(rows), *self.inputs.shape[1:]), dtype=self.inputs.dtype, pin_memory=pinned)
@@ -75,19 +75,19 @@ class Pool:
 
     @property
     def sample_bytes(self) -> int:
-        """Bytes that one input takes as stored."""
+        """Stored bytes of one input."""
         return self.inputs[:1].numel() * self.inputs.element_size()
 
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of a pool as the learner meets them: with their labels, their task, and their view of the pixels.
+    """Rows of a pool for the learner, with labels, tasks and views of the pixels.
 
     Args:
-        pool: where the inputs live.
+        pool: holds the inputs.
         rows: int64 `[n]`, rows of the pool.
         labels: int64 `[n]`, the label within the outputs of the setting (`stream.py` says which).
-        tasks: the task all samples belong to, or int64 `[n]` where they belong to several (replay, joint training).
+        tasks: the task of all samples, or int64 `[n]`, one task per sample (replay, joint training).
         view: None, or int64 `[H*W]` (`[T, H*W]` if `tasks` is a tensor): output pixel p shows input pixel `view[p]`,
             and 0 where `view[p]` is -1. Permutations and nearest-neighbour rotations are views; channels move together.
     """
@@ -102,7 +102,7 @@ class Split:
         return int(self.rows.shape[0])
 
     def inputs(self, positions: Tensor) -> Tensor:
-        """Return the raw inputs at `positions` (int64 `[B]`), as stored but with the view applied."""
+        """Return the stored inputs at `positions` (int64 `[B]`), with the view applied."""
         return self.seen(self.pool.take(self.rows.index_select(0, positions)), positions)
 
     def seen(self, raw: Tensor, positions: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ class Split:
         return see(raw, view)
 
     def select(self, positions: Tensor) -> Split:
-        """Return the split that holds only `positions`, in that order."""
+        """Return the split of `positions` alone, in that order."""
         rows, labels = self.rows.index_select(0, positions), self.labels.index_select(0, positions)
         tasks = self.tasks.index_select(0, positions) if isinstance(self.tasks, Tensor) else self.tasks
         return Split(self.pool, rows, labels, tasks, self.view)
@@ -126,10 +126,10 @@ class Split:
 
     @staticmethod
     def concatenate(splits: Sequence[Split], n_tasks: int) -> Split:
-        """Join single-task splits of one pool into a mixed one whose views are looked up by task.
+        """Join single-task splits of one pool into a mixed split, with a table of views by task.
 
         Args:
-            splits: at least one; each of one task, all of the same pool, all with a view or all without.
+            splits: at least one; each of one task, all of the same pool, all with or all without a view.
             n_tasks: tasks of the stream (rows of the table of views).
         """
         first = splits[0]

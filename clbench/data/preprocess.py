@@ -1,4 +1,4 @@
-"""From stored inputs to what the model gets: normalisation and augmentation, per batch, on the device."""
+"""From stored inputs to the model's inputs: normalisation and augmentation, per batch, on the device."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Preprocess:
     """Normalisation, and augmentation in training.
 
     Args:
-        mean: per channel, in units of the full scale (uint8 255 = 1); empty: inputs are taken as they are.
+        mean: per channel, in units of the full scale (uint8 255 = 1); empty: inputs are not normalised.
         std: as `mean`.
         crop: pixels of zero padding (before normalisation) for a random crop back to size; 0: none.
         flip: mirror left-right with probability 1/2.
@@ -32,7 +32,7 @@ class Preprocess:
         return self.crop > 0 or self.flip
 
     def __call__(self, raw: Tensor) -> Tensor:
-        """Return `raw` `[B, ...]` as the model gets it: uint8 becomes float32, scaled and normalised; tokens pass."""
+        """Return `raw` `[B, ...]` as model input: uint8 becomes float32, scaled and normalised; tokens are unchanged."""
         if raw.dtype == torch.uint8:
             scale, shift = self._affine(raw)
             return raw.to(torch.float32).mul_(scale).add_(shift)
@@ -42,7 +42,7 @@ class Preprocess:
         return raw
 
     def _affine(self, raw: Tensor) -> tuple[float | Tensor, float | Tensor]:
-        """Return (scale, shift) so that normalising is one multiplication and one addition."""
+        """Return (scale, shift): normalisation is one multiplication and one addition."""
         unit = 255.0 if raw.dtype == torch.uint8 else 1.0
         mean: Sequence[float] = self.mean or (0.0,)
         std: Sequence[float] = self.std or (1.0,)
@@ -66,7 +66,7 @@ class Preprocess:
 
 
 def random_crop(raw: Tensor, padding: int, generator: torch.Generator) -> Tensor:
-    """Pad `raw` `[B, C, H, W]` with `padding` zeros per side and cut each sample back to `[H, W]` at a random place.
+    """Pad `raw` `[B, C, H, W]` with `padding` zeros per side and crop each sample to `[H, W]` at a random offset.
 
     The same images as torchvision's `RandomCrop((H, W), padding)` gives at the same offsets.
     """

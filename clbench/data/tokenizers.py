@@ -1,9 +1,7 @@
-"""From texts to token numbers and back: bytes, or the tokenizer that lies in a model's folder."""
+"""From texts to token numbers and back: bytes, or a tokenizer from the files of a model's folder."""
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import importlib
 import json
 import os
@@ -12,35 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from clbench.data.integrity import digest, find
 from clbench.errors import ConfigError, DataError
-
-BYTES = "bytes"
-"""The tokenizer that needs no files (`Bytes`)."""
-BIOGRAPHY = "biography"
-"""The words of questions about synthetic people (`clbench.data.biography.tokenizer.Words`); needs no files either."""
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "config.json",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "tokenizer.model",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-)
-"""What a tokenizer is read from, as far as it is there; a model's config.json says how many tokens it can write."""
 
 
 class Tokenizer(ABC):
     """What data sets and models need of a tokenizer.
 
     Attributes:
-        size: number of tokens there are, and of outputs where tokens are predicted.
-        pad: token that rows are filled up with.
+        size: number of tokens, and of outputs of a model that predicts tokens.
+        pad: padding token.
         eos: token that ends an answer.
     """
 
@@ -54,8 +32,8 @@ class Tokenizer(ABC):
 
         Args:
             texts: any number of them.
-            length: the end of a longer text is cut off, special tokens stay; None: nothing is cut.
-            specials: whether the special tokens that the tokenizer puts around a text are added.
+            length: maximum tokens; longer texts lose their end but keep special tokens; None: no maximum.
+            specials: whether to add the tokenizer's special tokens around a text.
         """
 
     @abstractmethod
@@ -64,17 +42,17 @@ class Tokenizer(ABC):
 
 
 class Bytes(Tokenizer):
-    """The 256 bytes of UTF-8, then padding, beginning and end: needs no file."""
+    """The 256 bytes of UTF-8, then padding, beginning and end. Needs no file."""
 
     pad, bos, eos, size = 256, 257, 258, 259
 
     def encode(self, texts: Sequence[str], length: int | None = None, specials: bool = True) -> list[list[int]]:
-        """Return the bytes of each text; `specials`: after a token for the beginning."""
+        """Return the bytes of each text; with `specials` a beginning token comes first."""
         start = [self.bos] if specials else []
         return [(start + list(text.encode()))[:length] for text in texts]
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """Return the text; a character that was cut in two becomes U+FFFD."""
+        """Return the text; an incomplete character becomes U+FFFD."""
         return bytes(token for token in tokens if token < 256).decode(errors="replace")
 
 
@@ -127,17 +105,17 @@ class Transformers(Tokenizer):
         """Read the folder.
 
         Raises:
-            DataError: it holds no tokenizer, or no token ends a text.
+            DataError: the folder has no tokenizer, or no token ends a text.
             ConfigError: the library is not installed.
         """
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         library = _library("transformers")
         try:
             self._own = library.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-        except Exception as error:  # of many kinds, by the tokenizer's
+        except Exception as error:  # its type depends on the tokenizer
             raise DataError(
-                f"{folder} holds no tokenizer that can be read: {str(error).splitlines()[0]}",
-                "it needs a tokenizer.json, or the files that transformers.AutoTokenizer reads",
+                f"{folder} has no readable tokenizer: {str(error).splitlines()[0]}",
+                "add a tokenizer.json, or the files that transformers.AutoTokenizer reads",
             ) from error
         ends = [self._own.eos_token_id, self._own.sep_token_id]
         self.eos = _first(ends, folder, "eos_token")
@@ -152,58 +130,6 @@ class Transformers(Tokenizer):
     def decode(self, tokens: Sequence[int]) -> str:
         """Return the text of tokens."""
         return str(self._own.decode(list(tokens), skip_special_tokens=True))
-
-
-def tokenizer(name: str, search: Sequence[Path]) -> Tokenizer:
-    """Return a tokenizer; the same folder is read once per process.
-
-    Args:
-        name: `bytes`, `biography`, or a folder of a Hugging Face model: absolute, or relative to the working folder or the search
-            path.
-        search: folders to look in.
-
-    Raises:
-        DataError: the folder is missing or holds no tokenizer.
-        ConfigError: the library that reads it is not installed.
-    """
-    if name == BIOGRAPHY:
-        from clbench.data.biography.tokenizer import all_words
-
-        return all_words()
-    return Bytes() if name == BYTES else _read(find_tokenizer(name, search))
-
-
-def find_tokenizer(name: str, search: Sequence[Path]) -> Path:
-    """Return the folder of a tokenizer: absolute, or relative to the working folder, then to the search path.
-
-    Raises:
-        DataError: nothing is there.
-    """
-    return find(
-        [Path.cwd(), *search],
-        os.path.expanduser(name),
-        f"tokenizer {name}",
-        "put a model's folder with its tokenizer.json there (docs/data.md says how to get minilm and smollm2/hf), "
-        f"or choose tokenizer={BYTES}, which needs no files",
-    )
-
-
-def tokenizer_sha256(name: str, search: Sequence[Path]) -> str:
-    """Return what stands for a tokenizer: its name if it needs no files, else a digest over those it is read from.
-
-    Raises:
-        DataError: the folder is missing, or a file cannot be read.
-    """
-    if name in (BYTES, BIOGRAPHY):
-        return name
-    folder = find_tokenizer(name, search)
-    there = {file: digest(folder / file) for file in TOKENIZER_FILES if (folder / file).is_file()}
-    return hashlib.sha256(json.dumps(there, sort_keys=True).encode()).hexdigest()
-
-
-@functools.cache
-def _read(folder: Path) -> Tokenizer:
-    return Fast(folder) if (folder / "tokenizer.json").is_file() else Transformers(folder)
 
 
 def _library(name: str) -> Any:
@@ -225,7 +151,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _special_tokens(folder: Path) -> dict[str, str]:
-    """Return the special tokens by name (`eos_token`, ...), as the two files that may name them say."""
+    """Return the special tokens by name (`eos_token`, ...), from the two files that may name them."""
     found: dict[str, str] = {}
     for file in ("special_tokens_map.json", "tokenizer_config.json"):
         for name, token in _json(folder / file).items():
@@ -236,7 +162,7 @@ def _special_tokens(folder: Path) -> dict[str, str]:
 
 
 def _number(folder: Path, key: str) -> int | None:
-    """Return an entry of the model's own config.json: its output may be wider than its tokenizer."""
+    """Return an entry of the model's config.json; a model may have more outputs than its tokenizer has tokens."""
     value = _json(folder / "config.json").get(key)
     value = value[0] if isinstance(value, list) and value else value
     return value if isinstance(value, int) else None

@@ -1,1 +1,1 @@
-"""Detectors of data: how much an input is like what a request asked to forget (O3; Gao et al., ICLR 2025)."""
+"""Detectors: the similarity of an input to the data that a request asked to forget (O3; Gao et al., ICLR 2025)."""

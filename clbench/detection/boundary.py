@@ -1,4 +1,4 @@
-"""From the scores of all layers to one number, and from that to the weight with which an adapter is loaded."""
+"""One number from the scores of all layers, and from this number the weight of an adapter."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from clbench.detection.score import _scikit
 
 @dataclass(frozen=True)
 class Weighting:
-    """What a weight is (authors' program: `weighting_func_gmm`, `obtain_weights`).
+    """The weight as a function of h, the one-class value of an input (authors' program: `weighting_func_gmm`, `obtain_weights`).
 
-    Of h, the one-class value of an input: c = 1 - |F(h) - F(2 x0 - h)|, with F the distribution function of an even mixture of
-    two normal ones, around the mean h of samples that were fitted and of held-out ones, both with the spread of the latter, and
-    x0 the middle of the two means. Then sigmoid(sharpness * c - offset).
+    c = 1 - |F(h) - F(2 x0 - h)|. F is the distribution function of an even mixture of two normal distributions. Their means are
+    the mean h of fitted samples and of held-out samples; both have the standard deviation of the held-out samples. x0 is the
+    middle of the two means. The weight is sigmoid(sharpness * c - offset).
 
     Args:
-        nu: of the one-class support vector machine (linear): the share of samples that may lie outside.
-        origin: what is added to the scores of each layer before: the machine separates samples from the origin, which
-            standardised scores lie around. With 4 that is an input four standard deviations less alike at every layer.
+        nu: of the linear one-class support vector machine: share of the samples that may lie outside.
+        origin: added to the scores of each layer first. The machine separates samples from the origin, but standardised scores
+            lie around the origin. With 4, the origin is an input that is four standard deviations less similar at every layer.
         sharpness: see above.
         offset: see above.
-        form: `one_sided`: c = 1 on the side that is more alike than x0, and the weight is rescaled to [0, 1]. `authors`: both
-            sides alike, then cut: above .9 to 1.2; at .3 or less, and from .4 to .9, to 0.
+        form: `one_sided`: c = 1 on the side of x0 with more similar inputs, and the weight is rescaled to [0, 1]. `authors`: both
+            sides are treated equally, then the weight is cut: above .9 to 1.2; at .3 or less, and from .4 to .9, to 0.
     """
 
     nu: Annotated[float, Field(gt=0, le=1)]
@@ -39,12 +39,12 @@ class Weighting:
 
 @dataclass
 class Boundary:
-    """What was fitted to a request.
+    """The boundary fitted to a request.
 
     Args:
         normal: h is the sum over layers of normal * score, `[layers]`.
-        means: of h, over samples that were fitted and held-out ones, `[2]`.
-        spread: of h over held-out samples.
+        means: mean of h over fitted samples and over held-out samples, `[2]`.
+        spread: standard deviation of h over held-out samples.
     """
 
     normal: Tensor
@@ -52,7 +52,7 @@ class Boundary:
     spread: Tensor
 
     def state(self) -> dict[str, Any]:
-        """Return all of it."""
+        """Return all fields."""
         return dict(vars(self))
 
 
@@ -60,8 +60,8 @@ def boundary(fitted: Tensor, held_out: Tensor, how: Weighting) -> Boundary:
     """Return the boundary around a request.
 
     Args:
-        fitted: scores of the samples that references were made of, `[N, layers]`.
-        held_out: scores of samples that were held out, `[M, layers]`.
+        fitted: scores of the samples from which the reference was computed, `[N, layers]`.
+        held_out: scores of held-out samples, `[M, layers]`.
         how: see `Weighting`.
     """
     machine = _scikit().svm.OneClassSVM(kernel="linear", nu=how.nu).fit((fitted + how.origin).double().cpu().numpy())
@@ -78,7 +78,7 @@ def values(scores: Tensor, kept: Boundary, how: Weighting) -> Tensor:
 
 
 def alike(h: Tensor, kept: Boundary, how: Weighting) -> Tensor:
-    """Return how much inputs with one-class values h are like the request's, in the order of their uncut weights."""
+    """Return the similarity of inputs with one-class values h to the request's data, in the order of their uncut weights."""
     return h if how.form == "one_sided" else -(h - kept.means.mean()).abs()
 
 

@@ -1,4 +1,4 @@
-"""How a detector's encoder is trained on what is to be forgotten alone: contrastive entropy, and filling in what is masked."""
+"""Training of a detector's encoder on the data to forget alone: contrastive entropy, and prediction of masked inputs."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from clbench.detection.encoder import Encoder
 from clbench.detection.views import FillIn, mask
 
 KEY = "key"
-"""Name of the adapter that follows the trained one slowly."""
+"""Name of the adapter that slowly follows the trained adapter."""
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """How an adapter of the encoder is trained (authors' program: `train_ood.py`, `src/ood_model_selector.py`).
+    """Options for the training of an adapter of the encoder (authors' program: `train_ood.py`, `src/ood_model_selector.py`).
 
     Args:
-        lr: of AdamW; rises over the first steps, then falls to 0 linearly.
+        lr: learning rate of AdamW. It rises over the first steps, then falls linearly to 0.
         epochs: passes over the samples.
-        batch_size: samples per step; the last ones of a pass are left out where they do not fill a batch.
-        weight_decay: of AdamW.
+        batch_size: samples per step. The last samples of a pass are left out if they do not fill a batch.
+        weight_decay: weight decay of AdamW.
         warmup: share of the steps in which the rate rises.
-        momentum: m; after each step the key's weights are m * key + (1 - m) * trained. 1: the key never moves.
-        masked: share of the input that is masked in the view that is trained on.
-        temperature: the similarity is the cosine over this; None: the dot product.
-        fill_in: weight of the loss of filling in what was masked.
+        momentum: m. After each step the key's weights are m * key + (1 - m) * trained. 1: the key never moves.
+        masked: share of the input that is masked in the training view.
+        temperature: the similarity is the cosine divided by this number; None: the dot product.
+        fill_in: weight of the loss for the prediction of masked inputs.
     """
 
     lr: Annotated[float, Field(gt=0)]
@@ -48,11 +48,11 @@ class Contrast:
 def contrastive_entropy(masked: Sequence[Tensor], keys: Sequence[Tensor], temperature: float | None) -> Tensor:
     """Return the sum over layers of the mean entropy of softmax_k(<masked_n, key_k>); O3's L_CEL.
 
-    Each sample of the masked view is to be like few of the keys of its batch. Between 0 and layers * log(B).
+    The loss makes each sample of the masked view similar to few keys of its batch. It lies between 0 and layers * log(B).
 
     Args:
-        masked: per layer `[B, d]`, of the masked view.
-        keys: per layer `[B, d]`, of the samples as they are, from the key; no gradient goes there.
+        masked: features of the masked view, per layer `[B, d]`.
+        keys: features of the unmasked samples from the key adapter, per layer `[B, d]`; they get no gradient.
         temperature: see `Contrast`.
     """
     total = masked[0].new_zeros(())
@@ -72,18 +72,18 @@ def train(
 
     Args:
         encoder: holds the adapter.
-        name: of the adapter.
-        n: samples.
-        batch: returns the preprocessed samples at some positions (int64 `[B]`).
+        name: name of the adapter.
+        n: number of samples.
+        batch: function that returns the preprocessed samples at given positions (int64 `[B]`).
         how: see `Contrast`.
-        draws: of orders and masks, on the CPU.
+        draws: generator of orders and masks, on the CPU.
     """
     adapters, size = encoder.adapters, min(how.batch_size, n)
     steps = how.epochs * (n // size)
     if steps == 0 or size < 2:
         return []
     adapters.add(KEY, adapters.present[name])
-    encoder.eval()  # what was just added is in training mode
+    encoder.eval()  # a new adapter is in training mode
     own = [factor for pair in adapters.factors(name).values() for factor in pair]
     key = [factor for pair in adapters.factors(KEY).values() for factor in pair]
     _follow(key, own, 0.0)
@@ -126,20 +126,20 @@ def train(
 
 
 def _follow(key: Sequence[Tensor], trained: Sequence[Tensor], momentum: float) -> None:
-    """Move the key towards what is trained: m * key + (1 - m) * trained."""
+    """Move the key towards the trained adapter: m * key + (1 - m) * trained."""
     with torch.no_grad():
         for slow, fast in zip(key, trained, strict=True):
             slow.lerp_(fast, 1 - momentum)
 
 
 def _triangle(steps: int, rising: int) -> Callable[[int], float]:
-    """Return the factor of the rate at a step: up to 1 over `rising` steps, then down to 0."""
+    """Return the function from a step to the factor of the rate: up to 1 over `rising` steps, then down to 0."""
     return lambda step: min(1.0, (step + 1) / max(1, rising)) if step < rising else (steps - step) / max(1, steps - rising)
 
 
 @contextmanager
 def _dropping(encoder: nn.Module) -> Iterator[None]:
-    """Let adapters drop inputs, and nothing else."""
+    """Switch on the dropout of adapters, and no other dropout."""
     parts = [part for name, part in encoder.named_modules() if "lora_dropout" in name]
     for part in parts:
         part.train()

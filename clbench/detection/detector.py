@@ -1,4 +1,4 @@
-"""One detector for each request: is this input of the kind that was to be forgotten?"""
+"""One detector per request: it decides whether an input is similar to the request's data to forget."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from clbench.toolkit.lora import Targets
 from clbench.utils import rng
 
 FEWEST = 10
-"""Requests of fewer samples hold none out: the boundary is then that of the very samples it was made of."""
+"""A request with fewer samples has no held-out ones: its boundary uses the fitted samples themselves."""
 
 
 @dataclass
 class Detector:
-    """Detectors of requests, on one frozen encoder; each has an adapter of its own on it, and what it keeps of its features.
+    """Detectors of requests on one frozen encoder. Each request has its own adapter and its own reference features.
 
-    The encoder is a copy of the model's own backbone, made at the first request, so that any model has one and its tokens are the
-    model's (O3's authors take RoBERTa, whatever the model).
+    The encoder is a copy of the model's backbone, made at the first request. So every model has an encoder, with the model's own
+    tokens. (O3's authors use RoBERTa for every model.)
 
     Args:
-        encoder: `current`: the backbone as it is at the first request, which has learned to tell what it was taught; `initial`:
-            as it was before it learned anything, a pre-trained one for example.
+        encoder: `current`: the backbone at the first request, which has already learned tasks. `initial`: the backbone before any
+            task, for example a pre-trained one.
         rank: r of the adapters.
-        alpha: their outputs are multiplied by alpha / r.
-        dropout: of what enters them, in training.
-        targets: as of `clbench.methods.lora.SeqLoRA`.
-        held_out: share of a request's samples that the boundary's spread is taken from.
-        batch_size: samples per forward pass where nothing is trained.
-        training: how the adapters are trained.
-        scoring: how features become scores.
-        weighting: how scores become weights.
+        alpha: the adapters' outputs are multiplied by alpha / r.
+        dropout: dropout of the adapters' inputs, in training.
+        targets: as in `clbench.methods.lora.SeqLoRA`.
+        held_out: share of a request's samples that give the boundary's spread.
+        batch_size: samples per forward pass outside training.
+        training: options for the training of the adapters.
+        scoring: options for scores from features.
+        weighting: options for weights from scores.
     """
 
     encoder: Literal["current", "initial"]
@@ -57,7 +57,7 @@ class Detector:
     weighting: Weighting
 
     def setup(self, learner: Learner) -> None:
-        """Start without a request."""
+        """Start without any request."""
         self._learner = learner
         self._encoder: Encoder | None = None
         self._seen: tuple[Tensor, Tensor] | None = None
@@ -66,7 +66,7 @@ class Detector:
 
     @property
     def names(self) -> list[str]:
-        """The adapters' names, one per request met."""
+        """The adapters' names, one per request so far."""
         return [f"detector{number}" for number in range(len(self.references))]
 
     def learn(self, task: Task) -> list[float]:
@@ -92,12 +92,12 @@ class Detector:
         return losses
 
     def forget_score(self, inputs: Tensor) -> Tensor:
-        """Return `[B, requests]` of inputs as `read` gives them: the greater, the more like what a request asked to forget."""
+        """Return the similarity `[B, requests]` of inputs from `read` to each request's data; larger is more similar."""
         columns = zip(self._values(inputs).unbind(1), self.boundaries, strict=True)
         return torch.stack([alike(h, kept, self.weighting) for h, kept in columns], dim=1)
 
     def _values(self, inputs: Tensor) -> Tensor:
-        """Return h `[B, requests]` of inputs as `read` gives them."""
+        """Return h `[B, requests]` of inputs from `read`."""
         encoder, columns = self._made(), []
         for name, kept, bounds in zip(self.names, self.references, self.boundaries, strict=True):
             found = scores(encoder.features([inputs], name), kept, self.scoring)
@@ -105,13 +105,13 @@ class Detector:
         return torch.stack(columns, dim=1)
 
     def read(self, inputs: Tensor) -> Tensor:
-        """Return what is looked at of preprocessed inputs `[B, ...]`; see `Encoder.read`."""
+        """Return the part of preprocessed inputs `[B, ...]` that detectors use; see `Encoder.read`."""
         return self._made().read(inputs)
 
     def weights(self, inputs: Tensor) -> Tensor:
         """Return the weight `[B, requests]` of each request's adapter for preprocessed inputs.
 
-        Asked twice in a row about the same inputs (several answers to one prompt, say) it looks once.
+        The last result is stored: a second call with the same inputs (several answers to one prompt, say) computes nothing.
         """
         inputs = self.read(inputs)
         if self._seen is None or self._seen[0].shape != inputs.shape or not torch.equal(self._seen[0], inputs):
@@ -120,7 +120,7 @@ class Detector:
         return self._seen[1]
 
     def state(self) -> dict[str, Any]:
-        """Return the encoder with its adapters, and what is kept of each request."""
+        """Return the encoder with its adapters, and the reference and boundary of each request."""
         if self._encoder is None:
             return {}
         kept = [reference.state() for reference in self.references], [each.state() for each in self.boundaries]
@@ -128,7 +128,7 @@ class Detector:
         return {"layers": self._encoder.layers, "encoder": weights, "references": kept[0], "boundaries": kept[1]}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Restore what `state` returned; the model has no adapters yet."""
+        """Restore the tree that `state` returned, on a model without adapters."""
         if not state:
             return
         self.references = [Reference(**each) for each in state["references"]]
@@ -146,7 +146,7 @@ class Detector:
 
     def _made(self) -> Encoder:
         if self._encoder is None:
-            raise ValueError("no request was met: there is no detector to be asked")
+            raise ValueError("there was no request yet, so there is no detector")
         return self._encoder
 
     def _backbone(self) -> torch.nn.Module:

@@ -1,4 +1,4 @@
-"""What a detector sees of an input: features of every layer of a frozen network, with a low-rank adapter for each request."""
+"""The encoder of detectors: features of every layer of a frozen network, with one low-rank adapter per request."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from clbench.toolkit.lora import Adapters, Targets
 
 
 class Encoder(nn.Module):
-    """A copy of a backbone that no longer changes, but for adapters.
+    """A frozen copy of a backbone with adapters.
 
-    Where answers are written only the prompt is read: what is to be answered does not say what is asked about.
+    If the model writes answers, the encoder reads only the prompt: the answer does not show what the question is about.
 
     Args:
-        backbone: copied as it stands.
+        backbone: copied with its current weights.
         layers: names of the modules whose outputs are the layers' features; see `layers_of`.
-        pad: token that fills rows up; None: inputs are no tokens.
-        targets: of the adapters.
-        scaling: of the adapters, alpha / r.
+        pad: padding token; None: inputs are not tokens.
+        targets: modules that get adapters.
+        scaling: scaling of the adapters, alpha / r.
     """
 
     def __init__(self, backbone: nn.Module, layers: Sequence[str], pad: int | None, targets: Targets, scaling: float) -> None:
@@ -36,16 +36,16 @@ class Encoder(nn.Module):
         self.adapters = Adapters(SimpleNamespace(model=self), targets, scaling)
 
     def read(self, inputs: Tensor) -> Tensor:
-        """Return what is looked at of preprocessed inputs `[B, ...]`: of tokens the prompt, without columns of padding."""
+        """Return the part of preprocessed inputs `[B, ...]` that is read: of tokens the prompt, without columns of padding."""
         return inputs if self.pad is None else trimmed(answer_tokens.prompt(inputs, self.pad), self.pad)
 
     def forward(self, inputs: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Return the features of every layer, each `[B, d]`, and the last layer's as they are before pooling.
+        """Return the features of every layer, each `[B, d]`, and the last layer's features before pooling.
 
-        Tokens are averaged without padding, maps over their positions.
+        Pooling averages tokens without padding, and maps over their positions.
 
         Args:
-            inputs: as `read` returns them.
+            inputs: from `read`.
         """
         outputs: dict[str, Tensor] = {}
         handles = [self.backbone.get_submodule(name).register_forward_hook(_keep(outputs, name)) for name in self.layers]
@@ -65,7 +65,7 @@ class Encoder(nn.Module):
         return [torch.cat(parts) for parts in zip(*found, strict=True)]
 
     def embeddings(self) -> Tensor | None:
-        """Return the tokens' embeddings `[V, d]`; None where inputs are no tokens."""
+        """Return the tokens' embeddings `[V, d]`; None if inputs are not tokens."""
         if self.pad is None:
             return None
         return next(module for module in self.backbone.modules() if isinstance(module, nn.Embedding)).weight.detach()
@@ -75,14 +75,14 @@ def layers_of(backbone: nn.Module, inputs: Tensor) -> list[str]:
     """Return the names of a backbone's layers (`clbench.toolkit.layer_discovery`): blocks, or modules with a weight matrix.
 
     Args:
-        backbone: as it is without adapters.
-        inputs: a few, preprocessed.
+        backbone: without adapters.
+        inputs: a few preprocessed inputs.
     """
     return find_layers(backbone, lambda: passed(backbone, inputs)).names
 
 
 def passed(backbone: Any, inputs: Tensor) -> Any:
-    """Pass inputs through a backbone; of an encoder-decoder, whose decoder would need an answer, through the encoder."""
+    """Pass inputs through a backbone. Of an encoder-decoder only the encoder runs, because the decoder would need an answer."""
     if getattr(backbone, "two", False):
         return backbone.encoder(input_ids=inputs, attention_mask=(inputs != backbone.pad).to(torch.int64)).last_hidden_state
     return backbone(inputs)
@@ -93,7 +93,7 @@ def pooled(hidden: Tensor, seen: Tensor | None) -> Tensor:
 
     Args:
         hidden: `[B, d]`, `[B, T, d]` or `[B, d, H, W]`.
-        seen: bool `[B, T]`, which tokens are no padding; None: all of them, or there are none.
+        seen: bool `[B, T]`, True for tokens that are not padding; None: no padding, or no tokens.
     """
     if hidden.dim() == 2:
         return hidden

@@ -1,4 +1,4 @@
-"""How near features are to those of what was to be forgotten: a Gaussian and some centres at every layer."""
+"""Similarity of features to those of the data to forget: a Gaussian and some cluster centres at every layer."""
 
 from __future__ import annotations
 
@@ -16,18 +16,17 @@ from clbench.errors import ConfigError
 
 @dataclass(frozen=True)
 class Scoring:
-    """What a score is (authors' program: `get_unsup_Mah_score`).
+    """Options of a score (authors' program: `get_unsup_Mah_score`).
 
-    A layer's score is gaussian + cosine_weight * cosine: gaussian = -1/2 (z - mean)^T P (z - mean), and the cosine of z with the
-    nearest centre. Both grow with likeness.
+    A layer's score is gaussian + cosine_weight * cosine. gaussian is -1/2 (z - mean)^T P (z - mean); cosine is that of z with the
+    nearest centre. Both are larger for more similar features.
 
     Args:
-        covariance: of which P is the inverse. `shrunk` (Ledoit-Wolf), or `empirical`, by its pseudo-inverse: with fewer samples
-            than dimensions that is blind to all directions that did not occur.
-        centres: how many there are, by k-means on the normalised features; None: all of the features are kept, of data that is
-            to be forgotten.
-        scaled: whether gaussian and cosine are first standardised by what they are on samples that were held out; without, the
-            weight depends on the number of dimensions.
+        covariance: the estimate whose inverse is P. `shrunk`: Ledoit-Wolf. `empirical`: with its pseudo-inverse, which with fewer
+            samples than dimensions ignores all directions that did not occur.
+        centres: number of centres, from k-means on the normalised features; None: all features of the data to forget are kept.
+        scaled: whether gaussian and cosine are first standardised by their values on held-out samples. Without this the weight
+            depends on the number of dimensions.
         cosine_weight: see above.
     """
 
@@ -39,13 +38,13 @@ class Scoring:
 
 @dataclass
 class Reference:
-    """What is kept of a request's features; tensors by layer.
+    """Statistics of a request's features; one tensor per layer.
 
     Args:
         means: `[d]`.
         precisions: P, `[d, d]`.
         centres: normalised, `[k, d]`.
-        scale: `[2, 2]`: mean and standard deviation of gaussian and of cosine, for standardising them.
+        scale: `[2, 2]`: mean and standard deviation of gaussian and of cosine, to standardise them.
     """
 
     means: list[Tensor]
@@ -54,18 +53,18 @@ class Reference:
     scale: list[Tensor]
 
     def state(self) -> dict[str, Any]:
-        """Return all of it."""
+        """Return all fields."""
         return dict(vars(self))
 
 
 def reference(features: Sequence[Tensor], held_out: Sequence[Tensor], how: Scoring, seed: int) -> Reference:
-    """Return what is kept of a request.
+    """Return the statistics of a request's features.
 
     Args:
         features: per layer `[N, d]`.
-        held_out: the same of samples that were held out, `[M, d]`; only what is standardised comes from them.
+        held_out: the same of held-out samples, `[M, d]`; only `scale` comes from them.
         how: see `Scoring`.
-        seed: of k-means.
+        seed: seed of k-means.
     """
     found = Reference([], [], [], [])
     for own, other in zip(features, held_out, strict=True):
@@ -82,11 +81,11 @@ def reference(features: Sequence[Tensor], held_out: Sequence[Tensor], how: Scori
 
 
 def scores(features: Sequence[Tensor], kept: Reference, how: Scoring) -> Tensor:
-    """Return the score of each layer, `[N, layers]`: the greater, the more alike.
+    """Return the score of each layer, `[N, layers]`; a larger score is more similar.
 
     Args:
         features: per layer `[N, d]`.
-        kept: of the request.
+        kept: statistics of the request.
         how: see `Scoring`.
     """
     columns = []
@@ -110,7 +109,7 @@ def _mahalanobis(z: Tensor, mean: Tensor, precision: Tensor) -> Tensor:
 
 
 def _moments(values: Tensor) -> Tensor:
-    """Return mean and standard deviation `[2]`; the latter is not 0."""
+    """Return mean and standard deviation `[2]`; the standard deviation is never 0."""
     spread = values.std(correction=0)
     least = torch.finfo(values.dtype).eps * values.abs().amax().clamp(min=1)
     return torch.stack([values.mean(), spread.clamp(min=least)])
@@ -130,7 +129,7 @@ def _centres(z: Tensor, n: int | None, seed: int) -> Tensor:
     import warnings
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that fewer different samples than centres are there
+        warnings.simplefilter("ignore")  # a warning if there are fewer different samples than centres
         fitted = _scikit().cluster.KMeans(n, n_init=1, random_state=seed).fit(normalised.double().cpu().numpy())
     return F.normalize(torch.as_tensor(fitted.cluster_centers_).to(z), dim=1)
 

@@ -1,4 +1,4 @@
-"""The masked view of an input, and the loss of filling in again what was masked."""
+"""The masked view of an input, and the loss for the prediction of its masked part."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from torch import Tensor, nn
 
 
 def mask(inputs: Tensor, share: float, generator: torch.Generator, pad: int | None, vocabulary: int) -> tuple[Tensor, Tensor]:
-    """Return inputs with a share of them masked, and where.
+    """Return inputs with a share of them masked, and the mask.
 
-    Tokens are replaced by tokens drawn from the whole vocabulary, since not every tokenizer has one for masks; padding is left
-    alone. Values are set to zero, all channels of a pixel together.
+    Masked tokens are replaced by random tokens of the whole vocabulary, because not every tokenizer has a mask token. Padding
+    does not change. Masked values become zero, for all channels of a pixel together.
 
     Args:
         inputs: tokens `[B, L]`, images `[B, C, H, W]` or values `[B, d]`.
-        share: how many, on average.
-        generator: of the draws, on the CPU.
-        pad: token that fills rows up; None: inputs are no tokens.
+        share: share of masked entries, on average.
+        generator: generator of the draws, on the CPU.
+        pad: padding token; None: inputs are not tokens.
         vocabulary: number of tokens.
 
     Returns:
-        The masked inputs, and bool of the same shape: what was masked.
+        The masked inputs, and bool of the same shape: True for masked entries.
     """
     shape = inputs.shape if inputs.dim() == 2 else (len(inputs), 1, *inputs.shape[2:])
     where = (torch.rand(shape, generator=generator) < share).to(inputs.device).expand(inputs.shape)
@@ -33,15 +33,15 @@ def mask(inputs: Tensor, share: float, generator: torch.Generator, pad: int | No
 
 
 class FillIn(nn.Module):
-    """From the last layer back to what was masked; trained beside the adapter, and thrown away.
+    """Predicts masked entries from the last layer. It trains together with the adapter and is deleted afterwards.
 
-    Tokens: as BERT's masked language model, a transformation of each token's state, then the tokens' own embeddings. Values: one
-    linear map from the pooled features.
+    For tokens, as in BERT's masked language model: a transformation of each token's state, then the tokens' own embeddings. For
+    values: one linear map from the pooled features.
 
     Args:
-        width: of the last layer.
-        values: how many a sample has; 0: inputs are tokens.
-        embedding: `[V, d]` of tokens.
+        width: width of the last layer.
+        values: number of values of a sample; 0: inputs are tokens.
+        embedding: embeddings `[V, d]` of tokens.
     """
 
     def __init__(self, width: int, values: int, embedding: Tensor | None) -> None:
@@ -53,13 +53,13 @@ class FillIn(nn.Module):
             self.head = nn.Sequential(nn.Linear(width, embedding.shape[1]), nn.GELU(), nn.LayerNorm(embedding.shape[1]))
 
     def loss(self, hidden: Tensor, features: Tensor, inputs: Tensor, where: Tensor) -> Tensor:
-        """Return the mean loss over what was masked: cross-entropy of tokens, squared error of values; 0 if nothing was.
+        """Return the mean loss over masked entries: cross-entropy of tokens, squared error of values; 0 without masked entries.
 
         Args:
-            hidden: of the last layer, before pooling.
-            features: the same, pooled, `[B, d]`.
+            hidden: outputs of the last layer, before pooling.
+            features: the same after pooling, `[B, d]`.
             inputs: without the mask.
-            where: what was masked.
+            where: the mask.
         """
         if not bool(where.any()):
             return features.new_zeros(())

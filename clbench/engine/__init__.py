@@ -1,1 +1,1 @@
-"""The engine: the only place where a model is run, differentiated, moved and measured."""
+"""The engine: the only place that runs, trains and measures a model."""

@@ -21,14 +21,14 @@ NonNegative = Annotated[float, Field(ge=0)]
 
 
 class Optimizer(Protocol):
-    """What the engine needs of an optimiser."""
+    """The interface of an optimiser to the engine."""
 
     lr: Rate
     carry: bool
 
     @property
-    def bare(self) -> bool:
-        """Whether the directions are the gradients themselves."""
+    def plain(self) -> bool:
+        """True if the directions are the gradients themselves."""
 
     def reset(self) -> None:
         """Forget all moments; called before every task, unless they are to `carry` over."""
@@ -67,8 +67,8 @@ class SGD:
         self.reset()
 
     @property
-    def bare(self) -> bool:
-        """Whether there is neither momentum nor weight decay."""
+    def plain(self) -> bool:
+        """True without momentum and weight decay."""
         return not self.momentum and not self.weight_decay
 
     def reset(self) -> None:
@@ -76,7 +76,7 @@ class SGD:
         self._velocity: dict[str, Tensor] = {}
 
     def directions(self, names: Sequence[str], parameters: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
-        """Return the gradient, or its running sum under momentum; the caller must not change what it gets."""
+        """Return the gradient, or its running sum under momentum; the caller must not change it."""
         steps = gradients
         if self.weight_decay:
             steps = list(torch._foreach_add(steps, parameters, alpha=self.weight_decay))
@@ -130,8 +130,8 @@ class Adam:
         self.reset()
 
     @property
-    def bare(self) -> bool:
-        """Never: the gradients are preconditioned."""
+    def plain(self) -> bool:
+        """False: the gradients are preconditioned."""
         return False
 
     def reset(self) -> None:
@@ -178,6 +178,14 @@ def clip_by_norm(gradients: list[Tensor], limit: float) -> None:
     """Scale all gradients in place so that their joint L2 norm is at most `limit`; no host synchronisation."""
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
     torch._foreach_mul_(gradients, (limit / (norm + 1e-6)).clamp(max=1.0))
+
+
+def clip_each_by_norm(gradients: list[Tensor], limit: float) -> None:
+    """Scale stacked gradients `[R, ...]` in place so that each replica's joint L2 norm is at most `limit`."""
+    norms = torch.stack([gradient.flatten(1).square().sum(1) for gradient in gradients]).sum(0).sqrt()
+    factor = (limit / (norms + 1e-6)).clamp(max=1.0)
+    for gradient in gradients:
+        gradient.mul_(factor.view(-1, *[1] * (gradient.dim() - 1)))
 
 
 def clip_by_value(gradients: list[Tensor], limit: float) -> None:

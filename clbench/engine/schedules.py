@@ -14,7 +14,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Schedule(Protocol):
-    """What the training loop asks: the rate of the next epoch, or None to stop."""
+    """The interface to the training loop: the rate of the next epoch, or None to stop."""
 
     @property
     def needs_validation(self) -> bool:
@@ -27,7 +27,7 @@ class Schedule(Protocol):
         """Return the rate of the epoch after `epoch` (0-based), or None to stop early."""
 
     def rescale(self, factor: float) -> None:
-        """Multiply this task's following rates by `factor`: a method asked for it."""
+        """Multiply this task's following rates by `factor`, for a method."""
 
 
 class _Scaled:

@@ -1,4 +1,4 @@
-"""The size of what a method carries from task to task, in bytes."""
+"""The size in bytes of the state that a method carries from task to task."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from clbench.method import Method
 
 
 def state_bytes(method: Method) -> int:
-    """Return the bytes a method carries from task to task: its tensors, and the samples its memories stand for."""
+    """Return the bytes a method carries from task to task: its tensors, and the samples in its memories."""
     return tensor_bytes(method.state()) + sum(memory.bytes for memory in memories(method))
 
 
 def memories(method: Method) -> list[Memory]:
-    """Return the memories that a method, or a part of it, holds as attributes."""
+    """Return the memories among the attributes of a method and its parts."""
     parts = getattr(method, "parts", {})
     return [value for part in (method, *parts.values()) for value in vars(part).values() if isinstance(value, Memory)]
 

@@ -1,1 +1,1 @@
-"""Federated streams: many clients learn each task, a server makes one model of what they send."""
+"""Federated streams: many clients learn each task, and a server combines their models into one."""

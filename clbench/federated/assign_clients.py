@@ -1,4 +1,4 @@
-"""From a stream to a federated one: each task's training samples dealt out to clients."""
+"""A federated stream from a stream: every training sample of a task gets a client."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from clbench.utils import rng
 
 
 def divide(stream: Stream, federated: Federated, seed: int) -> Stream:
-    """Return the stream with an owner for every training sample, drawn within each task from (seed, "clients", task).
+    """Return the stream with a client for every training sample, drawn within each task from (seed, "clients", task).
 
-    Its fingerprint covers who owns what.
+    The fingerprint of the new stream covers this assignment.
 
     Raises:
-        ConfigError: a task cannot be dealt out like that.
+        ConfigError: the partition cannot divide a task among so many clients.
     """
     digest = hashlib.sha256(stream.fingerprint.encode())
     tasks = []
@@ -32,11 +32,11 @@ def divide(stream: Stream, federated: Federated, seed: int) -> Stream:
     return replace(stream, tasks=tuple(tasks), fingerprint=digest.hexdigest())
 
 
-def dealt(stream: Stream) -> dict[str, Any]:
-    """Return what a record says of who owns what: under `partition`, by task and client, counts of the task's labels as text.
+def partition_counts(stream: Stream) -> dict[str, Any]:
+    """Return a record's entry `partition`: for each task and client the counts of the task's labels, as text.
 
-    `"12 0 3"`: twelve samples with the first label, none with the second. A text for each client keeps records small. Nothing
-    for a stream that is not federated.
+    `"12 0 3"` means twelve samples with the first label and none with the second. One text per client keeps records small. An
+    empty dictionary for a stream that is not federated.
     """
     if stream.tasks[0].clients is None:
         return {}

@@ -1,4 +1,4 @@
-"""Who takes part in a round, who fails, and who is slow."""
+"""Client sampling: the participants of a round, with failing and slow clients."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from clbench.federated.options import Federated
 
 @dataclass(frozen=True)
 class Participants:
-    """The clients asked in a round.
+    """The participants of a round.
 
     Args:
-        asked: who gets the model, ascending.
-        failing: who of them will not answer.
-        work: share of the local steps that each of them gets done.
+        asked: clients that get the model, ascending.
+        failing: clients among them that will not answer.
+        work: share of the local steps that each of them completes.
     """
 
     asked: tuple[int, ...]
@@ -25,26 +25,26 @@ class Participants:
     work: dict[int, float]
 
     @property
-    def generation_context(self) -> list[int]:
-        """Those who will."""
+    def responding(self) -> list[int]:
+        """The clients that will answer."""
         return [client for client in self.asked if client not in self.failing]
 
 
 def participants(federated: Federated, owners: Sequence[int], generator: torch.Generator) -> Participants:
     """Draw the participants of a round, without replacement.
 
-    Three draws are made for every client that owns samples, whatever the options are: who takes part does not depend on who
-    fails, and with more failures those of fewer fail too.
+    Every client with samples gets three draws, for any options. So participation does not depend on failures. The clients that
+    fail at a low dropout also fail at a higher one.
 
     Args:
         federated: participation, dropout, stragglers.
-        owners: who owns samples of the task.
-        generator: of the round.
+        owners: clients with samples of the task.
+        generator: the round's generator.
     """
     count = max(1, round(federated.participation * len(owners)))
     order = torch.randperm(len(owners), generator=generator)
     fails, slow = torch.rand(2, len(owners), generator=generator)
-    asked = tuple(sorted(owners[place] for place in order[:count].tolist()))
+    asked = tuple(sorted(owners[position] for position in order[:count].tolist()))
     failing = frozenset(client for client, draw in zip(owners, fails.tolist(), strict=True) if draw < federated.dropout)
     work = {
         client: federated.straggler_work if draw < federated.stragglers else 1.0

@@ -1,4 +1,4 @@
-"""The clients' side: local training, and answers to the server's questions, of any client in one process."""
+"""The clients' side: local training and replies to the server's questions, for any client in one process."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 
 from clbench.engine.learner.learner import Learner
 from clbench.engine.state_size import state_bytes
+from clbench.engine.training.data_access import covered
 from clbench.engine.training.loop import Training
 from clbench.engine.training.trainer import Trainer
 from clbench.errors import DivergedError, RefusedError
@@ -22,54 +23,38 @@ from clbench.methods.compose import Compose
 from clbench.stream import Task
 
 
-class ClientTraining(Training):
-    """A client's training: it sees its own share of every task, and nothing else."""
-
-    shares: Callable[[Task], Task]
-    """From a task of the stream to the client's share of it."""
-
-    @property
-    def wide(self) -> bool:
-        """Whether steps may move heads of earlier tasks."""
-        return self._extends and self.learner.stream.own_heads
-
-    def history(self, task: Task) -> tuple[Task, ...]:
-        """Return the client's shares of the tasks that the method's access covers."""
-        return tuple(self.shares(other) for other in super().history(self.learner.stream.tasks[task.index]))
-
-
 class Clients:
     """All clients of a federated stream, one at a time on one learner.
 
-    A method that keeps what comes from samples (EWC, replay, GPM) is there once for every client; one that does not, once for
-    all. Local training is the engine's own, with an optimiser that starts anew in every round.
+    A method that stores something of samples (EWC, replay, GPM) exists once per client; any other method exists once for all.
+    Local training is the engine's own, with an optimiser that starts anew in every round.
     """
 
     def __init__(self, learner: Learner, make: Callable[[], Method], trainer: Trainer, federated: Federated) -> None:
-        """Set up nobody yet; a client's method is made when it is first needed.
+        """Set up no client yet; a client's method is made when it is first needed.
 
         Args:
-            learner: model, optimiser, device and stream, whose tasks say which client owns what.
+            learner: model, optimiser, device, and the stream, whose tasks say which client owns which samples.
             make: returns the clients' method, as configured, anew at every call.
             trainer: how a client passes over its samples.
-            federated: what is federated, and how.
+            federated: the options of federated learning.
 
         Raises:
-            RefusedError: the method cannot be a client's.
+            RefusedError: clients cannot use the method.
         """
         self.learner, self.federated = learner, federated
         self.trainer = replace(trainer, epochs=federated.local_epochs, iterations=federated.local_iterations)
         self.part: ClientPart | None = federated.server.client_part()
         self._make = make
-        self._trainings: dict[int, ClientTraining] = {}
+        self._trainings: dict[int, Training] = {}
         self._shares: dict[int, tuple[int, Task]] = {}
         self.shared = make().data_free
-        """Whether there is one method for all clients."""
+        """True if all clients share one method."""
         self.method: Method = self.training(0).method
-        """Of all clients, or of the first: what the server's model is evaluated with."""
+        """The method of all clients, or of the first; the server's model is evaluated with it."""
         check(self.method)
         self.keeps = any(self.method.overrides(hook) for hook in ("begin_task", "end_task")) and not self.shared
-        """Whether clients have something to do before or after a task."""
+        """True if clients act before or after a task."""
 
     # ---- who
     def owners(self, task: Task) -> list[int]:
@@ -86,36 +71,41 @@ class Clients:
             known = self._shares[client] = (task.index, replace(task, train=own, valid=None, iterations=None, clients=None))
         return known[1]
 
-    def training(self, client: int) -> ClientTraining:
-        """Return the training of a client, of all if they share one."""
+    @property
+    def moves_all_heads(self) -> bool:
+        """True if steps may move heads of earlier tasks (replay, distillation)."""
+        return self.method.overrides("extend_batch") and self.learner.stream.own_heads
+
+    def history(self, client: int, training: Training, task: Task) -> tuple[Task, ...]:
+        """Return the client's shares of the tasks that the method's access covers."""
+        stream = self.learner.stream
+        return tuple(self.share(client, other) for other in covered(stream, training.method.access, stream.tasks[task.index]))
+
+    def training(self, client: int) -> Training:
+        """Return the training of a client, or the one that all share."""
         index = 0 if self.shared else client
         if index not in self._trainings:
             method = self._make()
             if self.part is not None:
                 method = Compose({"client": method, "server": self.part})
             method.setup(self.learner, self.learner.stream)
-            self._trainings[index] = ClientTraining(self.learner, method, self.trainer)
+            training = self._trainings[index] = Training(self.learner, method, self.trainer)
+            training.project_no_inputs()  # nothing may hang on the model that another client's pass would meet
         return self._trainings[index]
 
     @contextmanager
-    def acting(self, client: int, shared: bool = False) -> Iterator[ClientTraining]:
+    def acting(self, client: int, shared: bool = False) -> Iterator[Training]:
         """Let the learner act for a client within the context. Client 0 draws as a single learner would."""
-        learner, training = self.learner, self.training(client)
-        training.attach()
-        learner.bare = False  # nothing may be left hanging at the model that another client's pass would meet
-        training.shares = lambda task: self.share(client, task)
-        learner.place = () if client == 0 or shared else ("client", client)
-        try:
+        training = self.training(client)
+        with self.learner.acting(training.plan, () if client == 0 or shared else ("client", client)):
             yield training
-        finally:
-            learner.place = ()
 
     # ---- what they do
     def begin(self, task: Task) -> None:
-        """Let every client's method prepare for a task; the model comes out as it went in, unless the method is shared.
+        """Let every client's method prepare for a task; the model is afterwards as before, unless the method is shared.
 
         Raises:
-            RefusedError: a method that keeps what comes from samples also changes which parameters there are.
+            RefusedError: a method that stores something of samples also adds or replaces parameters.
         """
         learner = self.learner
         learner.start(task.index)
@@ -124,18 +114,18 @@ class Clients:
                 training.method.begin_task(learner, self.share(self.owners(task)[0], task))
             learner.rebuild()
             return
-        names, kept = list(learner.parameters), weights(learner)
+        names, before = list(learner.parameters), weights(learner)
         for client in self.owners(task) if self.keeps else ():
             with self.acting(client) as training:
                 training.method.begin_task(learner, self.share(client, task))
             learner.rebuild()
             if list(learner.parameters) != names:
                 raise RefusedError(
-                    f"{type(training.method).__name__} adds parameters and keeps what comes from samples: clients would have "
-                    "models that cannot be averaged",
-                    "use a method that does one of the two, or declare data_free = True on yours if it keeps nothing of samples",
+                    f"{type(training.method).__name__} adds parameters and stores something of samples: the clients' models "
+                    "could not be averaged",
+                    "use a method that does one of the two, or declare data_free = True on yours if it stores nothing of samples",
                 )
-            learner.model.load_state_dict(kept)
+            learner.model.load_state_dict(before)
 
     def train(
         self,
@@ -150,25 +140,24 @@ class Clients:
         """Train one client in one round, and return what it sends up.
 
         Args:
-            client: who.
+            client: its number.
             task: the current one.
             round: within the task, from 0.
-            down: parameters and buffers as the server has them.
-            names: of what is to be sent up.
-            work: share of its steps that it gets done.
-            rider: what came with a question to be answered along with this round; None: there is none.
+            down: the server's parameters and buffers.
+            names: of the tensors to send up.
+            work: share of its steps that the client takes.
+            rider: payload of a question to be answered together with this round; None: no question.
         """
         learner, share = self.learner, self.share(client, task)
         load(learner, down)
         learner.optimizer.reset()
-        with self.acting(client) as training, only(learner, names, training.wide):
+        with self.acting(client) as training, only(learner, names, self.moves_all_heads):
             if self.part is not None:
                 self.part.receive(learner, down)
-            training.start(share)
-            training.first_epoch, training.work = round * self.federated.local_epochs, work
+            training.start(share, first_epoch=round * self.federated.local_epochs, work=work)
             before = training.samples
             try:
-                training.method.fit(learner, share, training.fit, training.history(task))
+                training.method.fit(learner, share, training.fit, self.history(client, training, task))
             except DivergedError:
                 return Reply(client, error=DIVERGED)
             rule, answer = self.federated.server, dict[str, torch.Tensor]()
@@ -186,7 +175,7 @@ class Clients:
         return Reply(client, sent, len(share.train))
 
     def end(self, task: Task) -> None:
-        """Let every client's method consolidate after a task, on the server's model; it comes out as it went in."""
+        """Let every client's method consolidate after a task, on the server's model, which stays as it is."""
         learner = self.learner
         if self.shared:
             with self.acting(0, shared=True) as training:
@@ -195,15 +184,15 @@ class Clients:
         for client in self.owners(task) if self.keeps else ():
             with self.acting(client) as training:
                 share = self.share(client, task)
-                training.method.end_task(learner, share, training.history(task))
+                training.method.end_task(learner, share, self.history(client, training, task))
 
     # ---- state
     def kept_bytes(self) -> int:
-        """Return the bytes of what the clients' methods carry from task to task, samples held included."""
+        """Return the bytes that the clients' methods carry from task to task, stored samples included."""
         return sum(state_bytes(training.method) for training in self._trainings.values())
 
     def state(self) -> dict[str, Any]:
-        """Return what the clients' methods carry from task to task, by client."""
+        """Return the state that the clients' methods carry from task to task, by client."""
         found = {str(client): training.method.state() for client, training in self._trainings.items()}
         return {client: state for client, state in found.items() if state}
 
@@ -215,7 +204,7 @@ class Clients:
 
 
 def check(method: Method) -> None:
-    """Refuse a method that cannot be a client's.
+    """Refuse a method that clients cannot use.
 
     Raises:
         RefusedError: with the reason.
@@ -224,22 +213,22 @@ def check(method: Method) -> None:
     if method.access == "all":
         raise RefusedError(
             f"{name} learns all tasks at once, and clients learn them one after the other",
-            "leave +federated out for the bound that joint training gives, or use method=cumulative",
+            "leave +federated out for joint training as an upper bound, or use method=cumulative",
         )
     for hook in ("predict", "reparametrize"):
         if method.overrides(hook) and not method.data_free:
             raise RefusedError(
-                f"{name} {'predicts from' if hook == 'predict' else 'puts into the model'} what it keeps of samples, and that "
-                "stays with the clients: the server's model alone is measured",
-                "use a method whose model says it all, such as naive, ewc, lwf, gpm or er",
+                f"{name} {'predicts from' if hook == 'predict' else 'puts into the model'} what it stores of samples, and that "
+                "stays with the clients: only the server's model is measured",
+                "use a method that predicts from the model's weights alone, such as naive, ewc, lwf, gpm or er",
             )
 
 
 @contextmanager
-def only(learner: Learner, names: Sequence[str], wide: bool) -> Iterator[None]:
-    """Let steps within the context move the parameters `names` only, of those that a task may move."""
+def only(learner: Learner, names: Sequence[str], all_heads: bool) -> Iterator[None]:
+    """Let steps within the context move only the parameters `names`, of those that a task may move."""
     wanted = set(names)
-    still = [learner.parameters[name] for name in learner.trainable(wide)[0] if name not in wanted]
+    still = [learner.parameters[name] for name in learner.trainable(all_heads)[0] if name not in wanted]
     if not still:
         yield
         return
@@ -255,13 +244,13 @@ def only(learner: Learner, names: Sequence[str], wide: bool) -> Iterator[None]:
 
 
 def weights(learner: Learner, names: Iterable[str] | None = None) -> Tensors:
-    """Return copies of the model's parameters and buffers, of all or of those named."""
+    """Return copies of the model's parameters and buffers: all, or those in `names`."""
     state = learner.model.state_dict()
     return {name: state[name].detach().clone() for name in (state if names is None else names)}
 
 
 def load(learner: Learner, tensors: Tensors) -> None:
-    """Put tensors into the model's parameters and buffers of these names."""
+    """Copy tensors into the model's parameters and buffers of these names."""
     state = learner.model.state_dict()
     with torch.no_grad():
         for name, tensor in tensors.items():

@@ -1,7 +1,8 @@
-"""Federated training of a stream: rounds of local training and aggregation, in the place of the engine's own training."""
+"""Federated training of a stream: rounds of local training and aggregation, in place of `engine.training.loop.Training`."""
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -10,66 +11,72 @@ from typing import Any
 import torch
 
 from clbench.engine.state_size import tensor_bytes
+from clbench.engine.training.loop import OnEpoch, OnStep
 from clbench.errors import ClbenchError, DivergedError
 from clbench.federated.client_sampling import Participants, participants
 from clbench.federated.clients import Clients, load, weights
 from clbench.federated.messages import DIVERGED, Reply, Sum, Tensors, fault, odd, size
 from clbench.federated.secure.sums import secure_sum
-from clbench.federated.transport import Exchange
+from clbench.federated.transport import Transport
 from clbench.stream import Task
-from clbench.utils.notify import tell
 from clbench.utils.rng import derive
+
+LOG = logging.getLogger(__name__)
 
 
 class FederatedTraining:
     """The server's side of one stream's tasks: counts rounds and bytes, keeps the curves, calls back after rounds.
 
-    A reply that fails, lacks a tensor, has one of another shape, or holds values that are not finite is left out of its round and
-    counted; the weights of the others fill its place. A round without a single good reply leaves the model as it was.
+    A reply is rejected and counted if it fails, lacks a tensor, or has a tensor of another shape or with values that are not
+    finite. The other replies then weigh more. A round without a valid reply does not change the model.
     """
 
-    def __init__(self, clients: Clients, exchange: Exchange) -> None:
+    def __init__(self, clients: Clients, transport: Transport) -> None:
         """Set the server's rule up.
 
         Args:
-            clients: on the server's learner, whose model is evaluated; what they keep from task to task is here. Where others
-                train (over Flower), they keep the server's model in step.
-            exchange: to those who train and answer.
+            clients: on the server's learner, whose model is evaluated; their state from task to task is here. Under Flower, where
+                other processes train, they apply the same changes to the server's model.
+            transport: to the clients that train and answer.
         """
-        self.clients, self.exchange = clients, exchange
+        self.clients, self.transport = clients, transport
         learner = self.learner = clients.learner
         self.federated = clients.federated
-        self._wide = clients.method.overrides("extend_batch") and learner.stream.own_heads
-        """Whether steps move heads of earlier tasks (replay, distillation)."""
         self.server = clients.federated.server
-        self.after_step: Callable[[int], None] | None = None
-        """Called after every round with its number, from 1."""
-        self.after_epoch: Callable[[int, int], None] | None = None
         self.samples = 0
         self.losses: list[float] = []
-        """Of each round of the current task: the clients' mean, weighted as their models."""
+        """Of each round of the current task: the clients' mean, with the weights of their models."""
         self.moved: list[str] = []
-        """Parameters that some task so far has trained or brought in, and buffers: what comes down."""
+        """Parameters that a task has trained or added, and buffers: the tensors sent down to clients."""
         self.known: list[str] = []
-        """Parameters that were there when the first task began: what they began with follows from configuration and seed."""
+        """Parameters that existed before the first task: their initial values follow from configuration and seed."""
         self.sent = {"down": 0, "up": 0}
         """Bytes of all messages so far."""
         self._report: dict[str, Any] = {}
         self._riding = Sum()
         self.server.setup(learner, learner.stream)
 
-    def learn(self, task: Task) -> None:
-        """Let the clients learn one task, round by round, and server and clients consolidate after it.
+    def count(self, samples: int) -> None:
+        """Add to the count of samples: those of a resumed run."""
+        self.samples += samples
+
+    def learn(self, task: Task, on_step: OnStep | None = None, on_epoch: OnEpoch | None = None) -> None:
+        """Let the clients learn one task, round by round; then server and clients consolidate.
+
+        Args:
+            task: the next one.
+            on_step: called after every round, with its number from 1.
+            on_epoch: called after every round, with its number from 0 and the number of rounds.
 
         Raises:
-            ClbenchError: nobody owns a sample of it.
-            DivergedError: no client of a round comes back with finite values.
+            ClbenchError: no client owns a sample of the task.
+            DivergedError: no client of a round returns finite values.
         """
         learner, owners = self.learner, self._owners(task)
         self.clients.begin(task)
         self.server.begin_task(learner, task)
         learner.rebuild()
-        movable, _ = learner.trainable(self._wide)
+        movable, _ = learner.trainable(self.clients.moves_all_heads)
         buffers = [name for name, buffer in learner.model.named_buffers() if buffer.is_floating_point()]
         names = [*self.server.trained(movable), *buffers]
         self.known = self.known or list(learner.parameters)
@@ -81,11 +88,11 @@ class FederatedTraining:
         for number in range(rounds):
             chosen = participants(self.federated, owners, learner.generator("participants", task.index, number))
             self._round(task, number, names, chosen)
-            if self.after_step is not None:
-                self.after_step(number + 1)
-            if self.after_epoch is not None:
-                self.after_epoch(number, rounds)
-        asked = chosen.generation_context if self.server.asked == "sampled" and chosen.generation_context else owners
+            if on_step is not None:
+                on_step(number + 1)
+            if on_epoch is not None:
+                on_epoch(number, rounds)
+        asked = chosen.responding if self.server.asked == "sampled" and chosen.responding else owners
         self.server.end_task(learner, task, lambda kind, payload: self._ask(task, asked, kind, payload))
         self.clients.end(task)
 
@@ -100,7 +107,7 @@ class FederatedTraining:
 
     # ---- a round
     def _round(self, task: Task, number: int, names: list[str], chosen: Participants) -> None:
-        """Send the model down, take the mean of what comes up, and put the next model in place."""
+        """Send the model down, average the replies, and set the next model."""
         learner = self.learner
         down = weights(learner, self.moved)
         start = {name: down[name] for name in names}
@@ -110,8 +117,8 @@ class FederatedTraining:
         self._count("down", "round", size(down) * len(chosen.asked))
         self._count("down", "riding", size(rider or {}) * len(chosen.asked))
         self._report["failed"] += len(chosen.failing)
-        work = {client: chosen.work[client] for client in chosen.generation_context}
-        for reply in self.exchange.train(task, number, down, names, work, rider):
+        work = {client: chosen.work[client] for client in chosen.responding}
+        for reply in self.transport.train(task, number, down, names, work, rider):
             self._count("up", "round", size(reply.tensors))
             self._count("up", "riding", size(reply.answer))
             self.samples += reply.seen
@@ -126,7 +133,7 @@ class FederatedTraining:
                 self._riding.add(reply.answer)
             if reply.loss is not None:
                 losses.append((weight, reply.loss))
-        load(learner, down)  # clients in this process leave their own weights behind
+        load(learner, down)  # clients in this process have left their own weights in the model
         if total.count:
             with torch.no_grad():
                 load(learner, self.server.aggregate(learner, start, total.mean(start)))
@@ -143,7 +150,7 @@ class FederatedTraining:
             self.losses.append(sum(weight * loss for weight, loss in losses) / sum(weight for weight, _ in losses))
 
     def _ask(self, task: Task, clients: list[int], kind: str, payload: Tensors) -> Tensors:
-        """Return the sum of what clients answer."""
+        """Return the sum of the clients' answers."""
         if self.server.riding == kind and self._riding.count:
             return self._riding.tensors
         self._count("down", kind, size(payload) * len(clients))
@@ -163,9 +170,9 @@ class FederatedTraining:
         return total.tensors
 
     def _answers(self, task: Task, kind: str, payload: Tensors, clients: Sequence[int]) -> Iterator[tuple[int, Tensors]]:
-        """Yield the usable answers with their clients; say of others what is wrong."""
+        """Yield the valid answers with their clients; report the faults of the others."""
         first: Tensors | None = None
-        for reply in self.exchange.ask(task, clients, kind, payload):
+        for reply in self.transport.ask(task, clients, kind, payload):
             wrong = odd(reply, first)
             if wrong is None:
                 first = {name: torch.empty_like(tensor, device="meta") for name, tensor in reply.tensors.items()}
@@ -174,23 +181,23 @@ class FederatedTraining:
                 self._reject(reply, wrong, f"{kind!r} after task {task.index}")
 
     def _reject(self, reply: Reply, wrong: str, where: str) -> None:
-        """Count a reply that cannot be used, and say so the first time its fault comes up in a task."""
+        """Count a rejected reply, and print its fault when it first occurs in a task."""
         self._report["rejected"][wrong] += 1
         if self._report["rejected"][wrong] == 1:
-            tell(f"client {reply.client} is left out of {where}: {wrong}")
+            LOG.warning(f"client {reply.client} is left out of {where}: {wrong}")
 
     def _count(self, way: str, what: str, amount: int) -> None:
         self.sent[way] += amount
         self._report[way][what] += amount
 
-    # ---- what a trial asks of any training
+    # ---- as of any training
     def accelerate(self, mode: str | None, graph: bool, tell: Callable[[str], None]) -> None:
-        """Say that clients are neither compiled nor replayed."""
+        """Report that clients are neither compiled nor replayed."""
         if mode is not None or graph:
             tell("runner.compile and runner.graph do nothing for federated clients")
 
     def report(self) -> dict[str, int]:
-        """Return what was seen, carried and sent: samples, bytes that clients and server keep, bytes of messages."""
+        """Return counts: samples trained on, bytes of the state of clients and server, bytes of messages."""
         return {
             "samples": self.samples,
             "method_state_bytes": self.clients.kept_bytes() + tensor_bytes(self.server.state()),
@@ -198,12 +205,12 @@ class FederatedTraining:
         }
 
     def diagnostics(self) -> dict[str, Any]:
-        """Return what happened in the task just learned: bytes by way and purpose, failures, replies left out; the rule's own."""
+        """Return diagnostics of the task just learned: bytes by way and purpose, failures, rejected replies; the rule's own."""
         plain = {key: dict(value) if isinstance(value, Counter) else value for key, value in self._report.items()}
         return {"federated": plain, **self.server.diagnostics()}
 
     def state(self) -> dict[str, Any]:
-        """Return what server and clients carry from task to task."""
+        """Return the state of server and clients from task to task."""
         return {
             "clients": self.clients.state(),
             "server": self.server.state(),

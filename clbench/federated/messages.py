@@ -1,4 +1,4 @@
-"""What travels between a server and its clients: sets of tensors by name; their bytes, their sums, their faults."""
+"""Messages between server and clients: tensors by name, with their bytes, their sums, and checks for faults."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from torch import Tensor
 Tensors = dict[str, Tensor]
 """A message: tensors by name."""
 DIVERGED = "it is not finite"
-"""What is wrong with a reply whose loss or weights have grown beyond all bounds."""
+"""The fault of a reply with an infinite or NaN loss or weight."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What a client answers.
+    """A client's reply.
 
     Args:
-        client: who.
-        tensors: what it sends up.
-        samples: how many it owns of the task: its weight.
-        seen: how many it trained on, repetitions included.
-        loss: mean over its steps; None where it did not train.
-        answer: to the question that rides along with the last round (`Server.riding`).
-        error: why there is nothing.
+        client: number of the client.
+        tensors: tensors that the client sends.
+        samples: number of the client's samples of the task, its weight in the mean.
+        seen: number of samples that the client trained on, with repetitions.
+        loss: mean over the client's steps; None if it did not train.
+        answer: answer to the question of the last round (`Server.riding`).
+        error: reason why there are no tensors.
     """
 
     client: int
@@ -38,16 +38,16 @@ class Reply:
 
 
 def size(tensors: Mapping[str, Tensor]) -> int:
-    """Return the bytes of a message: those of its tensors."""
+    """Return the bytes of a message: the sum over its tensors."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
 
 def fault(reply: Reply, wanted: Mapping[str, Tensor]) -> str | None:
-    """Return what is wrong with a reply, None if nothing is; waits for the device.
+    """Return the fault of a reply, or None. Waits for the device.
 
     Args:
-        reply: from a client, who may be broken.
-        wanted: tensors of the names, shapes and kinds that the reply should have.
+        reply: from a client, which may be broken.
+        wanted: tensors with the names, shapes and kinds that the reply should have.
     """
     if reply.error is not None:
         return reply.error
@@ -61,27 +61,27 @@ def fault(reply: Reply, wanted: Mapping[str, Tensor]) -> str | None:
         if tensor.is_floating_point() != wanted[name].is_floating_point():
             return f"{name} is {tensor.dtype}, not {wanted[name].dtype}"
     if reply.samples < 1:
-        return f"it says that {reply.samples} samples are behind it"
+        return f"it reports {reply.samples} samples"
     return None if finite(reply.tensors) else DIVERGED
 
 
 def odd(reply: Reply, first: Mapping[str, Tensor] | None) -> str | None:
-    """Return what is wrong with an answer whose names and shapes only the other clients' tell: those of the `first`."""
+    """Return the fault of an answer, or None. The right names and shapes are those of the `first` client's answer."""
     wanted = reply.tensors if first is None else first
     return fault(reply, wanted) if reply.tensors or reply.error else "it is empty"
 
 
 def finite(tensors: Mapping[str, Tensor]) -> bool:
-    """Return whether all values are; waits for the device."""
+    """Return whether all values are finite. Waits for the device."""
     real = [tensor for tensor in tensors.values() if tensor.is_floating_point()]
     return not real or bool(torch.stack([tensor.isfinite().all() for tensor in real]).all())
 
 
 class Sum:
-    """A weighted sum of messages, one after the other, in double precision: their order hardly matters."""
+    """A weighted sum of messages in double precision, so that their order has almost no effect."""
 
     def __init__(self) -> None:
-        """Start with nothing."""
+        """Start with an empty sum."""
         self.tensors: Tensors = {}
         self.weight = 0.0
         self.count = 0

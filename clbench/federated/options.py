@@ -1,4 +1,4 @@
-"""What makes a stream federated: who owns what, how often they talk, and who fails."""
+"""Options of a federated stream: partition, server rule, rounds, participation and failures."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ class Federated:
     """The node `federated` of a configuration.
 
     Args:
-        partition: how the samples of each task are dealt out to the clients (`clbench.federated.partitions`).
-        server: how one model is made of theirs (`clbench.federated.servers`).
-        clients: how many there are.
-        participation: share of the clients with samples in a task that are asked in each of its rounds, at least one.
-        rounds: per task; a list: of each task, the last entry that of all later ones.
+        partition: division of each task's samples among the clients (`clbench.federated.partitions`).
+        server: rule that combines the clients' models (`clbench.federated.servers`).
+        clients: number of clients.
+        participation: share of the clients with samples of a task that take part in each of its rounds; at least one client.
+        rounds: number per task. A list gives one number per task; its last entry holds for all later tasks.
         local_epochs: passes of a client over its samples in a round.
-        local_iterations: steps of a client in a round, in as many passes as that takes; None: `local_epochs` passes.
-        min_samples: that every client owns of every task, at least.
-        dropout: chance of a client asked to fail before it answers, in each round.
-        stragglers: chance of a client asked to be slow in a round.
-        secure: how sums of clients' answers are made so that the server sees nothing else (`clbench.federated.secure`); None: the
-            server adds them up itself.
-        straggler_work: share of its steps that a slow client gets done; what it has then counts (Li et al., MLSys 2020, FedProx).
+        local_iterations: steps of a client in a round, in as many passes as needed; None: `local_epochs` passes.
+        min_samples: minimum number of samples of every client in every task.
+        dropout: probability that a participant fails before it answers, in each round.
+        stragglers: probability that a participant is slow in a round.
+        secure: secure sum of the clients' answers, of which the server sees only the sum (`clbench.federated.secure`). None: the
+            server adds the answers itself.
+        straggler_work: share of its steps that a slow client completes. Its result then counts (Li et al., MLSys 2020, FedProx).
     """
 
     partition: Any
@@ -52,23 +52,23 @@ class Federated:
     def __post_init__(self) -> None:
         if not isinstance(self.server, Server):
             raise ConfigError(
-                f"federated.server={self.server!r} is no server rule",
+                f"federated.server={self.server!r} is not a server rule",
                 "choose one: federated/server=fedavg, or derive yours from clbench.federated.servers.base.Server",
             )
         if self.secure is not None and not isinstance(self.secure, Secure):
             raise ConfigError(
-                f"federated.secure={self.secure!r} is no secure sum", "choose federated/secure=masked, or leave it out"
+                f"federated.secure={self.secure!r} is not a secure sum", "choose federated/secure=masked, or leave it out"
             )
         if self.secure is not None and self.server.riding is not None:
             raise ConfigError(
-                "federated.secure takes several messages, and answers that ride along with the last round have one",
+                "federated.secure needs several messages, but answers that come with the last round's replies have only one",
                 "give federated.server.sketch_on=global (FOT), or leave federated.secure out",
             )
         if not hasattr(self.partition, "positions"):
             raise ConfigError(
-                f"federated.partition={self.partition!r} is no partition", "choose +federated=iid, dirichlet or shards"
+                f"federated.partition={self.partition!r} is not a partition", "choose +federated=iid, dirichlet or shards"
             )
 
     def rounds_of(self, task: int) -> int:
-        """Return the rounds of a task, by its index."""
+        """Return the number of rounds of the task with this index."""
         return self.rounds if isinstance(self.rounds, int) else self.rounds[min(task, len(self.rounds) - 1)]

@@ -1,6 +1,6 @@
-"""Partitions: which samples of a task each client has. Made within each task, of its labels alone, from one generator.
+"""Partitions: the samples of each client in a task. Drawn within each task, from its labels alone, with one generator.
 
-A partition is any object with `positions` (`Partition`); a class of your own plugs in by `_target_`.
+A partition is any object with `positions` (`Partition`). Your own class plugs in by `_target_`.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from clbench.errors import ConfigError
 
 
 class Partition(Protocol):
-    """What shares out the samples of a task."""
+    """A rule that divides the samples of a task among clients."""
 
     def positions(self, labels: Tensor, clients: int, min_samples: int, generator: torch.Generator) -> list[Tensor]:
         """Return the positions of every client's samples: int64 on the CPU, ascending.
 
-        Every position is in exactly one list, and the result depends on nothing but the arguments.
+        Every position is in exactly one list. The result depends only on the arguments.
 
         Args:
-            labels: of the task's samples, int64 `[n]` on the CPU.
-            clients: how many lists to return.
-            min_samples: that each client has at least.
-            generator: of torch, on the CPU; the only source of chance.
+            labels: labels of the task's samples, int64 `[n]` on the CPU.
+            clients: number of lists to return.
+            min_samples: minimum number of samples of each client.
+            generator: a torch generator on the CPU, the only source of randomness.
 
         Raises:
-            ConfigError: so many samples cannot be shared out like that.
+            ConfigError: the samples cannot be divided in this way.
         """
         ...
 
 
 @dataclass(frozen=True)
 class IID:
-    """All samples shuffled and cut into equal parts (McMahan et al., AISTATS 2017, section 3); sizes differ by one at most."""
+    """All samples, shuffled and cut into equal parts (McMahan et al., AISTATS 2017, section 3). Sizes differ by at most one."""
 
     def positions(self, labels: Tensor, clients: int, min_samples: int, generator: torch.Generator) -> list[Tensor]:
         """See `Partition.positions`."""
@@ -50,31 +50,33 @@ class IID:
 
 @dataclass(frozen=True)
 class Shards:
-    """Samples sorted by class and cut into `clients * per_client` shards, of which each client draws `per_client`.
+    """Samples sorted by class and cut into `clients * per_client` shards. Each client draws `per_client` of them.
 
-    McMahan et al., AISTATS 2017, section 3 (their "pathological non-IID"). Sizes of shards differ by one at most. Within a
-    class the samples are shuffled first, so that a shard does not depend on the order of the data's file.
+    McMahan et al., AISTATS 2017, section 3 (their "pathological non-IID"). Sizes of shards differ by at most one. Samples are
+    shuffled within each class first, so that a shard does not depend on the order in the data's file.
 
     Args:
-        per_client: shards of each client. Where shards end where classes do, a client has so many classes at most, else
-            twice as many.
+        per_client: shards of each client. If shards end at the ends of classes, a client has at most so many classes; otherwise
+            at most twice as many.
     """
 
     per_client: int
 
     def __post_init__(self) -> None:
         if self.per_client < 1:
-            raise ConfigError(f"federated.partition.per_client={self.per_client} is below 1", "give each client a shard or more")
+            raise ConfigError(
+                f"federated.partition.per_client={self.per_client} is below 1", "give each client one shard or more"
+            )
 
     def positions(self, labels: Tensor, clients: int, min_samples: int, generator: torch.Generator) -> list[Tensor]:
         """See `Partition.positions`."""
         n = len(labels)
         _check(n, clients, min_samples)
-        smallest = self.per_client * (n // (clients * self.per_client))  # whatever is drawn
+        smallest = self.per_client * (n // (clients * self.per_client))  # for any draw
         if smallest < min_samples:
             raise ConfigError(
-                f"federated.min_samples={min_samples}: {clients} clients with {self.per_client} shards each of a task with "
-                f"{n} samples may get {smallest} only",
+                f"federated.min_samples={min_samples}: in a task with {n} samples, {clients} clients with "
+                f"{self.per_client} shards each may get only {smallest}",
                 "lower federated.clients, federated.partition.per_client or federated.min_samples",
             )
         order = torch.randperm(n, generator=generator)
@@ -86,30 +88,30 @@ class Shards:
 
 @dataclass(frozen=True)
 class Dirichlet:
-    """For each class a draw from Dir(alpha) says which share of its samples each client has.
+    """For each class, a draw from Dir(alpha) gives the clients' shares of its samples.
 
-    Li et al., ICDE 2022 (NIID-Bench, "distribution-based label imbalance"). Hsu et al. 2019 (arXiv 1909.06335)
-    turn it round: theirs draws for each client its shares of the classes, and all clients have as many samples.
+    Li et al., ICDE 2022 (NIID-Bench, "distribution-based label imbalance"). Hsu et al. 2019 (arXiv 1909.06335) do the opposite:
+    they draw each client's shares of the classes, and all clients have equally many samples.
 
-    A draw that leaves a client fewer than `min_samples` is made again, `redraws` times at most (Li et al. do so without end,
-    which with many clients and a small alpha never succeeds). Then samples move: each client that lacks some, in order, takes
-    them one by one from the client that has most, of the class which that one has most of. It is the smallest change to the
-    last draw that keeps the promise.
+    A draw with fewer than `min_samples` samples for some client is repeated, at most `redraws` times. (Li et al. repeat without
+    a limit, which never succeeds for many clients and a small alpha.) After the last draw, samples move. Each client with too
+    few samples takes them one by one from the client with the most samples, from that client's largest class. This is the
+    smallest change of the last draw that satisfies `min_samples`.
 
     Args:
-        alpha: concentration. Large: every client has nearly the same share of every class; near 0: each class is nearly
-            whole at one client.
-        redraws: draws after the first.
+        alpha: concentration. Large: every client has almost the same share of every class. Near 0: almost all samples of a class
+            are at one client.
+        redraws: number of draws after the first.
     """
 
     alpha: float
     redraws: int = 100
 
     def __post_init__(self) -> None:
-        if not 1e-300 <= self.alpha < math.inf:  # what lies below divides into infinity
-            raise ConfigError(f"federated.partition.alpha={self.alpha} is no positive number", "0.5 is usual; 100 is nearly IID")
+        if not 1e-300 <= self.alpha < math.inf:  # a smaller alpha overflows in a division
+            raise ConfigError(f"federated.partition.alpha={self.alpha} is not positive", "0.5 is usual; 100 is nearly IID")
         if self.redraws < 0:
-            raise ConfigError(f"federated.partition.redraws={self.redraws} is below 0", "0 takes the first draw")
+            raise ConfigError(f"federated.partition.redraws={self.redraws} is below 0", "give 0 (only the first draw) or more")
 
     def positions(self, labels: Tensor, clients: int, min_samples: int, generator: torch.Generator) -> list[Tensor]:
         """See `Partition.positions`."""
@@ -118,7 +120,9 @@ class Dirichlet:
         order = torch.randperm(n, generator=generator)
         order = order[labels[order].argsort(stable=True)]
         sizes = torch.unique(labels, return_counts=True)[1].numpy()
-        random = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))  # torch draws no Dirichlet from one
+        random = np.random.default_rng(
+            int(torch.randint(2**62, (), generator=generator))
+        )  # torch draws no Dirichlet from a generator
         for _ in range(1 + self.redraws):
             counts = _rounded(_shares(self.alpha, clients, len(sizes), random), sizes)
             if counts.sum(0).min() >= min_samples:
@@ -127,7 +131,7 @@ class Dirichlet:
 
 
 def _check(n: int, clients: int, min_samples: int) -> None:
-    """Raise a ConfigError unless `n` samples can be shared out at all."""
+    """Raise a ConfigError if `n` samples are too few for so many clients."""
     for name, value in (("clients", clients), ("min_samples", min_samples)):
         if value < 1:
             raise ConfigError(f"federated.{name}={value} is below 1", f"set federated.{name} to 1 or more")
@@ -144,8 +148,8 @@ def _check(n: int, clients: int, min_samples: int) -> None:
 def _shares(alpha: float, clients: int, classes: int, random: np.random.Generator) -> NDArray[np.float64]:
     """Return a draw from Dir(alpha) over the clients for each class, float64 `[classes, clients]`.
 
-    From logarithms of gamma variates: those of a small alpha are too small for a float. Gamma(alpha) is distributed as
-    Gamma(alpha + 1) * U^(1 / alpha) (Marsaglia and Tsang, ACM TOMS 2000, section 6).
+    Computed from logarithms of gamma variates, because variates for a small alpha are too small for a float. Gamma(alpha) has the
+    distribution of Gamma(alpha + 1) * U^(1 / alpha) (Marsaglia and Tsang, ACM TOMS 2000, section 6).
     """
     logs = np.log(random.standard_gamma(alpha + 1, (classes, clients)))
     logs -= random.standard_exponential((classes, clients)) / alpha  # -log U is exponential
@@ -154,9 +158,9 @@ def _shares(alpha: float, clients: int, classes: int, random: np.random.Generato
 
 
 def _rounded(shares: NDArray[np.float64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return whole numbers of samples `[classes, clients]`, in each class as many as `sizes` says.
+    """Return whole numbers of samples `[classes, clients]` that add up to `sizes` in each class.
 
-    Ends of shares are rounded, not shares: no client is always the one that loses.
+    Rounds the ends of the shares, not the shares. So rounding does not always put the same client at a disadvantage.
     """
     ends = np.rint(shares.cumsum(1) * sizes[:, None]).astype(np.int64)
     ends[:, -1] = sizes
@@ -164,7 +168,7 @@ def _rounded(shares: NDArray[np.float64], sizes: NDArray[np.int64]) -> NDArray[n
 
 
 def _moves(counts: NDArray[np.int64], min_samples: int) -> list[tuple[int, int, int]]:
-    """Return (class, from, to) of the samples that move until each client has `min_samples`."""
+    """Return (class, from client, to client) of each sample that must move until every client has `min_samples`."""
     left = counts.copy()
     totals = left.sum(0)
     moves = []
@@ -183,9 +187,9 @@ def _assigned(order: Tensor, counts: NDArray[np.int64], moves: list[tuple[int, i
     """Return the positions of each client.
 
     Args:
-        order: positions by class, within a class by chance, int64 `[n]`.
+        order: positions sorted by class, in random order within a class, int64 `[n]`.
         counts: samples `[classes, clients]`, in the order of `order`.
-        moves: as `_moves` returns them.
+        moves: from `_moves`.
     """
     classes, clients = counts.shape
     owner = np.repeat(np.tile(np.arange(clients), classes), counts.ravel())
@@ -193,7 +197,7 @@ def _assigned(order: Tensor, counts: NDArray[np.int64], moves: list[tuple[int, i
     left = counts.copy()
     for of_class, giver, client in moves:
         left[of_class, giver] -= 1
-        owner[starts[of_class, giver] + left[of_class, giver]] = client  # the last of those that it still has
+        owner[starts[of_class, giver] + left[of_class, giver]] = client  # the giver's last remaining sample
     of_position = np.empty(len(owner), dtype=np.int64)
     of_position[order.numpy()] = owner
     ranked = torch.from_numpy(of_position.argsort(kind="stable"))

@@ -1,9 +1,9 @@
-"""Random sketches of layer inputs, and the subspace that their sum shows: what FOT's clients send and its server makes of it.
+"""Random sketches of layer inputs at FOT's clients, and the principal subspace that the server takes from their sum.
 
 With the inputs of client k as rows `X_k` `[n_k, d]` and random `G_k` `[n_k, m]`, a sketch is `X_k^T G_k` `[d, m]`. The sum over
-clients is `[X_1^T .. X_K^T] [G_1; ..; G_K]`: its columns are random combinations of all inputs, so its leading left singular
-vectors are those of the pooled inputs, nearly, once m is a few times d (Bakman et al., ICLR 2024: global
-principal subspace extraction, GPSE). Everything here may be summed over clients before anyone looks at it.
+clients is `[X_1^T .. X_K^T] [G_1; ..; G_K]`. Its columns are random combinations of all inputs. If m is a few times d, its
+leading left singular vectors are nearly those of the pooled inputs (Bakman et al., ICLR 2024: global principal subspace
+extraction, GPSE). All values that clients send here can be summed over clients, so the server needs only the sums.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ Ratio = Literal["energy", "norm"]
 
 
 def columns(rows: int, width: int, distribution: Distribution, draws: torch.Generator, like: Tensor) -> Tensor:
-    """Return random G `[rows, width]` of the kind of `like`: standard `normal`, or `uniform` in [-1, 1).
+    """Return random G `[rows, width]` with the dtype and device of `like`: standard `normal`, or `uniform` in [-1, 1).
 
-    The scale does not matter: the singular values of a sum of sketches are only compared with each other.
+    The scale has no effect: the singular values of a sum of sketches are compared only with each other.
     """
-    made = torch.empty(rows, width, device=like.device, dtype=like.dtype)
-    return made.normal_(generator=draws) if distribution == "normal" else made.uniform_(-1, 1, generator=draws)
+    empty = torch.empty(rows, width, device=like.device, dtype=like.dtype)
+    return empty.normal_(generator=draws) if distribution == "normal" else empty.uniform_(-1, 1, generator=draws)
 
 
 def missed(rows: Tensor, basis: Tensor | None) -> Tensor:
-    """Return what `basis` `[d, k]` (None: nothing) misses of `rows` `[n, d]`."""
+    """Return `rows` `[n, d]` without their component in `basis` `[d, k]`; None: an empty basis."""
     if basis is None or basis.shape[1] == 0:
         return rows
     basis = basis.to(rows.dtype)
@@ -37,17 +37,17 @@ def missed(rows: Tensor, basis: Tensor | None) -> Tensor:
 
 
 class Sketch:
-    """A client's sketch of one layer, batch by batch: nothing of the inputs is kept."""
+    """A client's sketch of one layer, summed batch by batch. It stores no inputs."""
 
     def __init__(self, basis: Tensor | None) -> None:
-        """Start with nothing.
+        """Start an empty sketch.
 
         Args:
-            basis: `[d, k]` orthonormal, that the server has already: what it holds is left out.
+            basis: the server's basis `[d, k]`, orthonormal. The sketch leaves out the inputs' component in it.
         """
         self.basis = basis
         self.matrix: Tensor | None = None
-        """`[d, m]` so far."""
+        """The sum `[d, m]` so far."""
         self.rows = 0
         self._energies: Tensor | None = None
 
@@ -60,13 +60,13 @@ class Sketch:
         self.rows += len(rows)
 
     def energies(self) -> Tensor:
-        """Return what goes along with the matrix, summed over all batches so far and summed over clients by the server.
+        """Return the energies that accompany the matrix, summed over all batches. The server sums them over clients.
 
-        With the inputs as rows X `[n, d]` and the basis U these are n, the squared Frobenius norm of X, that of `X - X U U^T`,
-        and n times the ratio of the two norms (the authors' mean).
+        With the inputs as rows X `[n, d]` and the basis U they are: n, the squared Frobenius norm of X, that of `X - X U U^T`,
+        and n times the ratio of the two norms (for the authors' mean).
 
         Returns:
-            `[4]` in double precision, on the device of the inputs: no host copy, as for the matrix that it travels with.
+            `[4]` in double precision, on the device of the inputs, so that there is no copy to the host.
         """
         if self._energies is None:
             return torch.zeros(4, dtype=torch.float64)
@@ -76,13 +76,13 @@ class Sketch:
 
 
 def held(summed: Tensor, ratio: Ratio) -> float:
-    """Return the share of the pooled inputs' energy that the basis holds already.
+    """Return the share of the pooled inputs' energy in the basis.
 
     Args:
-        summed: sum over clients of what `Sketch.energies` returned, `[4]`.
-        ratio: `energy`: 1 - ||X_missed||^2 / ||X||^2, exactly that share. `norm`: 1 - w with w the mean over clients of
-            ||X_missed|| / ||X||, weighted by their rows, as in the authors' program; w is the root of what is meant, so that
-            less counts as held and more directions are taken than the threshold asks for.
+        summed: sum over clients of `Sketch.energies`, `[4]`.
+        ratio: `energy`: 1 - ||X_missed||^2 / ||X||^2, exactly this share. `norm`: 1 - w, with w the mean over clients of
+            ||X_missed|| / ||X||, weighted by their rows, as in the authors' program. w is the root of the missing share, so the
+            held share is too small, and more directions are added than the threshold asks for.
     """
     rows, whole, rest, norms = summed.tolist()
     left = rest / whole if ratio == "energy" and whole > 0 else norms / rows if rows > 0 else 0.0
@@ -92,18 +92,18 @@ def held(summed: Tensor, ratio: Ratio) -> float:
 def extend(
     basis: Tensor | None, summed: Tensor, energies: Tensor, threshold: float, ratio: Ratio = "energy", at_least_one: bool = False
 ) -> Tensor:
-    """Return `basis` with the fewest new directions, so that it holds a share `threshold` of the pooled inputs' energy.
+    """Return `basis` with the fewest new directions that make it hold a share `threshold` of the pooled inputs' energy.
 
-    With r the share that the basis misses, the new directions must hold a share (r - (1 - threshold)) / r of the sketch's energy
-    (Bakman et al., and `expand_orth_set` of the authors' program): none if that is not positive.
+    Let r be the share that the basis misses. The new directions must hold a share (r - (1 - threshold)) / r of the sketch's
+    energy (Bakman et al., and `expand_orth_set` of the authors' program). If this share is not positive, no direction is added.
 
     Args:
-        basis: `[d, k]` orthonormal, that the clients left out of their sketches; None: nothing.
+        basis: `[d, k]` orthonormal, the basis that the clients' sketches leave out; None: an empty basis.
         summed: sum of the clients' sketches, `[d, m]`.
         energies: sum of their energies, `[4]`.
         threshold: share of energy, in [0, 1]; 0 adds nothing.
         ratio: see `held`.
-        at_least_one: whether one direction is added even if the basis holds enough, as in the authors' program.
+        at_least_one: whether to add one direction even if the basis holds enough energy, as in the authors' program.
 
     Returns:
         `[d, k + r]` orthonormal, in the precision of `summed`.

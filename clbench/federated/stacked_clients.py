@@ -1,14 +1,14 @@
 """Local training of many clients at once: one forward pass, one backward pass and one step for all of them.
 
-Every client gets what `Clients.train` gives it, to float tolerance: its batches in its order, a short batch averaged over its own
-samples only, no step beyond its own last one. Clients that have taken their steps leave the stack, the others go on.
+Every client gets the result of `Clients.train`, to float tolerance: the same batches in the same order, a short batch averaged
+over its own samples only, no step after its own last one. Clients leave the stack after their last step; the others go on.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,30 +18,32 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from clbench.engine.learner.precision import full
-from clbench.engine.optimizers import SGD, Adam
+from clbench.engine.optimizers import SGD, Adam, clip_each_by_norm
+from clbench.engine.replicas.refusals import OWN_WAY, common_reason
 from clbench.engine.replicas.stack import StackingError, compare
-from clbench.engine.replicas.stacked_loop import clip
 from clbench.engine.schedules import Constant
+from clbench.engine.training.loop import Training
+from clbench.engine.training.step import apply_gradients, step_plan
 from clbench.errors import DivergedError
-from clbench.federated.clients import Clients, ClientTraining, load, only, weights
+from clbench.federated.clients import Clients, load, only, weights
 from clbench.federated.messages import DIVERGED, Reply, Tensors
 from clbench.method import Method
 from clbench.methods.compose import Compose
 from clbench.stream import Task
 
 IGNORED = -100
-"""The label of a place in a batch that no sample fills: `cross_entropy` gives it neither loss nor gradient."""
+"""The label of an empty place in a batch: `cross_entropy` gives it neither loss nor gradient."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What one client does in a round.
+class ClientRound:
+    """The batches of one client in a round.
 
     Args:
-        client: who.
-        share: of the task.
+        client: its number.
+        share: its share of the task.
         sizes: of its batches, by epoch.
-        places: positions in the task's training data in the order in which they are met, int64, on the host.
+        places: positions in the task's training data, in the order of use, int64, on the host.
     """
 
     client: int
@@ -56,28 +58,22 @@ class Plan:
 
 
 def unsupported_reason(clients: Clients) -> str | None:
-    """Return why the clients cannot train side by side, as far as it is known before the first step; None: they can."""
+    """Return why the clients cannot train side by side, as far as is known before the first step; None: they can."""
     learner, trainer, method = clients.learner, clients.trainer, clients.method
     name = type(method).__name__
     if not clients.shared:
-        return f"{name} keeps something of its own for every client"
-    for hook in ("fit", "extend_batch", "criterion", "penalty", "reparametrize", "on_epoch_end"):
-        if method.overrides(hook):
-            return f"{name} has its own {hook}"
+        return f"{name} stores something of its own for every client"
+    reason = common_reason(learner, method, trainer, (*OWN_WAY, "extend_batch", "criterion", "penalty"))
+    if reason is not None:
+        return reason
     if not stackable(method):
         return f"{name} does not declare stackable"
-    if method.host_sync:
-        return f"{name} waits for the host in every step"
     if type(learner.optimizer) not in (SGD, Adam):
         return f"{type(learner.optimizer).__name__} may mix the entries of a parameter"
     if type(trainer.schedule) is not Constant:
         return "trainer.schedule changes the rate between epochs, which end at different steps"
-    if trainer.micro_batch_size is not None:
-        return "trainer.micro_batch_size takes a batch in parts"
     if learner.stream.preprocess.augments:
         return "samples are augmented, with draws of each client's own"
-    if learner.stream.vocabulary is not None or learner.model.sequential:
-        return "models from transformers are not stacked"
     parts = list(learner.model.modules())
     if any(isinstance(part, _BatchNorm) for part in parts):
         return "the model has BatchNorm"
@@ -87,10 +83,10 @@ def unsupported_reason(clients: Clients) -> str | None:
 
 
 def stackable(method: Method) -> bool:
-    """Return whether a method's edits of gradients and steps hold with a leading axis over clients, as far as it has any."""
+    """Return True if the method's hooks on gradients, update and weights, if any, hold with a leading axis over clients."""
     if isinstance(method, Compose):
         return all(stackable(part) for part in method.parts.values())
-    return method.stackable or not (method.overrides("edit_gradients") or method.overrides("edit_update"))
+    return method.stackable or not any(method.overrides(hook) for hook in ("edit_gradients", "edit_update", "after_step"))
 
 
 def train(
@@ -105,12 +101,12 @@ def train(
     """Train clients in one round, all at once; return their replies in the order of `work`.
 
     Args:
-        clients: that `unsupported_reason` finds nothing against.
+        clients: for which `unsupported_reason` returns None.
         task: the current one.
         round: within the task, from 0.
-        down: parameters and buffers as the server has them.
-        names: of what is to be sent up.
-        work: who trains, and what share of its steps each gets done.
+        down: the server's parameters and buffers.
+        names: of the tensors to send up.
+        work: the clients that train, and the share of its steps that each takes.
         rider: as of `Clients.train`.
 
     Raises:
@@ -118,20 +114,18 @@ def train(
     """
     learner, training = clients.learner, clients.training(next(iter(work)))
     load(learner, down)
-    training.attach()
-    learner.bare = False
     if clients.part is not None:
         clients.part.receive(learner, down)
     plans = [_plan(clients, client, task, round, share) for client, share in work.items()]
     plans.sort(key=lambda plan: -len(plan.batches))
     replies: dict[int, Reply] = {}
-    with only(learner, names, training.wide):
+    with learner.acting(training.plan), only(learner, names, clients.moves_all_heads):
         learner.train()
         stack = Stack(clients, plans)
         losses = stack.run(task)
-        kept = weights(learner, names)
+        own = weights(learner, names)
         for row, plan in enumerate(plans):
-            rows = {name: stack.parameters[name][row] if name in stack.parameters else kept[name] for name in names}
+            rows = {name: stack.parameters[name][row] if name in stack.parameters else own[name] for name in names}
             mean = _mean(training, plan, losses[: len(plan.batches), row])
             if mean is None:
                 replies[plan.client] = Reply(plan.client, error=DIVERGED)
@@ -144,27 +138,26 @@ def train(
                     answer = rule.client_message(learner, plan.share, rule.riding, rider)
             seen = sum(plan.batches)
             replies[plan.client] = Reply(plan.client, rows, len(plan.share.train), seen, mean, answer)
-            training.samples += seen
+            training.count(samples=seen)
     return [replies[client] for client in work]
 
 
-def _plan(clients: Clients, client: int, task: Task, round: int, work: float) -> Plan:
-    """Return what a client does, with the draws that it makes by itself."""
+def _plan(clients: Clients, client: int, task: Task, round: int, work: float) -> ClientRound:
+    """Return the batches of a client, by the draws that it would make alone."""
     share = clients.share(client, task)
     assert task.clients is not None
     with clients.acting(client) as training:
-        training.start(share)
-        training.first_epoch, training.work = round * clients.federated.local_epochs, work
+        training.start(share, first_epoch=round * clients.federated.local_epochs, work=work)
         n = len(share.train)
-        every, steps, epochs = training.plan(n)
+        every, steps, epochs = training.lengths(n)
         sizes = [every[: steps - epoch * len(every)] for epoch in range(epochs)]
         orders = [training.order(n, epoch)[: sum(sizes[epoch])] for epoch in range(epochs)]
-    return Plan(client, share, sizes, task.clients[client].index_select(0, torch.cat(orders)))
+    return ClientRound(client, share, sizes, task.clients[client].index_select(0, torch.cat(orders)))
 
 
-def _mean(training: ClientTraining, plan: Plan, losses: Tensor) -> float | None:
+def _mean(training: Training, plan: ClientRound, losses: Tensor) -> float | None:
     """Return the mean over epochs of a client's losses `[steps]` (on the host), None where one is not finite."""
-    training.losses = []
+    training.clear_losses()
     try:
         for epoch, part in enumerate(torch.split(losses, [len(sizes) for sizes in plan.sizes])):
             training.note(float(part.mean()), epoch)
@@ -174,21 +167,23 @@ def _mean(training: ClientTraining, plan: Plan, losses: Tensor) -> float | None:
 
 
 class Stack:
-    """Models of clients that start from the learner's, stacked: `[R, ...]` for those parameters that a step may move."""
+    """Models of clients that start from the learner's, stacked: `[R, ...]` for the parameters that a step may move."""
 
-    def __init__(self, clients: Clients, plans: Sequence[Plan]) -> None:
+    def __init__(self, clients: Clients, plans: Sequence[ClientRound]) -> None:
         """Take the clients, those with most steps first."""
         learner = self.learner = clients.learner
-        self.method, self.trainer, self.plans = clients.method, clients.trainer, plans
-        self.wide = learner.stream.own_heads and learner.stream.outputs == "all"
+        self.trainer, self.plans = clients.trainer, plans
+        self.all_heads = learner.stream.own_heads and learner.stream.outputs == "all"
         self.parameters = {
             name: torch.stack([parameter.detach()] * len(plans))
-            for name, parameter in zip(*learner.trainable(self.wide), strict=True)
+            for name, parameter in zip(*learner.trainable(self.all_heads), strict=True)
         }
         self.optimizer = copy.copy(learner.optimizer)
         self.optimizer.reset()
-        self.together = copy.copy(learner)
-        self.together.lr = learner.base_lr
+        self.stacked = learner.stacked(learner.parameters, self.optimizer)
+        self.stacked.set_rate(learner.base_lr)
+        plan = step_plan(self.stacked, clients.method, clients.trainer, project_inputs=False)
+        self.plan = replace(plan, edit_in_place=False)
 
     def run(self, task: Task) -> Tensor:
         """Take all steps; return the losses `[steps, R]`, on the host; 0 where a client takes no step any more."""
@@ -207,12 +202,12 @@ class Stack:
             if len(own) < active or step == 0:
                 active = len(own)
                 self._keep(active)
-            wide, short = max(own), min(own) < max(own)
-            flat = self.learner.batch(task.train, places[step, :active, :wide].reshape(-1))
-            inputs = flat.inputs.view(active, wide, *flat.inputs.shape[1:])
-            labels = flat.labels.view(active, wide)
+            size, short = max(own), min(own) < max(own)
+            flat = self.learner.batch(task.train, places[step, :active, :size].reshape(-1))
+            inputs = flat.inputs.view(active, size, *flat.inputs.shape[1:])
+            labels = flat.labels.view(active, size)
             if short:
-                beyond = torch.arange(wide, device=device) >= on_device[step, :active, None]
+                beyond = torch.arange(size, device=device) >= on_device[step, :active, None]
                 labels = labels.masked_fill(beyond, IGNORED)
             if step == 0:
                 self._verify(inputs)
@@ -220,16 +215,16 @@ class Stack:
         return losses.cpu()
 
     def _keep(self, count: int) -> None:
-        """Go on with the first `count` clients."""
+        """Continue with the first `count` clients."""
         self._active = {name: stacked[:count].requires_grad_() for name, stacked in self.parameters.items()}
         self.optimizer.load_state(_first(self.optimizer.state(), count))
-        self.together.parameters = {**self.learner.parameters, **self._active}  # type: ignore[dict-item]
+        self.stacked.parameters = {**self.learner.parameters, **self._active}  # type: ignore[dict-item]
 
     def logits(self, parameters: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
-        """Return `[R, B, outputs in play]` for preprocessed inputs `[R, B, ...]`."""
+        """Return `[R, B, active outputs]` for preprocessed inputs `[R, B, ...]`."""
         learner = self.learner
         stream = learner.stream
-        head = None if self.wide else learner.task if stream.own_heads else 0
+        head = None if self.all_heads else learner.task if stream.own_heads else 0
 
         def single(own: dict[str, Tensor], x: Tensor) -> Tensor:
             result: Tensor = torch.func.functional_call(learner.model, own, (x, head))
@@ -247,14 +242,14 @@ class Stack:
         learner = self.learner
         try:
             with torch.no_grad(), learner.arithmetic:
-                head = None if self.wide else learner.task if learner.stream.own_heads else 0
-                apart = full(learner.model(inputs[0], head))
-                together = self.logits({name: value.detach() for name, value in self._active.items()}, inputs)[0]
+                head = None if self.all_heads else learner.task if learner.stream.own_heads else 0
+                single = full(learner.model(inputs[0], head))
+                stacked = self.logits({name: value.detach() for name, value in self._active.items()}, inputs)[0]
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
             raise StackingError(f"the model does not go through vmap: {' '.join(str(error).split())[:200]}") from error
-        compare(together, apart[:, : together.shape[1]], self.trainer.precision)
+        compare(stacked, single[:, : stacked.shape[1]], self.trainer.precision)
 
     def step(self, inputs: Tensor, labels: Tensor, sizes: Tensor) -> Tensor:
         """Move the parameters of all active clients once; return their losses `[R]`.
@@ -266,23 +261,11 @@ class Stack:
         """
         with self.learner.arithmetic:
             logits = self.logits(self._active, inputs)
-            apart = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none", ignore_index=IGNORED)
-            losses = apart.view_as(labels).sum(1) / sizes
+            each = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none", ignore_index=IGNORED)
+            losses = each.view_as(labels).sum(1) / sizes
         found = torch.autograd.grad(losses.sum(), list(self._active.values()), allow_unused=True)
-        gradients = {name: gradient for name, gradient in zip(self._active, found, strict=True) if gradient is not None}
-        parameters = [self._active[name] for name in gradients]
-        with torch.no_grad():
-            if self.method.overrides("edit_gradients"):
-                self.together.gradients = gradients
-                self.method.edit_gradients(self.together, None)  # type: ignore[arg-type]  # proved without a batch
-                gradients = self.together.gradients
-            clip(list(gradients.values()), self.trainer.clip_value, self.trainer.clip_norm)
-            directions = self.optimizer.directions(list(gradients), parameters, list(gradients.values()))
-            if self.method.overrides("edit_update"):
-                updates = {name: direction.clone() for name, direction in zip(gradients, directions, strict=True)}
-                self.method.edit_update(self.together, updates)
-                directions = [updates[name] for name in gradients]
-            torch._foreach_add_(parameters, directions, alpha=-self.together.lr)
+        names, parameters = list(self._active), list(self._active.values())
+        apply_gradients(self.plan, self.stacked, names, parameters, found, None, clip_each_by_norm)
         return losses.detach()
 
 

@@ -1,8 +1,9 @@
-"""How messages get from the server to clients and back."""
+"""Transport: how messages go from the server to clients and back."""
 
 from __future__ import annotations
 
 import gc
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, Protocol
 
@@ -12,14 +13,15 @@ from clbench.engine.learner.learner import Learner
 from clbench.engine.replicas.stack import StackingError
 from clbench.federated.clients import Clients
 from clbench.federated.messages import Reply, Tensors
-from clbench.federated.stacked_clients import train as side_by_side
+from clbench.federated.stacked_clients import train as train_stacked
 from clbench.federated.stacked_clients import unsupported_reason
 from clbench.stream import Task
-from clbench.utils.notify import tell
+
+LOG = logging.getLogger(__name__)
 
 
-class Exchange(Protocol):
-    """What the server needs of whatever connects it with its clients. Replies come in any order, one for each client asked."""
+class Transport(Protocol):
+    """The transport between server and clients. Replies come in any order, one for each client asked."""
 
     def train(
         self, task: Task, round: int, down: Tensors, names: Sequence[str], work: Mapping[int, float], rider: Tensors | None
@@ -29,17 +31,17 @@ class Exchange(Protocol):
         Args:
             task: the current one.
             round: within the task, from 0.
-            down: what every client gets.
-            names: of what is sent up.
-            work: who trains, and what share of its steps each gets done.
-            rider: what came with a question to be answered along with this round; None: there is none.
+            down: tensors that every client gets.
+            names: of the tensors to send up.
+            work: the clients that train, and the share of its steps that each takes.
+            rider: payload of a question to be answered together with this round; None: no question.
         """
 
     def ask(self, task: Task, clients: Sequence[int], kind: str, payload: Tensors) -> Iterator[Reply]:
         """Ask clients a question about a task, on the server's model."""
 
 
-class LocalExchange:
+class LocalTransport:
     """All clients in this process, on the server's own learner."""
 
     def __init__(self, clients: Clients, chunk: int | Literal["auto"] = 1) -> None:
@@ -47,8 +49,8 @@ class LocalExchange:
 
         Args:
             clients: all of them.
-            chunk: how many share every step, where they can (`federated.stacked_clients`); 1: one by one; `auto`: on a GPU
-                as many as may fit, else 1.
+            chunk: number of clients that share every step, if possible (`federated.stacked_clients`); 1: one by one; `auto`: on
+                a GPU as many as may fit, otherwise 1.
         """
         self.clients = clients
         self.chunk = fitting(clients.learner) if chunk == "auto" else chunk
@@ -61,7 +63,7 @@ class LocalExchange:
         if self.chunk > 1:
             reason = unsupported_reason(self.clients)
             if reason is not None:
-                self._go_apart(reason)
+                self._one_by_one(reason)
         waiting = list(work)
         if self.chunk > 1:  # clients of like size share a chunk
             assert task.clients is not None
@@ -71,9 +73,9 @@ class LocalExchange:
             if len(some) > 1:
                 try:
                     chunk = {client: work[client] for client in some}
-                    yield from side_by_side(self.clients, task, round, down, names, chunk, rider)
+                    yield from train_stacked(self.clients, task, round, down, names, chunk, rider)
                 except StackingError as error:
-                    self._go_apart(error.what)
+                    self._one_by_one(error.what)
                     continue
                 except torch.OutOfMemoryError:
                     self._shrink()
@@ -82,13 +84,13 @@ class LocalExchange:
                 yield self.clients.train(some[0], task, round, down, names, work[some[0]], rider)
             waiting = waiting[len(some) :]
 
-    def _go_apart(self, reason: str) -> None:
+    def _one_by_one(self, reason: str) -> None:
         if self._asked_for:
-            tell(f"clients train one by one, not {self.chunk} side by side: {reason}")
+            LOG.warning(f"clients train one by one, not {self.chunk} side by side: {reason}")
         self.chunk = 1
 
     def _shrink(self) -> None:
-        tell(f"out of memory with {self.chunk} clients side by side, now {self.chunk // 2}")
+        LOG.warning(f"out of memory with {self.chunk} clients side by side, now {self.chunk // 2}")
         self.chunk //= 2
         gc.collect()
         torch.cuda.empty_cache()
@@ -100,8 +102,8 @@ class LocalExchange:
 
 
 COPIES = 8
-"""How often a client's parameters lie in memory while it trains beside others: weights, gradients, moments, steps, and as much
-again for activations: a guess, corrected by halving where it was too low."""
+"""Copies of a client's parameters in memory while clients train side by side: weights, gradients, moments, steps, and as much
+again for activations. This is a guess; if it is too low, the number of clients is halved."""
 
 
 def fitting(learner: Learner) -> int:

@@ -1,1 +1,1 @@
-"""Federated trials over Flower: the same server and the same clients, with Flower's messages between them."""
+"""Federated runs over Flower: the same server and the same clients, with Flower's messages between them."""

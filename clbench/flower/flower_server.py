@@ -1,4 +1,4 @@
-"""The server's side as a Flower ServerApp, for a SuperLink whose SuperNodes run `clbench.flower.client_app` (docs/flower.md)."""
+"""A federated server as a Flower ServerApp, for a SuperLink with SuperNodes of `clbench.flower.client_app` (docs/flower.md)."""
 
 from __future__ import annotations
 
@@ -11,25 +11,28 @@ from flwr.serverapp import Grid, ServerApp
 from clbench.config.hydra_compose import new_composer
 from clbench.config.job import make_job
 from clbench.errors import ConfigError
-from clbench.flower.grid_transport import GridExchange
+from clbench.flower.grid_transport import GridTransport
 from clbench.run_spec import RunSpec
-from clbench.runner.execute import before, failed, store, thread_limit
-from clbench.runner.lock import claim
-from clbench.runs.run import run_with
+from clbench.runner.execute import failed, not_needed, store, thread_limit
+from clbench.runner.lock import lock_run
+from clbench.runner.outcome import Status
+from clbench.runner.worker_messages import End
+from clbench.runs.run import train_run
 
 app = ServerApp()
 
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Run the trials that `words`, in the run's configuration, describes as on the command line of `clbench`, seed after seed.
+    """Execute the runs that `words` describes, seed after seed.
 
-    Records, checkpoints and resume are those of any other run: what is there already is not trained again, and a run that was
-    killed goes on after its last finished task.
+    `words` is a field of Flower's run configuration, with the words of the command line of `clbench`. Records, checkpoints and
+    resume are the same as of other runs: a stored run is not trained again, and a killed run resumes after its last finished
+    task.
 
     Raises:
-        ConfigError: the configuration holds no words, or a job that is not federated.
-        RuntimeError: a trial failed; the others were run all the same.
+        ConfigError: the configuration has no `words`, or they describe no federated run.
+        RuntimeError: a run failed; the other runs were executed.
     """
     words = context.run_config.get("words")
     if not isinstance(words, str):
@@ -40,28 +43,29 @@ def main(grid: Grid, context: Context) -> None:
         raise ConfigError(f"words={words!r} describe no federated run", "add +federated=iid, or another partition")
     failures = []
     for spec in job.specs():
-        ended = _settled(spec, grid, job.timeout)
-        print(f"{spec.label}: {ended['event']} {ended.get('reason', '')}".rstrip(), flush=True)
-        if ended["event"] == "failed":
-            failures.append(ended["reason"])
+        end = _execute(spec, grid, job.execution.timeout)
+        text = f"{end.reason} -> {end.remedy}" if end.remedy else end.reason
+        print(f"{spec.label}: {end.status} {text}".rstrip(), flush=True)
+        if end.status is Status.FAILED:
+            failures.append(text)
     if failures:
         raise RuntimeError(f"{len(failures)} of {len(job.seeds)} runs failed: {failures[0]}")
 
 
-def _settled(spec: RunSpec, grid: Grid, timeout: float) -> dict[str, Any]:
-    """Run a run unless it is done, and return the last message about it."""
+def _execute(spec: RunSpec, grid: Grid, timeout: float) -> End:
+    """Execute a run unless its record is stored, and return its end."""
     try:
-        with claim(spec) as other:
-            ended = before(spec, other)
-            if ended is not None:
-                return ended
-            with thread_limit(spec.threads):
-                record = run_with(spec, _tell, lambda clients: GridExchange(grid, clients, spec, timeout))
+        with lock_run(spec) as other:
+            end = not_needed(spec, other)
+            if end is not None:
+                return end
+            with thread_limit(spec.execution.threads):
+                record = train_run(spec, _print, lambda clients: GridTransport(grid, clients, spec, timeout))
             return store(spec, record)
     except Exception as error:
         return failed(spec, error)
 
 
-def _tell(event: dict[str, Any]) -> None:
+def _print(event: dict[str, Any]) -> None:
     if "text" in event:
         print(event["text"], flush=True)

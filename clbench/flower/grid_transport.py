@@ -1,4 +1,4 @@
-"""From the server to clients and back over Flower's Grid."""
+"""Transport between the server and its clients over Flower's Grid."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ from clbench.stream import Task
 TRAIN, QUERY = "train", "query"
 
 
-class GridExchange:
-    """Clients behind Flower nodes. Client c is served by node c modulo the number of nodes, whichever those are at the time.
+class GridTransport:
+    """Clients behind Flower nodes: node c modulo the present number of nodes serves client c.
 
-    A node holds nothing that it could not make again from the run and what comes down, so that it may come and go. Methods that
-    keep something of their samples at the clients are therefore refused.
+    Nodes may come and go, since a node can make its state again from the run and the message. Methods that keep state of their
+    samples at the clients are therefore refused.
     """
 
     def __init__(self, grid: Grid, clients: Clients, spec: RunSpec, timeout: float) -> None:
         """Connect.
 
         Args:
-            grid: Flower's.
-            clients: the server's own, for what clients share: it trains none.
-            spec: what nodes make their side from.
+            grid: of Flower.
+            clients: the server's own copy, for the shared state of clients; it trains no client.
+            spec: the run, from which nodes make their side.
             timeout: seconds to wait for the replies to a message, and for a first node.
 
         Raises:
-            RefusedError: the clients' method keeps what comes from samples.
+            RefusedError: the method keeps state of its samples at the clients.
         """
         if not clients.shared:
             raise RefusedError(
-                f"{type(clients.method).__name__} keeps something at every client, and Flower's nodes come and go",
-                "give runner.federated=local, or a method that keeps nothing of samples (naive, freeze, seq_lora)",
+                f"{type(clients.method).__name__} keeps state at every client, and Flower's nodes come and go",
+                "give runner.federated=local, or a method without state of samples (naive, freeze, seq_lora)",
             )
         if clients.federated.secure is not None:
             raise RefusedError(
-                "federated.secure is simulated in one process so far, where the server adds masks itself",
+                "federated.secure is simulated in one process so far: the server itself adds the masks",
                 "give runner.federated=local",
             )
         self.grid, self.clients, self.timeout = grid, clients, timeout
-        self._cell = json.dumps(spec.to_dict())
+        self._spec = json.dumps(spec.to_dict())
 
     def train(
         self,
@@ -62,37 +62,37 @@ class GridExchange:
         rider: Tensors | None,
     ) -> Iterator[Reply]:
         """Let clients train at their nodes."""
-        about = {"spec": self._cell, "task": task.index, "round": round, "names": list(names), "rides": rider is not None}
-        told = {client: {**about, "client": client, "work": share} for client, share in work.items()}
-        yield from self._send(TRAIN, told, down, rider or {})
+        about = {"spec": self._spec, "task": task.index, "round": round, "names": list(names), "rides": rider is not None}
+        each = {client: {**about, "client": client, "work": share} for client, share in work.items()}
+        yield from self._send(TRAIN, each, down, rider or {})
 
     def ask(self, task: Task, clients: Sequence[int], kind: str, payload: Tensors) -> Iterator[Reply]:
-        """Ask clients at their nodes; the server's model goes along."""
-        about = {"spec": self._cell, "task": task.index, "kind": kind}
-        told = {client: {**about, "client": client} for client in clients}
+        """Ask clients at their nodes; the message carries the server's model."""
+        about = {"spec": self._spec, "task": task.index, "kind": kind}
+        each = {client: {**about, "client": client} for client in clients}
         learner = self.clients.learner
         names = [*learner.parameters, *(name for name, buffer in learner.model.named_buffers() if buffer.is_floating_point())]
-        yield from self._send(QUERY, told, weights(learner, names), payload)
+        yield from self._send(QUERY, each, weights(learner, names), payload)
 
-    def _send(self, kind: str, told: Mapping[int, dict[str, Any]], model: Tensors, more: Tensors) -> Iterator[Reply]:
-        """Send a message for every client, as many at a time as there are nodes, and yield the replies."""
-        waiting = list(told)
+    def _send(self, kind: str, about: Mapping[int, dict[str, Any]], model: Tensors, more: Tensors) -> Iterator[Reply]:
+        """Send a message for every client, one per node at a time, and yield the replies."""
+        waiting = list(about)
         while waiting:
             nodes = self._nodes()
             now, waiting = waiting[: len(nodes)], waiting[len(nodes) :]
             messages = {}
             for client in now:
-                content: RecordDict = pack(told[client], model, more)
+                content: RecordDict = pack(about[client], model, more)
                 node = nodes[client % len(nodes)]
                 messages[client] = Message(
-                    content, dst_node_id=node, message_type=kind, group_id=str(told[client].get("round", ""))
+                    content, dst_node_id=node, message_type=kind, group_id=str(about[client].get("round", ""))
                 )
             ids = list(self.grid.push_messages(messages.values()))
             clients = dict(zip(ids, now, strict=True))
             yield from self._replies(clients)
 
     def _replies(self, clients: dict[str, int]) -> Iterator[Reply]:
-        """Yield a reply for each message, by the id of which `clients` says whom it went to; an error after the time-out."""
+        """Yield a reply for each message, an error after the time-out. `clients` has the client of each message by its id."""
         device, until = self.clients.learner.device, time.monotonic() + self.timeout
         while clients and time.monotonic() < until:
             found = list(self.grid.pull_messages(list(clients)))
@@ -108,10 +108,10 @@ class GridExchange:
             yield Reply(client, error=f"no answer within {self.timeout:g} s")
 
     def _nodes(self) -> list[int]:
-        """Return the nodes that are there, in a fixed order; wait for the first.
+        """Return the present nodes in a fixed order; wait for the first node.
 
         Raises:
-            ClbenchError: none came.
+            ClbenchError: no node came.
         """
         until = time.monotonic() + self.timeout
         while True:
@@ -120,10 +120,10 @@ class GridExchange:
                 return nodes
             if time.monotonic() > until:
                 raise ClbenchError(
-                    f"no Flower node within {self.timeout:g} s", "start flower-supernode, and see that it reaches the SuperLink"
+                    f"no Flower node within {self.timeout:g} s", "start flower-supernode, and check that it reaches the SuperLink"
                 )
             time.sleep(POLL)
 
 
 POLL = 0.01
-"""Seconds between two looks for replies: short against any round."""
+"""Seconds between two looks for replies; short compared with a round."""

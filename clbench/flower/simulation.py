@@ -1,4 +1,4 @@
-"""A trial under Flower's simulation engine, whose nodes are actors on Ray."""
+"""A run under Flower's simulation engine; its nodes are actors of Ray."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ import torch
 
 from clbench.errors import ConfigError
 from clbench.federated.clients import Clients
-from clbench.federated.transport import Exchange
+from clbench.federated.transport import Transport
 from clbench.records import Record
 from clbench.run_spec import RunSpec
-from clbench.runs.run import Report, run_with
+from clbench.runs.run import Report, train_run
 
 Result = TypeVar("Result")
-Connect = Callable[[Clients], Exchange]
+Connect = Callable[[Clients], Transport]
 
 
 def run_in_simulation(spec: RunSpec, report: Report) -> Record:
-    """Do as `clbench.runs.run.run_trial`, with Flower's messages between server and clients."""
-    return simulated(spec, lambda connect: run_with(spec, report, connect), spec.timeout)
+    """Execute a run as `clbench.runs.run.train_run` does, with Flower's messages between server and clients."""
+    return simulated(spec, lambda connect: train_run(spec, report, connect), spec.execution.timeout)
 
 
 def simulated(spec: RunSpec, work: Callable[[Connect], Result], timeout: float) -> Result:
-    """Return what `work` returns, run as a Flower ServerApp whose clients are actors.
+    """Execute `work` as a Flower ServerApp with actors as clients, and return its result.
 
     Args:
-        spec: what clients make their side from; one node for each client.
-        work: gets a function that connects a server to its clients.
+        spec: the run, from which clients make their side; one node for each client.
+        work: takes a function that connects a server to its clients.
         timeout: seconds to wait for replies.
 
     Raises:
@@ -43,25 +43,25 @@ def simulated(spec: RunSpec, work: Callable[[Connect], Result], timeout: float) 
     except ImportError as error:
         raise ConfigError(f"runner.federated=flower: {error}", "pip install 'clbench[federated]'") from error
     from clbench.flower.client_app import app as clients
-    from clbench.flower.grid_transport import GridExchange
+    from clbench.flower.grid_transport import GridTransport
 
     server, outcome = ServerApp(), list[Any]()
 
     @server.main()
     def main(grid: Grid, context: Any) -> None:
         try:
-            outcome.append(work(lambda side: GridExchange(grid, side, spec, timeout)))
+            outcome.append(work(lambda side: GridTransport(grid, side, spec, timeout)))
         except Exception as error:
             outcome.append(error)
 
-    gpus = torch.cuda.device_count() if spec.device != "cpu" else 0
+    gpus = torch.cuda.device_count() if spec.execution.device != "cpu" else 0
     backend = {
-        "client_resources": {"num_cpus": spec.threads, "num_gpus": 0.5 if gpus else 0.0},
+        "client_resources": {"num_cpus": spec.execution.threads, "num_gpus": 0.5 if gpus else 0.0},
         "init_args": {"address": "local", "include_dashboard": False},
     }
     run_simulation(server, clients, spec.config["federated"]["clients"], backend_config=backend)
     if not outcome:
-        raise RuntimeError("Flower's simulation ended before the trial did")
+        raise RuntimeError("Flower's simulation ended before the run")
     if isinstance(outcome[0], Exception):
         raise outcome[0]
     return outcome[0]  # type: ignore[no-any-return]

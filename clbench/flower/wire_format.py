@@ -1,4 +1,4 @@
-"""Between the suite's messages and Flower's records."""
+"""Conversion between the messages of clbench and the records of Flower."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from clbench.federated.messages import Reply, Tensors
 
 ABOUT, MODEL, MORE = "about", "model", "more"
-"""Names of the records in a message: plain values, the model, and what goes beside it (a question's payload, its answer)."""
+"""Names of the records in a message: plain values, the model, and further tensors (of a question or an answer)."""
 
 
 def pack(about: Mapping[str, Any], model: Mapping[str, torch.Tensor], more: Mapping[str, torch.Tensor]) -> RecordDict:
-    """Return a message's content; None among the plain values is left out."""
+    """Return the content of a message; plain values that are None are left out."""
     plain = ConfigRecord({key: value for key, value in about.items() if value is not None})
     return RecordDict({ABOUT: plain, MODEL: arrays(model), MORE: arrays(more)})
 
 
 def unpack(content: RecordDict, device: torch.device) -> tuple[dict[str, Any], Tensors, Tensors]:
-    """Return what `pack` put together, tensors on `device`."""
+    """Return the arguments of `pack`, with tensors on `device`."""
     about, model, more = content[ABOUT], content[MODEL], content[MORE]
     return dict(about), tensors(model, device), tensors(more, device)
 
 
 def arrays(found: Mapping[str, torch.Tensor]) -> ArrayRecord:
-    """Return tensors as Flower's arrays, of the same type and shape."""
+    """Return tensors as Flower's arrays of the same type and shape."""
     return ArrayRecord({name: Array(tensor.detach().cpu().numpy()) for name, tensor in found.items()})
 
 

@@ -1,1 +1,1 @@
-"""From records to the leaderboard."""
+"""The leaderboard: rows from records, and tables and `Results` from rows."""

@@ -1,4 +1,4 @@
-"""Results in Python: what `clbench.run` returns and `clbench.load` reads."""
+"""Results in Python: `clbench.run` returns them, `clbench.load` reads them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Results(Sequence[Record]):
-    """A sequence of records with views on them; slices are `Results` too."""
+    """A sequence of records, with tables of them. A slice is a `Results` again."""
 
     def __init__(self, records: Iterable[Record]) -> None:
         self._records = tuple(records)
@@ -38,14 +38,14 @@ class Results(Sequence[Record]):
         return f"Results({len(self)} records, {len({record.config_id for record in self})} configurations)"
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return the leaderboard: one row per configuration, as `clbench-leaderboard format=json` prints them."""
+        """Return the leaderboard: one row per configuration, equal to the output of `clbench-leaderboard format=json`."""
         return rows(self)
 
     def to_frame(self) -> pd.DataFrame:
         """Return a data frame with one line per record: names, seed, every metric in percent, every cost, ids.
 
-        Of streams with requests to forget `acc` is the accuracy on what is retained. Metrics that are not defined for a record
-        are NaN.
+        For streams with requests to forget, `acc` is the accuracy on retained data. A metric that is undefined for a record is
+        NaN.
         """
         import pandas as pd
 
@@ -87,7 +87,7 @@ class Results(Sequence[Record]):
 
 
 def load(folder: str | Path) -> Results:
-    """Read a folder of records; each one that cannot be read is named in a warning.
+    """Read a folder of records. A warning names each record that cannot be read.
 
     Raises:
         StoreError: the folder cannot be read.

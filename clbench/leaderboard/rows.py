@@ -1,4 +1,4 @@
-"""From records to leaderboard rows: one per configuration, over its seeds."""
+"""Leaderboard rows from records: one row per configuration, over its seeds."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from clbench.records import Record, canonical, flatten
 Row = dict[str, Any]
 
 NAMES = ("scenario", "setting", "model", "method", "server", "variant")
-"""What a reader sees of a row's identity; `rows` makes sure that no two rows share all of it."""
+"""The part of a row's identity that a reader sees. `rows` makes sure that it differs between any two rows."""
 
 UNLEARNING = (*unlearning.OVERALL[1:], *unlearning.GAPS)
-"""Metrics of streams with requests to forget, beside `acc`, which is the accuracy on what is retained there."""
+"""Metrics of streams with requests to forget, besides `acc`, which is the accuracy on retained data there."""
 
 KEYS = (
     *NAMES,
@@ -57,27 +57,27 @@ def rows(records: Iterable[Record]) -> list[Row]:
     """Return one row per configuration, sorted by scenario, setting, then accuracy (best first).
 
     Args:
-        records: trials; those with the same `config_id` are the seeds of one row.
+        records: of runs. Records with one `config_id` are the seeds of one row.
 
     Returns:
-        Dictionaries with the keys `KEYS`. Metrics in percent, `*_ci95` the half width of the 95 % Student-t interval
-        over seeds, costs as means per seed; None where undefined. With requests to forget `goal` is theirs, and `claim` says
-        whether anything may be concluded: if not for every seed, only `acc` is shown.
+        Dictionaries with the keys `KEYS`. Metrics are in percent. `*_ci95` is the half width of the 95 % Student-t interval over
+        seeds. Costs are means per seed. A value is None if undefined. For streams with requests to forget, `goal` is their
+        goal. `claim` is True if the model of every seed knew the data to forget well enough; otherwise only `acc` is shown.
 
     Raises:
-        StoreError: a record holds no matrix or no names (`usable` sorts such records out).
+        StoreError: a record holds no matrix or no names (`usable` removes such records).
     """
     groups: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         groups[record.config_id].append(record)
-    standards = _standards(record for group in groups.values() for record in group)
-    made = [_row(sorted(group, key=lambda record: record.seed), standards) for group in groups.values()]
-    _tell_apart(made, {config_id: group[0].identity for config_id, group in groups.items()})
-    return sorted(made, key=_order)
+    retrained = _retrained(record for group in groups.values() for record in group)
+    found = [_row(sorted(group, key=lambda record: record.seed), retrained) for group in groups.values()]
+    _complete_variants(found, {config_id: group[0].identity for config_id, group in groups.items()})
+    return sorted(found, key=_order)
 
 
 def usable(records: Iterable[Record]) -> tuple[list[Record], list[StoreError]]:
-    """Return (the records that `rows` can read, one error for each other)."""
+    """Return (the records that `rows` can read, one error for each other record)."""
     good: list[Record] = []
     errors: list[StoreError] = []
     for record in records:
@@ -91,27 +91,27 @@ def usable(records: Iterable[Record]) -> tuple[list[Record], list[StoreError]]:
     return good, errors
 
 
-def _standards(records: Iterable[Record]) -> dict[str, Record]:
-    """Return the records of retraining in streams with requests, by `_but_method`."""
-    retrained = "clbench.methods.retrain.Retrain"
+def _retrained(records: Iterable[Record]) -> dict[str, Record]:
+    """Return the records of retraining in streams with requests to forget, by `_without_method`."""
+    retrain = "clbench.methods.retrain.Retrain"
     return {
-        _but_method(record): record
+        _without_method(record): record
         for record in records
-        if unlearning.goal(record.result) == "retrain" and record.identity["method"].get("_target_") == retrained
+        if unlearning.goal(record.result) == "retrain" and record.identity["method"].get("_target_") == retrain
     }
 
 
-def _but_method(record: Record) -> str:
-    """Return what names all trials that differ from this one in the method alone."""
+def _without_method(record: Record) -> str:
+    """Return a key that is equal for all runs that differ only in the method."""
     rest = {key: value for key, value in record.identity.items() if key != "method"}
     return canonical({**rest, "names": {**record.identity["names"], "method": None}})
 
 
-def _summary(record: Record, standards: Mapping[str, Record]) -> dict[str, float | None]:
+def _summary(record: Record, retrained: Mapping[str, Record]) -> dict[str, float | None]:
     """Return every metric of one record that a row shows.
 
     Raises:
-        StoreError: it lacks what it needs.
+        StoreError: the record holds no readable matrix or no readable requests.
     """
     result = record.result
     goal = unlearning.goal(result)
@@ -119,12 +119,12 @@ def _summary(record: Record, standards: Mapping[str, Record]) -> dict[str, float
         return summary(result)
     try:
         found: dict[str, float | None] = dict.fromkeys((*METRICS, *UNLEARNING))
-        told = unlearning.overall(result)
+        overall = unlearning.overall(result)
         if not unlearning.claims(result):
-            return found | {"acc": told["acc"]}
-        standard = standards.get(_but_method(record))
-        beside = {} if goal != "retrain" or standard is None else unlearning.gaps(result, standard.result)
-        return found | told | beside
+            return found | {"acc": overall["acc"]}
+        reference = retrained.get(_without_method(record))
+        gaps = {} if goal != "retrain" or reference is None else unlearning.gaps(result, reference.result)
+        return found | overall | gaps
     except (LookupError, TypeError, ValueError, AttributeError, StopIteration) as error:
         raise StoreError(
             f"the result holds no readable requests ({type(error).__name__}: {error})",
@@ -132,8 +132,8 @@ def _summary(record: Record, standards: Mapping[str, Record]) -> dict[str, float
         ) from error
 
 
-def _row(group: Sequence[Record], standards: Mapping[str, Record]) -> Row:
-    """Return the row of one configuration; its variant may still be ambiguous."""
+def _row(group: Sequence[Record], retrained: Mapping[str, Record]) -> Row:
+    """Return the row of one configuration. Its variant may still be ambiguous."""
     first = group[0]
     row: Row = dict.fromkeys(KEYS)
     row.update(_names(first))
@@ -146,7 +146,7 @@ def _row(group: Sequence[Record], standards: Mapping[str, Record]) -> Row:
         n_seeds=len(group),
         seeds=[record.seed for record in group],
     )
-    summaries = [_summary(record, standards) for record in group]
+    summaries = [_summary(record, retrained) for record in group]
     row["goal"] = unlearning.goal(first.result)
     if row["goal"] is not None:
         row["claim"] = all(unlearning.claims(record.result) for record in group)
@@ -165,7 +165,7 @@ def _row(group: Sequence[Record], standards: Mapping[str, Record]) -> Row:
 
 
 def _names(record: Record) -> dict[str, Any]:
-    """Return what the record's configuration is called."""
+    """Return the names of the record's configuration."""
     names = record.identity.get("names")
     needed = ("scenario", "model", "method")
     if not isinstance(names, dict) or not all(isinstance(names.get(key), str) for key in needed):
@@ -173,29 +173,29 @@ def _names(record: Record) -> dict[str, Any]:
     return {key: names.get(key) for key in (*needed, "server")}
 
 
-def _tell_apart(made: Sequence[Row], identities: dict[str, dict[str, Any]]) -> None:
+def _complete_variants(found: Sequence[Row], identities: dict[str, dict[str, Any]]) -> None:
     """Complete the variants of rows that would look the same, in place."""
-    for alike in _alike(made):
+    for alike in _alike(found):
         configurations = [dict(flatten({**identities[row["config_id"]], "seed": None})) for row in alike]
         for row, suffix in zip(alike, distinguishing(configurations)):
             row["variant"] = " ".join(part for part in (row["variant"], suffix) if part)
-    for alike in _alike(made):  # nothing readable differs: the configuration's own name does
+    for alike in _alike(found):  # no short text separates them: use the configuration's hash
         for row in alike:
             row["variant"] = " ".join(part for part in (row["variant"], f"config_id={row['config_id']}") if part)
 
 
 def distinguishing(configurations: Sequence[dict[str, Any]]) -> list[str]:
-    """Return for each flat configuration the shortest text that sets it apart from the others: `key=value,key=value`.
+    """Return for each flat configuration the shortest text that separates it from the others: `key=value,key=value`.
 
-    The fewest keys that suffice are named; among equally many, those that make the shortest text. A key that a
-    configuration lacks is left out of its text; `method.` is left out of keys, as in every variant.
+    The text names as few keys as possible; of equally many, those with the shortest text. It leaves out a key that the
+    configuration does not have, and the prefix `method.` of keys, as every variant does.
     """
     every = {key for each in configurations for key in each}
     keys = sorted(key for key in every if len({_spell(each.get(key, _ABSENT)) for each in configurations}) > 1)
     for size in range(1, len(keys) + 1):
         best: list[str] | None = None
-        for chosen in itertools.islice(itertools.combinations(keys, size), _TRIED):
-            texts = [_text(each, chosen) for each in configurations]
+        for named in itertools.islice(itertools.combinations(keys, size), _TRIED):
+            texts = [_text(each, named) for each in configurations]
             if len(set(texts)) == len(texts) and (best is None or sum(map(len, texts)) < sum(map(len, best))):
                 best = texts
         if best is not None:
@@ -204,8 +204,8 @@ def distinguishing(configurations: Sequence[dict[str, Any]]) -> list[str]:
 
 
 _ABSENT = object()
-_TRIED = 20_000  # combinations of keys looked at per size: a bound on time that no real sweep comes near
-_LONGEST = 24  # characters of a value before it is cut: a sha256 or a list of thresholds would fill the table
+_TRIED = 20_000  # most combinations of keys per size, to bound the time; real sweeps need far fewer
+_LONGEST = 24  # most characters of a value: a sha256 or a list of thresholds would fill the table
 
 
 def _text(configuration: dict[str, Any], keys: Iterable[str]) -> str:
@@ -219,16 +219,16 @@ def _text(configuration: dict[str, Any], keys: Iterable[str]) -> str:
 
 
 def _spell(value: Any) -> str:
-    """Return a leaf as it is written on the command line."""
+    """Return a value as one writes it on the command line."""
     if value is _ABSENT:
         return ""
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), sort_keys=True, default=str)
 
 
-def _alike(made: Sequence[Row]) -> list[list[Row]]:
-    """Return the groups of two or more rows that share every name."""
+def _alike(found: Sequence[Row]) -> list[list[Row]]:
+    """Return the groups of two or more rows with equal names."""
     groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
-    for row in made:
+    for row in found:
         groups[tuple(row[name] for name in NAMES)].append(row)
     return [group for group in groups.values() if len(group) > 1]
 

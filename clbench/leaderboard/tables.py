@@ -1,4 +1,4 @@
-"""Rows as text: markdown, CSV, JSON, LaTeX, or a table on the terminal."""
+"""Leaderboard rows as text: Markdown, CSV, JSON, LaTeX, or a table on the terminal."""
 
 from __future__ import annotations
 
@@ -15,30 +15,31 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 FORMATS = ("markdown", "csv", "json", "latex")
-"""What `render` can write."""
+"""The formats that `render` writes."""
 
 NOTES = (
     "Mean ± half width of the 95 % Student-t interval over n seeds; accuracies in percent; –: not defined.",
     "accuracy: mean over tasks after the last one. learning accuracy: mean over tasks, each just after it was learned.",
-    "forgetting: mean over tasks but the last of (best since the task was learned − final); read it beside learning "
-    "accuracy: what was never learned cannot be forgotten.",
+    "forgetting: mean over tasks but the last of (best since the task was learned − final). Read it together with learning "
+    "accuracy: a task that was never learned cannot be forgotten.",
     "BWT: mean over tasks but the last of (final − just after learning). FWT: mean over tasks but the first of (just "
     "before learning − untrained).",
-    "access: the training data a method is given (current: the task's own, seen: and all earlier ones, all: of every "
-    "task, retained: what need not be forgotten). seconds: wall clock per seed.",
+    "access: the training data that a method may use (current: of the task, seen: also of earlier tasks, all: of every "
+    "task, retained: all data but the data to forget). seconds: wall clock per seed.",
 )
-"""What stands under every table meant for reading."""
+"""The notes under every table for readers."""
 UNLEARNING_NOTES = (
-    "Requests to forget: retained: accuracy on test samples that no request named (high is good). forgotten: mean over requests "
-    "of the accuracy on test samples of what was to be forgotten; trained on: on the very samples. utility: on unrelated data. "
-    "revival: how far earlier requests came back (low). relearning: accuracy on the forgotten while all is learned again. MIA: "
-    "area under the ROC curve of the loss between forgotten samples and unseen ones, 50 is none. detection: the same of a "
-    "method's own measure, of what was to be forgotten and the rest. ms a sample: wall clock of an answer. "
-    "All after the last request.",
-    "goal suppress: forgotten should be at chance level. goal retrain: forgotten, relearning and MIA should be those of training "
-    "anew without what was forgotten; Δ: ours minus that, in points, KS: distance of the losses on the forgotten, 0 to 1.",
+    "Requests to forget. All values are measured after the last request. retained: accuracy on test samples that no request "
+    "named (good: high). forgotten: accuracy on test samples of the data to forget, mean over requests. trained on: the same on "
+    "the training samples to forget. utility: accuracy on unrelated data. revival: accuracy that earlier requests regained "
+    "(good: low). relearning: accuracy on the forgotten data while all data is learned again. MIA: area under the ROC curve of "
+    "the loss, forgotten samples against unseen ones; 50: no sign of membership. detection: the same of a method's own score, "
+    "data to forget against the rest. ms a sample: wall clock of one prediction.",
+    "goal suppress: forgotten should be at chance level. goal retrain: forgotten, relearning and MIA should equal those of "
+    "training without the forgotten data. Δ: difference to that training, in points. KS: distance of the losses on the "
+    "forgotten data, 0 to 1.",
 )
-"""What stands there too where there are requests to forget."""
+"""Further notes for streams with requests to forget."""
 
 _EMPTY = "No records yet."
 _COLUMNS = (
@@ -72,11 +73,11 @@ _OPTIONAL = (
     *("variant", "server", "fwt", "forget_acc", "forget_train_acc", "utility_acc", "revival", "relearning", "membership_auc"),
     *("failure_rate", "detection_auc", "retain_gap", "forget_gap", "forget_train_gap", "retrain_distance"),
 )
-"""Columns left out of a table in which they would be empty."""
+"""Columns that a table leaves out if they would be empty."""
 _OF_TASKS = ("forgetting", "learning_accuracy", "bwt")
-"""Columns left out where there are requests to forget."""
+"""Columns that a table leaves out for streams with requests to forget."""
 _OF_REQUESTS = ("inference_ms",)
-"""Columns left out where there are none."""
+"""Columns that a table leaves out for streams without requests."""
 _UNBOUNDED = 10_000  # characters: wider than any table
 _TEXT = ("method", "variant", "server", "model", "access")
 
@@ -85,12 +86,12 @@ def render(rows: Sequence[Row], format: str) -> str:
     """Return the leaderboard as text without a final line break.
 
     Args:
-        rows: what `clbench.leaderboard.rows.rows` returned.
-        format: one of `FORMATS`. `json`: one array of all keys, nothing else. `csv`: all keys, plain numbers, empty
-            where undefined, seeds separated by spaces.
+        rows: from `clbench.leaderboard.rows.rows`.
+        format: one of `FORMATS`. `json`: one array with all keys of every row. `csv`: all keys, plain numbers, empty if
+            undefined, seeds separated by spaces.
 
     Raises:
-        ConfigError: no such format.
+        ConfigError: the format is unknown.
     """
     writers = {"markdown": _markdown, "csv": _csv, "json": _json, "latex": _latex}
     if format not in writers:
@@ -99,7 +100,7 @@ def render(rows: Sequence[Row], format: str) -> str:
 
 
 def print_table(rows: Sequence[Row], console: Console) -> None:
-    """Print the leaderboard on a terminal: one table per scenario and setting, the notes under the last."""
+    """Print the leaderboard on a terminal: one table per scenario and setting, then the notes."""
     if not rows:
         console.print(_EMPTY, highlight=False)
         return
@@ -116,7 +117,7 @@ def print_table(rows: Sequence[Row], console: Console) -> None:
 
 
 def _table(title: str, rows: Sequence[Row], tight: bool = False) -> Table:
-    """Return a table in which text may break into lines and numbers never do; `tight` fits 80 characters."""
+    """Return a table. Text may break into lines, numbers never do. A `tight` table fits 80 characters."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -141,7 +142,7 @@ def _table(title: str, rows: Sequence[Row], tight: bool = False) -> Table:
 
 
 def sections(rows: Iterable[Row]) -> Iterator[tuple[str, list[Row]]]:
-    """Yield (title, rows) for each scenario, setting and goal of sorted rows; a model that all share is in the title."""
+    """Yield (title, rows) for each scenario, setting and goal of sorted rows. The title names the model if all rows share it."""
     for (scenario, setting, goal), group in itertools.groupby(rows, key=lambda r: (r["scenario"], r["setting"], r.get("goal"))):
         part = list(group)
         models = {row["model"] for row in part}
@@ -150,18 +151,18 @@ def sections(rows: Iterable[Row]) -> Iterator[tuple[str, list[Row]]]:
 
 
 def notes(rows: Sequence[Row]) -> list[str]:
-    """Return what stands under these rows; of seeds that knew too little to forget it, that they allow no conclusion."""
+    """Return the notes for these rows. One names the rows without a report of forgetting: their model knew too little."""
     found = list(NOTES)
     if any(row.get("goal") for row in rows):
         found += UNLEARNING_NOTES
-    silent = [f"{row['scenario']} {row['method']} {row['variant']}".strip() for row in rows if row.get("claim") is False]
-    if silent:
-        found.append(f"No conclusion (too little known of what was to be forgotten, scenario.claim_at): {'; '.join(silent)}.")
+    unreported = [f"{row['scenario']} {row['method']} {row['variant']}".strip() for row in rows if row.get("claim") is False]
+    if unreported:
+        found.append(f"Forgetting is reported only if the model first reached scenario.claim_at: not of {'; '.join(unreported)}.")
     return found
 
 
 def _columns(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    """Return (heading, key) of the columns that say something about these rows."""
+    """Return (heading, key) of the columns that these rows need."""
     empty = {key for key in _OPTIONAL if all(row.get(key) in (None, "") for row in rows)}
     if len({row["model"] for row in rows}) == 1:
         empty.add("model")

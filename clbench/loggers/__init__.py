@@ -1,4 +1,4 @@
-"""Loggers: who is told how a trial goes. The records are written without them."""
+"""Loggers: they take the events of a run. Records do not depend on them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from clbench.loggers.base import Logger, Say
 
 
 def build_loggers(config: Mapping[str, Any] | None, say: Say) -> list[Logger]:
-    """Make the loggers of one trial.
+    """Make the loggers of one run.
 
     Args:
-        config: the node `logger`: name -> node with `_target_`; several are on at once. None or empty: no logger.
+        config: the node `logger`: name -> node with `_target_`; there may be several. None or empty: no logger.
         say: prints text above the live display.
 
     Raises:

@@ -1,8 +1,9 @@
-"""The contract of a logger, and what keeps one that fails from harming a trial."""
+"""The contract of a logger, and the protection of a run from a logger that fails."""
 
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,22 +12,22 @@ from clbench.metrics.matrix import summary
 from clbench.records import Record, config_hash
 
 Say = Callable[[str], None]
-"""Takes text for the user (one or several lines); the live display prints it above itself."""
+"""Takes text for the user (one or several lines). The live display prints the text above itself."""
 
 
 @dataclass(frozen=True)
-class TrialInfo:
-    """Which trial is running.
+class RunInfo:
+    """The description of a run for loggers.
 
     Args:
         identity: as in `Record.identity`.
-        id: name of the trial: hash of its identity.
-        config_id: name of its row: the hash without the seed.
+        id: name of the run: hash of its identity.
+        config_id: name of its configuration: the hash without the seed.
         variant: the shortest difference from the method's defaults, or "".
         label: for people: scenario, setting, method, variant, seed.
-        results_dir: folder of the records; whatever a logger writes goes below it.
-        n_cells: trials of the whole sweep.
-        color: whether text that is said ends on a terminal that shows colours.
+        results_dir: folder of the records; a logger writes its files below this folder.
+        n_runs: number of runs of the whole sweep.
+        color: whether text for the user appears on a terminal with colours.
     """
 
     identity: dict[str, Any]
@@ -35,76 +36,82 @@ class TrialInfo:
     variant: str
     label: str
     results_dir: str
-    n_cells: int = 1
+    n_runs: int = 1
     color: bool = False
 
     @staticmethod
-    def of(identity: dict[str, Any], id: str, variant: str, results_dir: str, n_cells: int, color: bool) -> TrialInfo:
-        """Return the description of one cell of a sweep."""
+    def of(identity: dict[str, Any], id: str, variant: str, results_dir: str, n_runs: int, color: bool) -> RunInfo:
+        """Return the description of one run of a sweep."""
         names, setting = identity["names"], identity.get("scenario", {}).get("setting")
         parts = [names["scenario"], setting, names["method"], variant and f"({variant})", f"seed {identity['seed']}"]
         label = " ".join(part for part in parts if part)
-        return TrialInfo(identity, id, config_hash(identity), variant, label, results_dir, n_cells, color)
+        return RunInfo(identity, id, config_hash(identity), variant, label, results_dir, n_runs, color)
+
+    @property
+    def n_cells(self) -> int:
+        """Earlier name of `n_runs`."""
+        warnings.warn("RunInfo.n_cells is now RunInfo.n_runs", FutureWarning, stacklevel=2)
+        return self.n_runs
 
 
 class Logger:
-    """Is told how a trial goes. Every hook may be left as it is.
+    """Takes events of a run. Every hook is optional.
 
-    A logger is named by `_target_` in the group `logger`; if it has a parameter `say` it gets the channel to the user.
+    The configuration group `logger` names a logger by `_target_`. A logger with a parameter `say` gets the channel to the user.
     """
 
-    def begin(self, trial: TrialInfo) -> None:
+    def begin(self, info: RunInfo) -> None:
         """Prepare; called once, before anything is measured."""
 
     def event(self, result: dict[str, Any]) -> None:
-        """Take note of a measurement.
+        """Take a measurement.
 
         Args:
-            result: `Record.result` so far; the last row of its matrix is new. The first call after a resume brings
-                the rows measured before the interruption, too.
+            result: `Record.result` so far; the last row of its matrix is new. The first call after a resume also has the
+                rows that were measured before the interruption.
         """
 
     def end(self, record: Record) -> None:
-        """Take note that the trial is finished."""
+        """Take the record of the finished run."""
 
     def fail(self, reason: str) -> None:
-        """Take note that the trial ended early."""
+        """Take the reason of a failure."""
 
 
 class Loggers(Logger):
-    """Passes everything on to several loggers; one that raises is reported in a line and asked no more."""
+    """Passes everything on to several loggers. A logger that raises is reported in one line and dropped."""
 
-    def __init__(self, loggers: Sequence[Logger], trial: TrialInfo, say: Say) -> None:
-        """Tell all of `loggers` that `trial` begins."""
+    def __init__(self, loggers: Sequence[Logger], info: RunInfo, say: Say) -> None:
+        """Begin the run in all of `loggers`."""
         self._loggers, self._say = list(loggers), say
-        self.begin(trial)
+        self.begin(info)
 
-    def begin(self, trial: TrialInfo) -> None:
+    def begin(self, info: RunInfo) -> None:
         """Pass on."""
-        self._tell("begin", trial)
+        self._call("begin", info)
 
     def event(self, result: dict[str, Any]) -> None:
         """Pass on."""
-        self._tell("event", result)
+        self._call("event", result)
 
     def end(self, record: Record) -> None:
         """Pass on."""
-        self._tell("end", record)
+        self._call("end", record)
 
     def fail(self, reason: str) -> None:
         """Pass on."""
-        self._tell("fail", reason)
+        self._call("fail", reason)
 
-    def _tell(self, hook: str, argument: Any) -> None:
+    def _call(self, hook: str, argument: Any) -> None:
         for logger in list(self._loggers):
             try:
                 getattr(logger, hook)(argument)
-            except Exception as error:  # whatever a logger does, the trial goes on
+            except Exception as error:  # the run continues after any failure of a logger
                 self._loggers.remove(logger)
                 name, problem = type(logger).__name__, f"{type(error).__name__}: {error}"
-                self._say(f"logger {name} stopped at {hook}, the trial goes on without it: {problem}")
+                self._say(f"logger {name} stopped at {hook}, the run goes on without it: {problem}")
                 with contextlib.suppress(Exception):
-                    logger.fail(problem)  # lets it close what it has opened
+                    logger.fail(problem)  # lets the logger close its files
 
 
 def accuracies(result: dict[str, Any]) -> list[list[float | None]]:
@@ -126,3 +133,10 @@ def metrics_after(result: dict[str, Any], index: int) -> dict[str, float]:
     learned = sum(event["kind"] == "task" for event in events) if result["sequential"] else result["n_tasks"]
     part = {**result, "n_tasks": learned, "events": events, "matrix": result["matrix"][: index + 1]}
     return {name: value for name, value in summary(part).items() if value is not None}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "TrialInfo":
+        warnings.warn("clbench.loggers.base.TrialInfo is now RunInfo", FutureWarning, stacklevel=2)
+        return RunInfo
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

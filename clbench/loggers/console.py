@@ -1,4 +1,4 @@
-"""The console: what came out of a trial, in a line and as a heat map."""
+"""The console: the result of a run, as a line and as a heat map."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from clbench.loggers import heatmap
-from clbench.loggers.base import Logger, Say, TrialInfo, accuracies
+from clbench.loggers.base import Logger, RunInfo, Say, accuracies
 from clbench.metrics.matrix import summary
 from clbench.records import Record
 
@@ -16,10 +16,10 @@ LONGEST_NAME = 16
 
 @dataclass
 class Console(Logger):
-    """Says the metrics of each finished trial, and its accuracy matrix.
+    """Prints the metrics of each finished run, and its accuracy matrix.
 
     Args:
-        summary: the line of metrics; `auto`: only when a single trial runs.
+        summary: the line of metrics; `auto`: only if the command has a single run.
         matrix: the heat map (rows: the untrained model, then after each task; columns: evaluation sets); `auto` as
             above.
         say: the channel to the user.
@@ -29,26 +29,26 @@ class Console(Logger):
     matrix: When
     say: Say
 
-    def begin(self, trial: TrialInfo) -> None:
-        """Keep which trial it is."""
-        self._trial = trial
+    def begin(self, info: RunInfo) -> None:
+        """Keep the description of the run."""
+        self._info = info
 
     def end(self, record: Record) -> None:
-        """Say what came out, in one piece."""
+        """Print the result in one piece."""
         parts = []
         if self._wanted(self.summary):
-            parts.append(f"{self._trial.label}: {line(record)}")
+            parts.append(f"{self._info.label}: {line(record)}")
         if self._wanted(self.matrix):
-            parts.append(table(record, self._trial.color))
+            parts.append(table(record, self._info.color))
         if parts:
             self.say("\n".join(parts))
 
     def _wanted(self, when: When) -> bool:
-        return when == "always" or (when == "auto" and self._trial.n_cells == 1)
+        return when == "always" or (when == "auto" and self._info.n_runs == 1)
 
 
 def line(record: Record) -> str:
-    """Return the metrics of a record in words, in percent; what is undefined (joint's forgetting) is left out."""
+    """Return the metrics of a record in words, in percent; an undefined metric (forgetting of `joint`) is left out."""
     values = summary(record.result)
     shown = {"acc": "acc", "forgetting": "forgetting", "learning_accuracy": "learning accuracy"}
     return ", ".join(f"{name} {value:.2f}" for key, name in shown.items() if (value := values[key]) is not None)

@@ -1,4 +1,4 @@
-"""Matrices drawn: as text for a terminal, as pixels for everything else."""
+"""Drawings of a matrix: text for a terminal, pixels for other uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights & Biases: a run per trial, grouped by configuration."""
+"""Weights & Biases: a run there for each run here, grouped by configuration."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from clbench.errors import ConfigError
 from clbench.loggers import heatmap
-from clbench.loggers.base import Logger, TrialInfo, accuracies, metrics_after
+from clbench.loggers.base import Logger, RunInfo, accuracies, metrics_after
 from clbench.metrics.matrix import summary
 from clbench.records import Record
 
@@ -35,7 +35,7 @@ class Wandb(Logger):
         finish_timeout: seconds to wait for what is still to be sent when it ends (online).
 
     Raises:
-        ConfigError: `online` without an API key. Nobody is ever asked for one.
+        ConfigError: `online` without an API key. wandb never asks for a key.
     """
 
     project: str
@@ -46,19 +46,19 @@ class Wandb(Logger):
     finish_timeout: float
 
     def __post_init__(self) -> None:
-        """Check the key early: before anything is trained."""
+        """Check the key early: before the training."""
         self._run: Any = None
         self._rows = 0
         if self.mode == "online":
             _require_key()
 
-    def begin(self, trial: TrialInfo) -> None:
-        """Start a run of its own for the trial."""
+    def begin(self, info: RunInfo) -> None:
+        """Start a run of the service."""
         if self.mode == "disabled":
             return
         import wandb
 
-        results_dir = Path(trial.results_dir).absolute()
+        results_dir = Path(info.results_dir).absolute()
         results_dir.mkdir(parents=True, exist_ok=True)
         self._folder = results_dir / "wandb"
         wanted = {
@@ -75,9 +75,9 @@ class Wandb(Logger):
             self._run = wandb.init(
                 project=self.project,
                 entity=self.entity,
-                group=trial.config_id,
-                name=trial.label[:LONGEST_NAME],
-                config=trial.identity | {"id": trial.id, "variant": trial.variant},
+                group=info.config_id,
+                name=info.label[:LONGEST_NAME],
+                config=info.identity | {"id": info.id, "variant": info.variant},
                 mode=self.mode,
                 dir=str(results_dir),
                 settings=settings,

@@ -12,39 +12,42 @@ from torch import Tensor
 
 from clbench import subspace
 from clbench.engine.learner.learner import Learner
-from clbench.method import Holds, Method
+from clbench.method import Method, Trait
 from clbench.stream import Stream, Task
 from clbench.toolkit import weight_matrices
 from clbench.toolkit.subspace_report import SubspaceReport
 
 CHUNK = 100
-"""Samples whose layer inputs are held at a time (memory only)."""
+"""Samples whose layer inputs are in memory at one time (affects memory only)."""
 
 
 @dataclass
 class AdamNSCL(Method):
-    """Adam-NSCL (Wang et al., CVPR 2021): later steps stay where earlier inputs of each layer have next to no energy.
+    """Adam-NSCL (Wang et al., CVPR 2021): later steps stay in directions where each layer's earlier inputs have little energy.
 
-    After each task the second moment of every layer's inputs, over all its training samples, is added to that of the tasks
-    before (algorithm 2: a mean weighted by samples, and so up to a factor the sum). From then on a step keeps only its
-    component along the eigenvectors whose eigenvalue is at most `ratio` times the smallest one (algorithm 1). It is the
-    step that is projected, after Adam's preconditioning, and that of any other optimiser as well.
+    After each task, the second moment of every layer's inputs over all training samples is added to that of earlier tasks
+    (algorithm 2: a mean weighted by samples, which is the sum up to a factor). Later steps keep only their component along the
+    eigenvectors whose eigenvalue is at most `ratio` times the smallest one (algorithm 1). The step is projected after Adam's
+    preconditioning. The same holds for any other optimiser.
 
-    From the authors' program differ: it averages the inputs over each batch before squaring (`SVDAgentAvg`; the paper does
-    not, and their logs without it end within .1 points), and gathers them with augmentation; eigenvalues below the rounding
-    of the inputs count as zero, where theirs leave a few of many null directions (5 of 4608); it holds the
-    parameters of BatchNorm by EWC and lets the running statistics drift, where both stand still here unless `uncovered` and
-    `statistics` say otherwise (then without EWC); and it has rates of its own for heads and BatchNorm. A bias is covered by
-    a constant 1 appended to the inputs (theirs has biases in the heads only).
+    Differences from the authors' program:
+        it averages the inputs over each batch before squaring (`SVDAgentAvg`; the paper does not, and their logs without the
+            average end within .1 points), and collects them with augmentation;
+        here, eigenvalues below the rounding error of the inputs count as zero; theirs leave a few of many null directions
+            (5 of 4608);
+        it anchors the parameters of BatchNorm by EWC and lets the running statistics drift. Here both are frozen, unless
+            `uncovered` and `statistics` say otherwise (then without EWC);
+        it has separate rates for heads and BatchNorm;
+        here, a constant 1 appended to the inputs covers a bias (theirs has biases in the heads only).
 
     Args:
-        ratio: a; the larger, the more freedom and the more forgetting.
-        normalise: whether the projected step is divided by the Frobenius norm of the projector, the root of the dimension
-            that is left: a rate per layer, smaller by a factor of 2 to 60, that the paper does not mention.
+        ratio: a. A larger value gives more freedom and more forgetting.
+        normalise: True: divide the projected step by the Frobenius norm of the projector, the square root of the remaining
+            dimension. This gives each layer its own rate, smaller by a factor of 2 to 60. The paper does not mention it.
         later_rate: factor on projected layers' steps from the second task on (the authors' `svd_lr` over `model_lr`).
-        head: whether steps of a shared head are projected (`project`) or not (`free`); task heads never are.
+        head: `project` or `free`: project the steps of a shared head or not. Task heads are never projected.
         uncovered: parameters that no layer's inputs cover, from the second task on: `freeze` or `train`.
-        statistics: running ones of normalisation layers from the second task on: `freeze` or `track`.
+        statistics: running statistics of normalisation layers from the second task on: `freeze` or `track`.
     """
 
     ratio: Annotated[float, Field(ge=1)]
@@ -53,18 +56,17 @@ class AdamNSCL(Method):
     head: Literal["project", "free"]
     uncovered: Literal["freeze", "train"]
     statistics: Literal["freeze", "track"]
-    holds: ClassVar[Holds] = "layers"
-    leans: ClassVar[bool] = True
+    traits: ClassVar[frozenset[Trait]] = frozenset({Trait.ANCHORS_LAYERS, Trait.NEEDS_FIRST_TASK})
 
     def setup(self, learner: Learner, stream: Stream) -> None:
-        """Note the matrices; nothing has been seen."""
+        """List the matrices; there are no moments yet."""
         self.moments: dict[str, Tensor] = {}
         self.bases: dict[str, Tensor] = {}
         self._matrices = weight_matrices.matrices(learner, self.head == "project")
 
     def begin_task(self, learner: Learner, task: Task) -> None:
-        """Make the projections of this task; freeze what they cannot cover."""
-        self._fullness = SubspaceReport(self.bases)
+        """Make the projections of this task; freeze the parameters that they cannot cover."""
+        self._report = SubspaceReport(self.bases)
         self._projectors = {
             name: subspace.remove(basis, self._matrices[name].bias is not None)
             for name, basis in self.bases.items()
@@ -74,12 +76,12 @@ class AdamNSCL(Method):
         weight_matrices.hold(learner, self._matrices, self.uncovered, self.statistics)
 
     def _size(self, basis: Tensor) -> float:
-        """Return what the step is divided by; the dimension left is the square of the projector's norm."""
+        """Return the divisor of the step. The remaining dimension is the square of the projector's norm."""
         return float(basis.shape[0] - basis.shape[1]) ** 0.5 if self.normalise else 1.0
 
     def edit_update(self, learner: Learner, updates: dict[str, Tensor]) -> None:
-        """Keep the component in the null space, at the rate of later tasks."""
-        with self._fullness.watch(self._matrices, self._projectors, updates):
+        """Keep the step's component in the null space, at the rate of later tasks."""
+        with self._report.watch(self._matrices, self._projectors, updates):
             weight_matrices.project(updates, self._matrices, self._projectors)
         for name, rate in self._rates.items():
             for key in (self._matrices[name].weight, self._matrices[name].bias):
@@ -87,7 +89,7 @@ class AdamNSCL(Method):
                     updates[key] = updates[key] * rate
 
     def end_task(self, learner: Learner, task: Task, history: Sequence[Task]) -> None:
-        """Add the second moments of the task; hold all directions but those of the null space."""
+        """Add the second moments of the task; protect all directions outside the null space."""
         sums: dict[str, Tensor] = {}
         for positions in torch.split(torch.arange(len(task.train), device=learner.device), CHUNK):
             for name, rows in weight_matrices.entering(learner, task.train, positions, self._matrices):
@@ -99,5 +101,5 @@ class AdamNSCL(Method):
             self.bases[name] = subspace.complement(subspace.null_space(self.moments[name], self.ratio))
 
     def diagnostics(self) -> dict[str, Any]:
-        """Return for each matrix the directions held, those there are, those added, and the share of the step removed."""
-        return self._fullness.report(self.bases)
+        """Return for each matrix: protected, all and added directions, and the removed share of the step."""
+        return self._report.report(self.bases)

@@ -21,30 +21,30 @@ Fill = Literal["end", "stream"]
 
 @dataclass
 class AGEM(Method):
-    """A-GEM (Chaudhry et al., ICLR 2019, equation 11): a step must not raise the loss on a draw from memory, to first order.
+    """A-GEM (Chaudhry et al., ICLR 2019, equation 11): to first order, a step must not raise the loss on a draw from memory.
 
-    With g the step's gradient and r the gradient on the draw: if <g, r> < 0, then g <- g - <g, r> / <r, r> r.
+    Let g be the step's gradient and r the gradient on the draw. If <g, r> < 0, then g <- g - <g, r> / <r, r> r.
 
-    Both gradients are those of the parameters that the step may move. In the task setting the old tasks' heads are not
-    among them: what r has there cannot be acted on, and the promise <g, r> >= 0 is about the step that is taken.
+    Both gradients cover the parameters that the step may move. In the task setting the heads of earlier tasks do not move, so
+    their part of r is not used. The condition <g, r> >= 0 is about the applied step.
 
-    Whom the draw comes from: a ring gives samples of earlier tasks only, as equation 10 has it and as the authors' program
-    does (facebookresearch/agem, fc_permute_mnist.py); a reservoir is drawn from as a whole, the current task's samples
-    among them (A-GEM-R of Buzzega et al., NeurIPS 2020: aimagelab/mammoth, models/agem_r.py).
+    Source of the draw: a ring gives samples of earlier tasks only, as in equation 10 and the authors' program
+    (facebookresearch/agem, fc_permute_mnist.py). A reservoir gives samples of all tasks, including the current one (A-GEM-R of
+    Buzzega et al., NeurIPS 2020: aimagelab/mammoth, models/agem_r.py).
 
     Args:
         buffer_size: samples in memory.
         reference_batch: samples drawn per step.
-        fill: `end`: after each task an equal share of random samples of it (aimagelab/mammoth, models/agem.py), in a ring;
-            `stream`: the samples as they pass in the first pass over a task.
-        policy: of `stream`: ring (the newest samples of each task, as the authors), or reservoir.
+        fill: `end`: after each task, an equal share of its samples, drawn at random (aimagelab/mammoth, models/agem.py), in a
+            ring. `stream`: the samples of the first pass over a task, as they arrive.
+        policy: for `stream`: `ring` (the newest samples of each task, like the authors), or `reservoir`.
     """
 
     buffer_size: Positive
     reference_batch: Positive
     fill: Fill
     policy: Literal["ring", "reservoir"]
-    answers = True
+    supports_generation = True
 
     def setup(self, learner: Learner, stream: Stream) -> None:
         """Make the memory."""
@@ -52,7 +52,7 @@ class AGEM(Method):
         self.earlier = 0
 
     def edit_gradients(self, learner: Learner, batch: Batch) -> None:
-        """Project against the gradient on a draw; then offer the batch's own samples, if that is how memory is filled."""
+        """Project against the gradient on a draw. Then, with `fill=stream`, offer the batch's own samples to memory."""
         reference = self._draw()
         if len(reference):
             project(learner.gradients, learner.gradient(reference))
@@ -60,13 +60,13 @@ class AGEM(Method):
             self.memory.add(batch)
 
     def end_task(self, learner: Learner, task: Task, history: Sequence[Task]) -> None:
-        """Store samples of the task, unless they are stored already; from now on it is an earlier one."""
+        """Store samples of the task, unless they are stored already. From now on it is an earlier task."""
         if self.fill == "end":
             store(self.memory, task)
         self.earlier = len(self.memory)
 
     def _draw(self) -> Batch:
-        """Return the samples that this step is held against."""
+        """Return the reference samples of this step."""
         if self.memory.policy == "reservoir":
             return self.memory.sample(self.reference_batch)
         slots = self.memory.slots()[: self.earlier]  # a ring lists its slots task by task
@@ -75,11 +75,11 @@ class AGEM(Method):
 
 
 def project(gradients: dict[str, Tensor], reference: dict[str, Tensor]) -> None:
-    """Remove from `gradients`, in place, what points against `reference` (name -> tensor each); nothing waits for the host.
+    """Remove from `gradients`, in place, the component against `reference` (name -> tensor each). The host never waits.
 
-    Where the inner product is not negative, the coefficient is 0 and the gradients stay bit for bit as they are. The
-    square in the denominator is kept above the smallest normal number: a reference of zero changes nothing, and by the
-    inequality of Cauchy and Schwarz one too small to be squared (below 1e-19 in float32) takes away no more than |g|.
+    If the inner product is not negative, the coefficient is 0 and the gradients do not change by a bit. The square in the
+    denominator is kept above the smallest normal number. A reference of zero therefore changes nothing. A reference too small
+    to be squared (below 1e-19 in float32) removes at most |g|, by the inequality of Cauchy and Schwarz.
     """
     edited, against = list(gradients.values()), [reference[name] for name in gradients]
     g, r = (torch.cat([part.flatten() for part in parts]) for parts in (edited, against))

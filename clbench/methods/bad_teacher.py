@@ -20,26 +20,25 @@ from clbench.stream import Task
 
 @dataclass
 class BadTeacher(Unlearner):
-    """An incompetent teacher (Chundawat et al., AAAI 2023): KL(teacher || student), with a teacher that knows nothing.
+    """An incompetent teacher (Chundawat et al., AAAI 2023): KL(teacher || student), with one teacher for each kind of sample.
 
-    That one, the model with its initial weights, teaches what is to be forgotten; the model before the request teaches the
-    rest. Mean over samples (over samples and outputs in the authors' program). An epoch goes over
-    all that is to be forgotten and a part of the retained samples, mixed, as there (vikram2000b/bad-teaching-unlearning,
-    `unlearn.py`).
+    The model with its initial weights teaches the data to forget. The model before the request teaches retained data. The loss
+    is the mean over samples (in the authors' program, over samples and outputs). An epoch covers all data to forget and a share
+    of the retained samples, mixed, as in the authors' program (vikram2000b/bad-teaching-unlearning, `unlearn.py`).
 
     Args:
         temperature: of both softmaxes.
-        retain_share: of the retained samples that is drawn for a request.
+        retain_share: share of the retained samples that is drawn for a request.
     """
 
     temperature: Annotated[float, Field(gt=0)]
     retain_share: Annotated[float, Field(gt=0, le=1)]
     access: ClassVar[Access] = "retained"
-    answers: ClassVar[bool] = False
+    supports_generation: ClassVar[bool] = False
 
     def forget(self, learner: Learner, task: Task, train: Train, history: Sequence[Task]) -> None:
         """Make the two teachers and train."""
-        self._good, self._bad = learner.snapshot(), learner.snapshot()
+        self._good, self._bad = learner.teacher(), learner.teacher()
         self._good.take()
         now = {name: value.clone() for name, value in learner.model.state_dict().items()}
         learner.reset_model()
@@ -56,7 +55,7 @@ class BadTeacher(Unlearner):
         del self._good, self._bad
 
     def criterion(self, learner: Learner, batch: Batch, logits: Tensor) -> Tensor:
-        """Return the divergence from each sample's own teacher; of a task to be learned, the cross-entropy."""
+        """Return the divergence from each sample's own teacher; at a task to learn, the cross-entropy."""
         if learner.stream.tasks[learner.task].kind == "learn":
             return F.cross_entropy(logits, batch.labels)
         assert batch.tasks is not None

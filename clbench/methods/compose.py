@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from clbench.contract.protocols import acts_on_epoch_end, has_generation_context, reparametrizes, scores_forgetting
 from clbench.engine.learner.learner import Batch, Learner
 from clbench.errors import ConfigError
-from clbench.method import Access, Holds, Method, Renews, Requests, Train
-from clbench.methods.compatibility import check
+from clbench.method import Access, Method, Requests, Train, Trait
+from clbench.methods.compatibility import check, traits_of
 from clbench.stream import Stream, Task
 
 BREADTH: tuple[Access, ...] = ("current", "seen", "retained", "all")
-HOLDS: tuple[Holds, ...] = ("nothing", "trained", "layers")
-RENEWS: tuple[Renews, ...] = ("never", "once", "later")
 
 
 @dataclass
 class Compose(Method):
-    """Parts that act in the order they are listed: penalties add up, batches and gradients pass from one to the next.
+    """Parts that act in the listed order. Penalties add up; batches and gradients pass from one part to the next.
 
-    What cannot work together is refused when the parts are put together, with the reason (`clbench.methods.compatibility`).
+    Parts that cannot work together are refused when the composition is made (`clbench.methods.compatibility`).
 
     Args:
         parts: name -> method.
@@ -47,15 +47,20 @@ class Compose(Method):
         return set.intersection(*(set(part.settings) for part in self.parts.values()))
 
     @property
-    def answers(self) -> bool:  # type: ignore[override]
-        """Whether every part makes sense where answers are written."""
-        return all(part.answers for part in self.parts.values())
+    def traits(self) -> frozenset[Trait]:  # type: ignore[override]
+        """The union of the parts' traits."""
+        return frozenset().union(*(traits_of(part) for part in self.parts.values()))
+
+    @property
+    def supports_generation(self) -> bool:  # type: ignore[override]
+        """True if every part works where the model writes answers."""
+        return all(part.supports_generation for part in self.parts.values())
 
     @property
     def requests(self) -> Requests:  # type: ignore[override]
-        """`met` if a part meets requests and the others at most pass over them; `refused` if any part refuses them."""
-        said = {part.requests for part in self.parts.values()}
-        return "refused" if "refused" in said else "met" if "met" in said else "skipped"
+        """`refused` if any part refuses requests, else `handled` if any part handles them, else `ignored`."""
+        found = {part.requests for part in self.parts.values()}
+        return "refused" if "refused" in found else "handled" if "handled" in found else "ignored"
 
     @property
     def access(self) -> Access:  # type: ignore[override]
@@ -64,59 +69,24 @@ class Compose(Method):
 
     @property
     def host_sync(self) -> bool:  # type: ignore[override]
-        """Whether any part waits for the host."""
+        """True if any part makes the host wait."""
         return any(part.host_sync for part in self.parts.values())
 
     @property
     def data_free(self) -> bool:  # type: ignore[override]
-        """Whether no part keeps anything that comes from samples."""
+        """True if no part's state depends on samples."""
         return all(part.data_free for part in self.parts.values())
 
-    @property
-    def observes(self) -> bool:  # type: ignore[override]
-        """Whether no part changes the step."""
-        return all(part.observes or not part.overrides("edit_update") for part in self.parts.values())
-
-    @property
-    def replays(self) -> bool:  # type: ignore[override]
-        """Whether any part replays."""
-        return any(part.replays for part in self.parts.values())
-
-    @property
-    def resets(self) -> bool:  # type: ignore[override]
-        """Whether any part starts anew from the initial weights."""
-        return any(part.resets for part in self.parts.values())
-
-    @property
-    def accumulates(self) -> bool:  # type: ignore[override]
-        """Whether any part keeps what earlier tasks learned in the model."""
-        return any(part.accumulates for part in self.parts.values())
-
-    @property
-    def holds(self) -> Holds:  # type: ignore[override]
-        """The most that any part holds by name."""
-        return max((part.holds for part in self.parts.values()), key=HOLDS.index)
-
-    @property
-    def renews(self) -> Renews:  # type: ignore[override]
-        """The latest time at which any part lets other parameters train."""
-        return max((part.renews for part in self.parts.values()), key=RENEWS.index)
-
-    @property
-    def leans(self) -> bool:  # type: ignore[override]
-        """Whether any part rests on what the first task trained."""
-        return any(part.leans for part in self.parts.values())
-
     def overrides(self, hook: str) -> bool:
-        """Return whether any part changes `hook`."""
+        """Return whether any part has its own `hook`."""
         return any(part.overrides(hook) for part in self.parts.values())
 
     def owners(self, hook: str) -> int:
-        """Return how many parts change `hook`."""
+        """Return the number of parts with their own `hook`."""
         return sum(part.owners(hook) for part in self.parts.values())
 
     def _owner(self, hook: str) -> Method:
-        """Return the one part that changes `hook`, or the plain method."""
+        """Return the one part with its own `hook`, or the plain method."""
         return next((part for part in self.parts.values() if part.overrides(hook)), Method())
 
     def setup(self, learner: Learner, stream: Stream) -> None:
@@ -125,12 +95,12 @@ class Compose(Method):
             part.setup(learner, stream)
 
     def begin_task(self, learner: Learner, task: Task) -> None:
-        """Begin in every part; last in those that note where the parameters start, when all of these are there."""
-        for part in sorted(self.parts.values(), key=lambda part: part.holds == "trained"):
+        """Begin in every part. Parts that anchor trained parameters come last, when all parameters exist."""
+        for part in sorted(self.parts.values(), key=lambda part: Trait.ANCHORS_TRAINED in part.traits):
             part.begin_task(learner, task)
 
     def fit(self, learner: Learner, task: Task, train: Train, history: Sequence[Task]) -> None:
-        """Fit as the one part that says how, with the history that it declared, or as usual."""
+        """Fit as the one part that defines `fit`, with the history of its access, or as usual."""
         owner = self._owner("fit")
         owner.fit(learner, task, train, history if owner.access != "current" else ())
 
@@ -141,7 +111,7 @@ class Compose(Method):
         return batch
 
     def criterion(self, learner: Learner, batch: Batch, logits: Tensor) -> Tensor:
-        """Return the loss of the one part that has its own, or cross-entropy."""
+        """Return the loss of the one part that defines it, or cross-entropy."""
         return self._owner("criterion").criterion(learner, batch, logits)
 
     def penalty(self, learner: Learner, batch: Batch, logits: Tensor) -> Tensor:
@@ -160,21 +130,39 @@ class Compose(Method):
             part.edit_update(learner, updates)
 
     def reparametrize(self, learner: Learner, task_id: int | None) -> dict[str, Tensor]:
-        """Return what the one part that has any puts in the place of parameters."""
-        return self._owner("reparametrize").reparametrize(learner, task_id)
+        """Return the replacements of the one part that reparametrizes."""
+        owner = self._owner("reparametrize")
+        return owner.reparametrize(learner, task_id) if reparametrizes(owner) else {}
 
     def on_epoch_end(self, learner: Learner, task: Task, rate: float, decayed: bool) -> float:
         """Let every part act; the factors multiply."""
-        factors = [part.on_epoch_end(learner, task, rate, decayed) for part in self.parts.values()]
-        return float(math.prod(factors))
+        acting = [part for part in self.parts.values() if acts_on_epoch_end(part)]
+        return float(math.prod(part.on_epoch_end(learner, task, rate, decayed) for part in acting))
+
+    def generation_context(self, learner: Learner, inputs: Tensor) -> AbstractContextManager[None]:
+        """Return the context of the one part that has one."""
+        owner = self._owner("generation_context")
+        return owner.generation_context(learner, inputs) if has_generation_context(owner) else nullcontext()
+
+    def forget_score(self, learner: Learner, inputs: Tensor) -> Tensor:
+        """Return the scores of the first part that has any."""
+        owner = self._owner("forget_score")
+        if not scores_forgetting(owner):
+            raise NotImplementedError("no part of the composition has a forget_score")
+        return owner.forget_score(learner, inputs)
+
+    def after_step(self, learner: Learner) -> None:
+        """Let every part act, in order."""
+        for part in self.parts.values():
+            part.after_step(learner)
 
     def end_task(self, learner: Learner, task: Task, history: Sequence[Task]) -> None:
-        """End in every part; each gets the history that it declared."""
+        """End in every part; each gets the history of its own access."""
         for part in self.parts.values():
             part.end_task(learner, task, history if part.access != "current" else ())
 
     def predict(self, learner: Learner, inputs: Tensor, task_id: int | None) -> Tensor:
-        """Predict as the one part that says how, or by the logits."""
+        """Predict as the one part that defines `predict`, or by the logits."""
         return self._owner("predict").predict(learner, inputs, task_id)
 
     def state(self) -> dict[str, Any]:
@@ -182,11 +170,11 @@ class Compose(Method):
         return {name: part.state() for name, part in self.parts.items()}
 
     def load_state(self, learner: Learner, state: dict[str, Any]) -> None:
-        """Restore every part; first those that may put modules back into the model, which a kept earlier model has, too."""
+        """Restore every part. First come parts that may add modules to the model, because a stored earlier model has them too."""
         for name, part in sorted(self.parts.items(), key=lambda item: not item[1].overrides("load_state")):
             part.load_state(learner, state[name])
 
     def diagnostics(self) -> dict[str, Any]:
-        """Return the diagnostics of the parts that have any."""
+        """Return the diagnostics of each part that has any."""
         found = {name: part.diagnostics() for name, part in self.parts.items()}
         return {name: value for name, value in found.items() if value}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from clbench.engine.learner.learner import Batch, Learner
 from clbench.engine.replay.memory import Policy
-from clbench.method import Method
+from clbench.method import Method, Trait
 from clbench.stream import Stream
 
 Positive = Annotated[int, Field(ge=1)]
@@ -22,26 +22,26 @@ Weight = Annotated[float, Field(ge=0)]
 class DER(Method):
     """Dark experience replay (Buzzega et al., NeurIPS 2020, equations 4 to 6; aimagelab/mammoth, models/der.py, derpp.py).
 
-    Memory keeps samples with the logits they had when they were met. To the loss of the batch are added, on draws from it,
-    alpha * mean squared distance of the model's logits from the kept ones (DER), and beta * cross-entropy on a second,
-    independent draw (DER++). Each draw passes the model on its own, as in the authors' program: BatchNorm then normalises
-    it by itself, and with alpha = beta = 0 nothing is left but the naive run.
+    Memory stores samples with their logits at the time of storage. Two terms on draws from memory are added to the batch's
+    loss: alpha * mean squared distance of the model's logits from the stored ones (DER), and beta * cross-entropy on a second,
+    independent draw (DER++). Each draw passes through the model separately, as in the authors' program. BatchNorm therefore
+    normalises each draw separately, and alpha = beta = 0 gives the naive run.
 
-    Of a shared head all outputs are compared, as by the authors, also those of classes that are not met yet: held to
-    nothing, they would be free to rise on old samples as soon as they come into play (measured on Split-digits in the class
-    setting with `outputs=seen`, alpha 0.2: 19 %, naive's accuracy, against 78 %). In the task setting with `outputs=seen` it
-    is the sample's own head, which the penalty trains along with the current one. The mean is taken over what is compared.
+    With a shared head, all outputs are compared, like in the authors' program, even those of classes not seen yet. Without a
+    target, those outputs could rise on old samples once they are active (measured on Split-digits in the class setting with
+    `outputs=seen`, alpha 0.2: 19 %, naive's accuracy, against 78 %). In the task setting with `outputs=seen`, only the sample's
+    own head is compared, and the penalty trains that head as well as the current one. The mean covers the compared entries.
 
-    Samples are offered in every pass over a task, as in the authors' program, so that memory holds logits from the whole
-    time a task was learned (a sample may be held twice, with different ones). Offered in the first pass only, as `er` does
-    with labels, what is kept and held on to for all later passes is what the model said before it had learned the task.
+    Samples are offered to memory in every pass over a task, as in the authors' program. Memory then holds logits from the whole
+    time of learning the task (a sample may be stored twice, with different logits). `er` offers its samples in the first pass
+    only. Here that would store the logits of a model that has not learned the task yet.
 
     Args:
         buffer_size: samples in memory.
         replay_batch: samples per draw; None: as many as the batch has.
-        alpha: of the distance to the kept logits; 0: no draw for it.
-        beta: of the cross-entropy; 0 (DER): no draw for it.
-        offer: the passes over a task in which its samples are offered; in a single pass no difference.
+        alpha: weight of the distance to the stored logits; 0: no such draw.
+        beta: weight of the cross-entropy; 0 (DER): no such draw.
+        offer: the passes over a task in which its samples are offered. No difference with a single pass.
         policy: which samples stay in memory (`clbench.engine.replay.memory`).
     """
 
@@ -51,14 +51,14 @@ class DER(Method):
     beta: Weight
     offer: Literal["every", "first"]
     policy: Policy
-    replays: ClassVar[bool] = True
+    traits: ClassVar[frozenset[Trait]] = frozenset({Trait.REPLAYS})
 
     def setup(self, learner: Learner, stream: Stream) -> None:
         """Make the memory."""
         self.memory = learner.memory(self.buffer_size, self.policy, "der")
 
     def extend_batch(self, learner: Learner, batch: Batch) -> Batch:
-        """Let the step move the heads of all tasks met, since the penalty uses them (task setting)."""
+        """Let the step move the heads of all tasks seen, because the penalty uses them (task setting)."""
         used = (self.alpha or self.beta) and len(self.memory)
         return learner.with_all_heads(batch) if used else batch
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from clbench.engine.learner.learner import Batch, Learner
 from clbench.engine.replay.memory import Policy
-from clbench.method import Method
+from clbench.method import Method, Trait
 from clbench.stream import Stream
 
 Positive = Annotated[int, Field(ge=1)]
@@ -19,20 +19,20 @@ Positive = Annotated[int, Field(ge=1)]
 class ER(Method):
     """Experience replay with a reservoir (Chaudhry et al., 'On tiny episodic memories', 2019, algorithm 1).
 
-    Each step trains on the current batch and as large a draw from memory, in one loss. A sample is offered to the
-    reservoir in the first pass over its task only, so that every sample seen is held with the same probability.
+    Each step trains on the current batch and an equally large draw from memory, in one loss. A sample is offered to the
+    reservoir only in the first pass over its task. Every sample seen is then stored with the same probability.
 
     Args:
         buffer_size: samples in memory.
-        replay_batch: samples drawn per step, which join the batch; None: as many as the batch has.
+        replay_batch: samples that are drawn per step and join the batch; None: as many as the batch has.
         policy: which samples stay in memory (`clbench.engine.replay.memory`).
     """
 
     buffer_size: Positive
     replay_batch: Positive | None
     policy: Policy
-    replays: ClassVar[bool] = True
-    answers = True
+    traits: ClassVar[frozenset[Trait]] = frozenset({Trait.REPLAYS})
+    supports_generation = True
 
     def setup(self, learner: Learner, stream: Stream) -> None:
         """Make the memory."""

@@ -18,25 +18,25 @@ class ERACE(ER):
     """ER-ACE (Caccia et al., ICLR 2022, equation 4): new samples compete with each other only, replayed ones with all classes.
 
     The loss is the mean cross-entropy of the batch's own samples over the classes present among them, plus the mean
-    cross-entropy of the replayed samples over all outputs in play. So the first samples of new classes do not push the old
-    classes' representations away; the new are weighed against the old by replay alone.
+    cross-entropy of the replayed samples over all active outputs. The first samples of new classes therefore do not push the
+    representations of old classes away. Only replay balances new classes against old ones.
 
-    Where programs differ, and what is done here:
-        the mask of own samples: the classes of the batch, as in the equation and in Avalanche (`ACECriterion`); the
-            authors' program (pclucas14/AML, methods/er_ace.py) and Mammoth (models/er_ace.py) leave outputs above the
-            highest class met unmasked as well, which there are only with `outputs=all` or in a task's first steps;
-        the first task: masked and replayed like any other, as the authors' program (task-free); Mammoth starts both with
-            the second task unless told otherwise, Avalanche always does;
-        the two means are added, as by the authors and Mammoth; Avalanche halves the sum;
+    Where programs differ, and the choice here:
+        the mask of own samples: the classes of the batch, as in the equation and in Avalanche (`ACECriterion`). The authors'
+            program (pclucas14/AML, methods/er_ace.py) and Mammoth (models/er_ace.py) also leave outputs above the highest
+            class seen unmasked. Such outputs exist only with `outputs=all` or in a task's first steps;
+        the first task: masked and replayed like any other, as in the authors' program (task-free). Mammoth by default starts
+            both with the second task, Avalanche always does;
+        the two means are added, as in the authors' program and Mammoth; Avalanche halves the sum;
         the cosine classifier of the authors' experiments belongs to the model, not to the loss.
 
-    In the domain setting every batch shows every class, the mask is empty, and the method is refused. In the task setting it
-    is meant for `outputs=all`: trained as in the class setting, judged within the head (Mammoth's task-incremental
-    columns); with `outputs=seen` no old class competes with new samples, and what remains is the sum of two means.
+    In the domain setting every batch contains every class, the mask is empty, and the method is refused. In the task setting it
+    is meant for `outputs=all`: trained as in the class setting, evaluated within the head (Mammoth's task-incremental columns).
+    With `outputs=seen` no old class competes with new samples, and only the sum of two means remains.
 
     Args:
         buffer_size: samples in memory.
-        replay_batch: samples drawn per step, which join the batch; None: as many as the batch has.
+        replay_batch: samples that are drawn per step and join the batch; None: as many as the batch has.
         policy: which samples stay in memory (`clbench.engine.replay.memory`).
     """
 

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from clbench.engine.learner.learner import Batch, Learner
-from clbench.method import Holds, Method
+from clbench.method import Method, Trait
 from clbench.stream import Stream, Task
 from clbench.toolkit.importance import Estimator, diagonal_fisher, refuse
 
@@ -20,19 +20,19 @@ from clbench.toolkit.importance import Estimator, diagonal_fisher, refuse
 class EWC(Method):
     """Elastic weight consolidation: loss + strength/2 * sum_s sum_i F_s,i (theta_i - theta_s,i)^2.
 
-    Offline (Kirkpatrick et al., PNAS 2017, equation 3): one anchor per task. Its sum over tasks is kept as two
-    accumulators, sum_s F_s and sum_s F_s (theta' - theta_s) at the newest weights theta', so that a step costs the same at
-    any number of tasks; measured from theta', since the difference of sum_s F_s theta and sum_s F_s theta_s would be
-    rounding noise near the anchors, which a large strength makes larger than the loss's gradient.
+    Offline (Kirkpatrick et al., PNAS 2017, equation 3): one anchor per task. The sum over tasks is stored as two accumulators,
+    sum_s F_s and sum_s F_s (theta' - theta_s), at the newest weights theta'. A step therefore costs the same for any number of
+    tasks. The reference point is theta' because the difference of sum_s F_s theta and sum_s F_s theta_s would be rounding noise
+    near the anchors. A large strength makes that noise larger than the loss's gradient.
     Online (Schwarz et al., ICML 2018, section 3.3): F <- decay * F + F_t with a single anchor, the newest weights.
-    The gradient of the penalty is added to the loss's own; it is never differentiated by autograd.
+    The gradient of the penalty is added to the loss's gradient directly, without autograd.
 
     Args:
         strength: lambda; with the factor 1/2 of the paper.
         mode: offline or online.
         decay: gamma of the online form.
-        fisher: estimator of the diagonal Fisher information; the best strength depends on it by orders of magnitude.
-        fisher_samples: training samples it is estimated from, per task; None: all.
+        fisher: estimator of the diagonal Fisher information. The best strength depends on it by orders of magnitude.
+        fisher_samples: training samples per task for the estimate; None: all.
     """
 
     strength: Annotated[float, Field(ge=0)]
@@ -41,14 +41,14 @@ class EWC(Method):
     fisher: Estimator
     fisher_samples: Annotated[int, Field(ge=1)] | None
     stackable = True
-    answers = True
-    holds: ClassVar[Holds] = "trained"
+    supports_generation = True
+    traits: ClassVar[frozenset[Trait]] = frozenset({Trait.ANCHORS_TRAINED})
 
     def setup(self, learner: Learner, stream: Stream) -> None:
         """Start without anchors.
 
         Raises:
-            RefusedError: the exact Fisher information where answers are written.
+            RefusedError: the exact Fisher information of a model that writes answers.
         """
         refuse(self.fisher, stream)
         self.importance: dict[str, Tensor] = {}
@@ -67,7 +67,7 @@ class EWC(Method):
         torch._foreach_add_([learner.gradients[name] for name in names], pull, alpha=self.strength)
 
     def end_task(self, learner: Learner, task: Task, history: Sequence[Task]) -> None:
-        """Add the task's Fisher information; the newest weights become the point that all is measured from."""
+        """Add the task's Fisher information. The newest weights become the reference point."""
         draws = learner.generator("ewc", task.index)
         fisher = diagonal_fisher(learner, task.train, self.fisher, self.fisher_samples, draws)
         for name, value in fisher.items():

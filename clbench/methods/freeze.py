@@ -11,7 +11,7 @@ from torch import nn
 
 from clbench.engine.learner.learner import Learner
 from clbench.errors import ConfigError
-from clbench.method import Method
+from clbench.method import Method, Trait
 from clbench.stream import Task
 from clbench.toolkit.layer_discovery import Layers, find_layers
 
@@ -22,39 +22,39 @@ NonNegative = Annotated[int, Field(ge=0)]
 class Freeze(Method):
     """Freezing of the bottom layers (Zheng et al., "Spurious Forgetting", ICLR 2025, arXiv 2501.13453).
 
-    From one task on, the input embeddings and the bottom layers of the backbone do not learn any more. They are no parameters of
-    the step, so that neither weight decay nor momentum moves them, and stay in evaluation mode: running statistics and
-    dropout stand still as well. What enters the first layer that learns is then the same for an input for ever, provided that
-    `embeddings` is true.
+    From task `from_task` on, the input embeddings and the bottom layers of the backbone are frozen. The optimiser does not get
+    their parameters, so neither weight decay nor momentum moves them. They stay in evaluation mode, so running statistics do
+    not change and dropout is off. With `embeddings=true`, an input then always reaches the first trained layer as the same
+    activations.
 
-    Layers are counted as data pass through them (`layer_discovery`): the repeated blocks of a transformer or residual net, of
-    an encoder-decoder the encoder's first; the layers with weights of an MLP or plain convolutional network. Norms after the
-    last layer, and heads, always learn. The authors' program (zzz47zzz/spurious-forgetting) finds layers by a part of their
-    names: its `layers.1` also freezes the layers 10 to 19. It sets their learning rate to 0, or their gradients, which leaves
-    weight decay and old momentum to an optimiser.
+    Layers are counted in the order of the forward pass (`layer_discovery`): the repeated blocks of a transformer or residual
+    network (encoder before decoder), or the layers with weights of an MLP or plain convolutional network. Norms after the last
+    layer, and heads, always train. The authors' program (zzz47zzz/spurious-forgetting) finds layers by a part of their names:
+    its `layers.1` also freezes the layers 10 to 19. It sets their learning rate or their gradients to 0; weight decay and old
+    momentum may still move them.
 
     A head that is tied to the input embeddings is the same tensor, and freezes with them.
 
     Args:
-        layers: how many, from the bottom.
-        embeddings: whether what comes before the first layer freezes too: embeddings of tokens and positions with their
-            normalisation and dropout; a residual network's stem.
-        from_task: first task, from 0, that is learned so.
+        layers: number of frozen layers, from the bottom.
+        embeddings: True: also freeze all modules before the first layer: embeddings of tokens and positions with their
+            normalisation and dropout; the stem of a residual network.
+        from_task: first task, from 0, that is learned with frozen layers.
     """
 
     layers: NonNegative
     embeddings: bool
     from_task: NonNegative
-    answers: ClassVar[bool] = True
+    supports_generation: ClassVar[bool] = True
     data_free: ClassVar[bool] = True
 
     @property
-    def leans(self) -> bool:  # type: ignore[override]
-        """Whether what stands still is what earlier tasks learned."""
-        return self.from_task > 0
+    def traits(self) -> frozenset[Trait]:  # type: ignore[override]
+        """The frozen layers are trained by earlier tasks, unless they are frozen from the start."""
+        return frozenset({Trait.NEEDS_FIRST_TASK} if self.from_task > 0 else ())
 
     def begin_task(self, learner: Learner, task: Task) -> None:
-        """Freeze, when it is time; count what learns."""
+        """Freeze, from `from_task` on; count the parameters that train."""
         found = _layers(learner, task)
         if self.layers > len(found.layers):
             raise ConfigError(
@@ -84,7 +84,7 @@ class Freeze(Method):
         }
 
     def diagnostics(self) -> dict[str, Any]:
-        """Return which layers learn, and how many parameters."""
+        """Return the layers that train, and the numbers of trained and frozen parameters."""
         return self._found
 
 
@@ -96,7 +96,7 @@ def _layers(learner: Learner, task: Task) -> Layers:
 
 
 def _freeze(learner: Learner, module: nn.Module, whole: bool) -> None:
-    """Keep a module as it is: wholly, or the parameters of its own alone."""
+    """Freeze a module: as a whole, or only its own parameters."""
     for parameter in module.parameters(recurse=whole):
         parameter.requires_grad_(False)
     if whole:

@@ -26,20 +26,20 @@ Vector = NDArray[np.float64]
 class GEM(Method):
     """GEM (Lopez-Paz & Ranzato, NeurIPS 2017, equations 8 to 11): a step must not raise the loss on any earlier task's memory.
 
-    With g the step's gradient and one row of G per earlier task, the gradient on all its stored samples: if any entry of
-    Gg is negative, g <- g + G'v, where v solves the dual program of `dual`. Both are gradients of the parameters that the
-    step may move (in the task setting: not of old tasks' heads). `margin` bounds v from below, as in the authors' program
-    (facebookresearch/GradientEpisodicMemory, model/gem.py, and aimagelab/mammoth, models/gem.py); the paper speaks of
-    adding it to the solution.
+    Let g be the step's gradient. G has one row per earlier task: the gradient on all its stored samples. If any entry of Gg is
+    negative, g <- g + G'v, where v solves the dual program of `dual`. Both gradients cover the parameters that the step may move
+    (in the task setting: not the heads of earlier tasks). `margin` is a lower bound of v, as in the authors' program
+    (facebookresearch/GradientEpisodicMemory, model/gem.py, and aimagelab/mammoth, models/gem.py). The paper adds it to the
+    solution instead.
 
-    A step costs one backward pass per earlier task and waits for the host.
+    A step needs one backward pass per earlier task, and makes the host wait.
 
     Args:
         buffer_size: samples in memory, an equal share for each task.
-        margin: gamma; above 0 it favours steps that lower the earlier tasks' losses.
-        damping: added to the diagonal of GG'; it lets a constraint be missed by damping * v.
-        fill: `end`: after each task random samples of it (models/gem.py of mammoth); `stream`: the newest samples of its
-            first pass (section 3 of the paper).
+        margin: gamma; values above 0 favour steps that lower the earlier tasks' losses.
+        damping: added to the diagonal of GG'; a constraint may then be violated by damping * v.
+        fill: `end`: after each task, random samples of it (models/gem.py of mammoth). `stream`: the newest samples of its first
+            pass (section 3 of the paper).
     """
 
     buffer_size: Annotated[int, Field(ge=1)]
@@ -47,19 +47,19 @@ class GEM(Method):
     damping: Annotated[float, Field(gt=0)]
     fill: Fill
     host_sync: ClassVar[bool] = True
-    answers = True
+    supports_generation = True
 
     def setup(self, learner: Learner, stream: Stream) -> None:
         """Make the memory."""
         self.memory = learner.memory(self.buffer_size, "ring", "gem")
 
     def edit_gradients(self, learner: Learner, batch: Batch) -> None:
-        """Project onto the cone of steps that no earlier task objects to; then offer the batch's own samples (`stream`)."""
+        """Project onto the cone of steps that raise no earlier task's loss. Then, with `stream`, offer the own samples."""
         earlier = self._gradients(learner)
         if earlier:
             products = inner_products([*earlier, learner.gradients])
             gram, dots = products[:-1, :-1], products[:-1, -1]
-            if np.isfinite(products).all() and dots.min() < 0:  # a diverged run is told by its loss, not by the solver
+            if np.isfinite(products).all() and dots.min() < 0:  # the loss reports a diverged run, not the solver
                 for weight, gradient in zip(dual(gram, dots, self.margin, self.damping), earlier, strict=True):
                     torch._foreach_add_(list(learner.gradients.values()), list(gradient.values()), alpha=float(weight))
         if self.fill == "stream" and batch.epoch == 0:
@@ -71,7 +71,7 @@ class GEM(Method):
             store(self.memory, task)
 
     def _gradients(self, learner: Learner) -> list[dict[str, Tensor]]:
-        """Return the gradient on the stored samples of each earlier task (those of the current one are left out)."""
+        """Return the gradient on the stored samples of each earlier task, without the current one."""
         slots = self.memory.slots()
         owners = self.memory.tasks[slots]
         parts = [slots[owners == task] for task in range(learner.task)]
@@ -81,7 +81,7 @@ class GEM(Method):
 def inner_products(gradients: Sequence[dict[str, Tensor]]) -> Vector:
     """Return all inner products `[n, n]` of n gradients (name -> tensor, the same names), summed in float64."""
     total: Tensor | None = None
-    for name in gradients[-1]:  # one parameter at a time: never a second copy of all
+    for name in gradients[-1]:  # one parameter at a time, to avoid a second copy of all
         rows = torch.stack([gradient[name].flatten() for gradient in gradients]).double()
         total = rows @ rows.mT if total is None else total + rows @ rows.mT
     assert total is not None

@@ -13,7 +13,7 @@ from torch import Tensor
 from clbench import subspace
 from clbench.engine.learner.learner import Learner
 from clbench.errors import ConfigError
-from clbench.method import Holds, Method
+from clbench.method import Method, Trait
 from clbench.stream import Stream, Task
 from clbench.toolkit import weight_matrices
 from clbench.toolkit.step_projection import Projection
@@ -25,26 +25,25 @@ Count = Annotated[int, Field(ge=1)]
 
 @dataclass
 class GPM(Method):
-    """Gradient projection memory (Saha et al., ICLR 2021): later steps are orthogonal to what entered each layer before.
+    """Gradient projection memory (Saha et al., ICLR 2021): later steps are orthogonal to each layer's earlier inputs.
 
-    After each task the inputs of every layer on a few training samples extend its basis until it holds `threshold` of
-    their energy; afterwards the component of the step in the basis is removed. The authors project the gradient and use
-    plain SGD; here the applied step is projected, so that momentum, Adam and weight decay stay outside the basis too.
-    Biases are covered by a constant 1 appended to the inputs. Heads of the task setting are trained in their task only
-    and not projected.
+    After each task, the inputs of every layer on a few training samples extend its basis, until the basis holds `threshold` of
+    their energy. Later, the step's component in the basis is removed. The authors project the gradient and use plain SGD. Here
+    the applied step is projected, so that momentum, Adam and weight decay stay outside the basis too. A constant 1 appended to
+    the inputs covers biases. Heads of the task setting are trained only in their task and not projected.
 
     Args:
-        threshold: share of energy to hold, in [0, 1]; one number for all layers, or one per layer in the model's order.
-        threshold_step: added to it after every task.
-        samples: training samples that a basis is made of; one number for all layers, or one per layer.
-        rows: at most this many rows per layer enter the decomposition (convolutions give one per position), drawn evenly.
-        source: what spans the new directions: `inputs` of the layer, or `gradients`, the rows of the loss's gradient at the
-            samples: only inputs that the loss depends on, at most as many directions as the layer has outputs.
-        stop_short: whether the first task's basis has one direction less, so that it holds just under `threshold`.
-        head: whether steps of a shared head are projected (`project`) or not (`free`).
-        uncovered: parameters that no basis covers (of normalisation layers, positions) from the second task on: `freeze`
-            or `train`.
-        statistics: running ones of normalisation layers from the second task on: `freeze` or `track`.
+        threshold: share of energy in the basis, in [0, 1]; one number for all layers, or one per layer in the model's order.
+        threshold_step: added to `threshold` after every task.
+        samples: training samples for a basis; one number for all layers, or one per layer.
+        rows: the most rows per layer in the decomposition, drawn uniformly (convolutions give one row per position).
+        source: the span of the new directions. `inputs`: the layer's inputs. `gradients`: the rows of the loss's gradient at the
+            samples; these cover only inputs that the loss depends on, with at most as many directions as the layer has outputs.
+        stop_short: True: the first task's basis has one direction less, so that it holds just under `threshold`.
+        head: `project` or `free`: project the steps of a shared head or not.
+        uncovered: parameters that no basis covers (of normalisation layers, positions), from the second task on: `freeze` or
+            `train`.
+        statistics: running statistics of normalisation layers from the second task on: `freeze` or `track`.
     """
 
     threshold: Share | list[Share]
@@ -56,11 +55,10 @@ class GPM(Method):
     head: Literal["project", "free"]
     uncovered: Literal["freeze", "train"]
     statistics: Literal["freeze", "track"]
-    holds: ClassVar[Holds] = "layers"
-    leans: ClassVar[bool] = True
+    traits: ClassVar[frozenset[Trait]] = frozenset({Trait.ANCHORS_LAYERS, Trait.NEEDS_FIRST_TASK})
 
     def setup(self, learner: Learner, stream: Stream) -> None:
-        """Note the matrices and check that lists have a value for each."""
+        """List the matrices, and check that lists have a value for each."""
         self.bases: dict[str, Tensor] = {}
         self._matrices = weight_matrices.matrices(learner, self.head == "project")
         self._projection = Projection(learner, self._matrices, {})
@@ -68,8 +66,8 @@ class GPM(Method):
             per_layer(f"method.{key}", getattr(self, key), self._matrices)
 
     def begin_task(self, learner: Learner, task: Task) -> None:
-        """Make the projections of this task; freeze what they cannot cover."""
-        self._fullness = SubspaceReport(self.bases)
+        """Make the projections of this task; freeze the parameters that they cannot cover."""
+        self._report = SubspaceReport(self.bases)
         self._projectors = {
             name: self.projector(name, self._matrices[name].bias is not None)
             for name, basis in self.bases.items()
@@ -80,17 +78,17 @@ class GPM(Method):
         weight_matrices.hold(learner, self._matrices, self.uncovered, self.statistics)
 
     def projector(self, name: str, bias: bool) -> subspace.Projector:
-        """Return what removes the protected part of the step of matrix `name`."""
+        """Return the projector that removes the protected part of the step of matrix `name`."""
         return subspace.remove(self.bases[name], bias)
 
     def edit_update(self, learner: Learner, updates: dict[str, Tensor]) -> None:
-        """Remove from every layer's step its component in the basis."""
-        with self._fullness.watch(self._matrices, self._projectors, updates):
+        """Remove the component in the basis from every layer's step."""
+        with self._report.watch(self._matrices, self._projectors, updates):
             self._projection(updates)
-        self._projection.at_inputs = not self._fullness.due
+        self._projection.at_inputs = not self._report.due
 
     def end_task(self, learner: Learner, task: Task, history: Sequence[Task]) -> None:
-        """Extend each basis by what entered its layer."""
+        """Extend each basis by its layer's inputs."""
         draws = learner.generator("gpm", task.index)
         samples = per_layer("method.samples", self.samples, self._matrices)
         chosen = torch.randperm(len(task.train), generator=draws)[: max(samples.values())].to(learner.device)
@@ -110,15 +108,15 @@ class GPM(Method):
         self.bases[name] = subspace.extend(self.bases.get(name), rows, threshold, self.stop_short and name not in self.bases)
 
     def diagnostics(self) -> dict[str, Any]:
-        """Return for each matrix the directions taken, those there are, those added, and the share of the step removed."""
-        return self._fullness.report(self.bases)
+        """Return for each matrix: used, all and added directions, and the removed share of the step."""
+        return self._report.report(self.bases)
 
 
 def per_layer(key: str, value: float | list[float] | list[int], matrices: dict[str, weight_matrices.Matrix]) -> dict[str, Any]:
-    """Return `value` for each matrix by name: the same for all, or one each.
+    """Return `value` for each matrix by name: one number for all, or one for each.
 
     Raises:
-        ConfigError: a list of another length.
+        ConfigError: a list with a wrong number of values.
     """
     if not isinstance(value, list):
         return dict.fromkeys(matrices, value)

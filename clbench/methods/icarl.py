@@ -12,10 +12,10 @@ from pydantic import Field
 from torch import Tensor
 
 from clbench.data.pool import Split
-from clbench.data.prefetch import ahead
+from clbench.data.prefetch import prefetch
 from clbench.engine.learner.learner import Batch, Learner
 from clbench.errors import ConfigError
-from clbench.method import Method, Train
+from clbench.method import Method, Train, Trait
 from clbench.stream import Stream, Task
 
 CHUNK = 1024
@@ -26,31 +26,31 @@ CHUNK = 1024
 class ICaRL(Method):
     """iCaRL (Rebuffi et al., CVPR 2017, algorithms 1 to 5).
 
-    A task is learned together with the exemplars of earlier classes. The loss is the sigmoid cross-entropy over the
-    outputs of all classes met: earlier classes' targets are the earlier model's sigmoids, the task's are one-hot
-    (algorithm 3). It is averaged over samples and outputs, as in the authors' program (srebuffi/iCaRL) and that of Buzzega
-    et al. (NeurIPS 2020, `models/icarl.py`); the paper's sum has a gradient larger by the number of outputs. In the task
-    setting all heads met lie side by side.
+    A task is learned together with the exemplars of earlier classes. The loss is the sigmoid cross-entropy over the outputs of
+    all classes seen. Targets are the earlier model's sigmoids for earlier classes, and one-hot for the task's classes
+    (algorithm 3). The loss is averaged over samples and outputs, as in the authors' program (srebuffi/iCaRL) and that of Buzzega
+    et al. (NeurIPS 2020, `models/icarl.py`). The paper's sum has a gradient larger by the number of outputs. In the task setting
+    the outputs of all heads seen are concatenated.
 
-    The memory is shared equally: buffer_size // (classes met) exemplars each, in the order of herding, whose first ones
-    stay when the share shrinks. Prediction is the nearest mean of exemplars, in the task setting among the classes of the
-    task, by features of the model as it stands. A class without exemplars cannot be predicted, so that classes of the
-    class setting are found from the end of their task on; a head none of whose classes has exemplars, and the untrained
-    model, predict by their logits.
+    Each class has an equal share of the memory: buffer_size // (classes seen) exemplars, in the order of herding. When the share
+    shrinks, the first ones stay. The prediction is the class with the nearest mean of exemplars, by features of the current
+    model; in the task setting, among the classes of the task. A class without exemplars cannot be predicted. In the class
+    setting, classes can therefore be predicted from the end of their task on. The untrained model, and a head whose classes have
+    no exemplars, predict by their logits.
 
     Args:
-        buffer_size: exemplars of all classes together.
-        normalise: whether features have length 1, and the means of exemplars too (the paper, section 2.1). The mean that
-            herding approaches is not made to have length 1 (as in the authors' program).
+        buffer_size: exemplars of all classes in total.
+        normalise: True: features have length 1, and the means of exemplars too (the paper, section 2.1). The mean that herding
+            approximates is not normalised (as in the authors' program).
     """
 
     buffer_size: Annotated[int, Field(ge=1)]
     normalise: bool
     settings: ClassVar[set[str]] = {"task", "class"}
-    replays: ClassVar[bool] = True
+    traits: ClassVar[frozenset[Trait]] = frozenset({Trait.REPLAYS})
 
     def setup(self, learner: Learner, stream: Stream) -> None:
-        """Make the memory and the keeper of the earlier model.
+        """Make the memory and the teacher.
 
         Raises:
             ConfigError: there are more classes than exemplars.
@@ -62,9 +62,9 @@ class ICaRL(Method):
                 f"give method.buffer_size={classes} or more",
             )
         self.memory = learner.memory(self.buffer_size, name="icarl")
-        self.earlier = learner.snapshot()
+        self.earlier = learner.teacher()
         self.means: Tensor | None = None
-        """Means of exemplars `[classes met, d]`, or None where the model has moved since."""
+        """Means of exemplars `[classes seen, d]`; None if the model has moved since."""
 
     def fit(self, learner: Learner, task: Task, train: Train, history: Sequence[Task]) -> None:
         """Learn the task's samples and the exemplars as one set."""
@@ -73,7 +73,7 @@ class ICaRL(Method):
     def criterion(self, learner: Learner, batch: Batch, logits: Tensor) -> Tensor:
         """Return the sigmoid cross-entropy with soft targets for the earlier classes."""
         self.means = None
-        assert batch.joint is not None, "the split of `fit` is mixed, so that all heads met are asked"
+        assert batch.joint is not None, "the split of `fit` is mixed, so all heads seen are computed"
         old, met = classes_met(learner, learner.task - 1), classes_met(learner, learner.task)
         targets = F.one_hot(batch.labels, met).to(logits.dtype)
         if self.earlier:
@@ -82,7 +82,7 @@ class ICaRL(Method):
 
     @torch.no_grad()
     def end_task(self, learner: Learner, task: Task, history: Sequence[Task]) -> None:
-        """Choose the new classes' exemplars, cut the earlier ones' (algorithms 4 and 5), and keep the model."""
+        """Choose exemplars of the new classes, reduce those of earlier ones (algorithms 4 and 5), and store the model."""
         learner.model.eval()
         split = self.memory.split(beside=task.train)
         features, columns = self._features(learner, split)
@@ -118,10 +118,10 @@ class ICaRL(Method):
         return self._scaled(assign.mT @ features / assign.sum(0).unsqueeze(1))
 
     def _features(self, learner: Learner, split: Split) -> tuple[Tensor, Tensor]:
-        """Return features `[n, d]` of a mixed split, without augmentation, and its labels as columns of all outputs met."""
+        """Return features `[n, d]` of a mixed split, without augmentation, and its labels as columns of all outputs seen."""
         parts = torch.split(torch.arange(len(split), device=split.rows.device), CHUNK)
         features, columns = list[Tensor](), list[Tensor]()
-        for part, raw in zip(parts, ahead(split, parts), strict=True):  # the inputs of one part at a time are on the device
+        for part, raw in zip(parts, prefetch(split, parts), strict=True):  # only one part's inputs are on the device at a time
             batch = learner.batch(split, part, raw=raw)
             features.append(self._scaled(learner.features(batch.inputs)))
             columns.append(batch.labels)
@@ -132,18 +132,19 @@ class ICaRL(Method):
 
 
 def classes_met(learner: Learner, task: int) -> int:
-    """Return how many classes the tasks up to and with `task` have; theirs are the first columns of all outputs."""
+    """Return the number of classes of the tasks 0 to `task`. Their columns are the first ones of all outputs."""
     return sum(len(met.classes) for met in learner.stream.tasks[: task + 1])
 
 
 def herd(features: Tensor, count: int) -> Tensor:
-    """Choose samples one after the other, each so that the mean of those chosen comes closest to the mean of all.
+    """Choose samples one by one. Each choice brings the mean of the chosen samples as close as possible to the mean of all.
 
-    Algorithm 4 of Rebuffi et al.: the k-th minimises ||mean - (f + sum of those before) / k||. No sample is chosen twice.
+    Algorithm 4 of Rebuffi et al.: the k-th choice minimises ||mean - (f + sum of earlier choices) / k||. No sample is chosen
+    twice.
 
     Args:
         features: `[n, d]`.
-        count: how many to choose, at most.
+        count: the most samples to choose.
 
     Returns:
         int64 `[min(count, n)]`, positions in the order of choice.

@@ -1,4 +1,4 @@
-"""Bounds that see more data than a continual learner may: joint and cumulative training."""
+"""Upper bounds, which see more data than a continual learner may: joint and cumulative training."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from clbench.engine.learner.learner import Learner
-from clbench.method import Access, Method, Train
+from clbench.method import Access, Method, Train, Trait
 from clbench.stream import Task
 
 
 @dataclass
 class Joint(Method):
-    """Learn all tasks at once: the usual upper bound. There is one event, so nothing can be forgotten."""
+    """Learn all tasks at once: the usual upper bound. There is only one training, so nothing can be forgotten."""
 
     access: ClassVar[Access] = "all"
-    answers = True
+    supports_generation = True
 
     def fit(self, learner: Learner, task: Task, train: Train, history: Sequence[Task]) -> None:
         """Train on the union of all tasks."""
@@ -25,20 +25,20 @@ class Joint(Method):
 
 @dataclass
 class Cumulative(Method):
-    """At each task learn again from all data seen so far.
+    """At each task, train on all data seen so far.
 
     Args:
-        reset: start each time from the initial weights (the usual bound); false: go on from the last ones.
+        reset: True: start each time from the initial weights (the usual bound). False: continue from the last ones.
     """
 
     reset: bool
     access: ClassVar[Access] = "seen"
-    answers = True
+    supports_generation = True
 
     @property
-    def resets(self) -> bool:  # type: ignore[override]
-        """Whether each task starts anew."""
-        return self.reset
+    def traits(self) -> frozenset[Trait]:  # type: ignore[override]
+        """The model is reset at each task if `reset` says so."""
+        return frozenset({Trait.RESETS} if self.reset else ())
 
     def fit(self, learner: Learner, task: Task, train: Train, history: Sequence[Task]) -> None:
         """Train on the union of the tasks seen."""

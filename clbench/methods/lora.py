@@ -12,31 +12,31 @@ from pydantic import Field
 from torch import Tensor
 
 from clbench.engine.learner.learner import Learner
-from clbench.method import Method, Renews
+from clbench.method import Method, Trait
 from clbench.stream import Stream, Task
 from clbench.toolkit import weight_matrices
 from clbench.toolkit.lora import Adapters, Targets, principal_cosines
 
 PAST = "past"
-"""Name of the adapter that holds those of earlier tasks side by side."""
+"""Name of the adapter that joins all adapters of earlier tasks."""
 
 
 @dataclass
 class SeqLoRA(Method):
-    """One low-rank adapter (Hu et al., ICLR 2022) that all tasks train one after the other; the network below stands still.
+    """One low-rank adapter (Hu et al., ICLR 2022) that all tasks train in turn. The network below is frozen.
 
-    W x becomes W x + alpha / r * B A dropout(x) in every layer chosen. The adapter and the heads train; weights, biases,
-    embeddings and parameters of normalisation layers do not, and running statistics stay as they are. Of a language model
-    that writes its answers the head is a part of the network, and stands still as well.
+    W x becomes W x + alpha / r * B A dropout(x) in every target layer. The adapter and the heads train. Weights, biases,
+    embeddings and parameters of normalisation layers are frozen, and running statistics do not change. The head of a language
+    model that writes its answers is a part of the network, and is frozen too.
 
     Args:
         rank: r.
         alpha: the adapter's output is multiplied by alpha / r.
-        dropout: of what enters the adapter, in training.
-        targets: endings of names of layers in the backbone, matched at dots (`[query, value]`), or `all-linear`; None: those
-            that PEFT adapts in a model of this type, all linear ones where it does not say.
-        base: `frozen` from the start, for pre-trained networks; or `first_task`, which trains the whole network, without
-            adapters, in the first task, for networks that nobody trained before.
+        dropout: rate of dropout on the adapter's input, in training.
+        targets: endings of layer names in the backbone, matched at dots (`[query, value]`), or `all-linear`. None: PEFT's choice
+            for a model of this type; all linear layers if PEFT has none.
+        base: `frozen`: frozen from the start, for pre-trained networks. `first_task`: the first task trains the whole network,
+            without adapters; for networks with random weights.
     """
 
     rank: Annotated[int, Field(ge=1)]
@@ -44,18 +44,15 @@ class SeqLoRA(Method):
     dropout: Annotated[float, Field(ge=0, lt=1)]
     targets: Targets
     base: Literal["frozen", "first_task"]
-    answers: ClassVar[bool] = True
+    supports_generation: ClassVar[bool] = True
     data_free: ClassVar[bool] = True
 
     @property
-    def leans(self) -> bool:  # type: ignore[override]
-        """Whether the network below is what the first task made of it."""
-        return self.base == "first_task"
-
-    @property
-    def renews(self) -> Renews:  # type: ignore[override]
-        """Whether the adapter comes before anything is learned, or in the place of what the first task trained."""
-        return "later" if self.base == "first_task" else "once"
+    def traits(self) -> frozenset[Trait]:  # type: ignore[override]
+        """The adapter replaces the layers' parameters before task 0 (`frozen`) or after (`first_task`, which needs that task)."""
+        if self.base == "frozen":
+            return frozenset({Trait.REPLACES_PARAMETERS_ONCE})
+        return frozenset({Trait.REPLACES_PARAMETERS_LATER, Trait.NEEDS_FIRST_TASK})
 
     def setup(self, learner: Learner, stream: Stream) -> None:
         """Find the layers; no adapter yet."""
@@ -66,7 +63,7 @@ class SeqLoRA(Method):
         self.names: list[str] = []
 
     def begin_task(self, learner: Learner, task: Task) -> None:
-        """Put the adapter in place, and let nothing else in the backbone train."""
+        """Add the adapter, and freeze everything else in the backbone."""
         if task.index == 0 and self.base == "first_task":
             return
         self._extend(learner, task)
@@ -78,7 +75,7 @@ class SeqLoRA(Method):
             self._make(learner, task)
 
     def _make(self, learner: Learner, task: Task) -> None:
-        """Add an adapter named after a task; what it starts from depends on the seed, the task and the layer alone."""
+        """Add an adapter with the task's name. Its initial values depend only on the seed, the task and the layer."""
         self.names.append(f"task{task.index}")
         self._add_newest()
 
@@ -87,7 +84,7 @@ class SeqLoRA(Method):
         self._adapters.add(self.names[-1], self.rank, self.dropout, partial(self._generator, "lora", index))
 
     def _settle(self, learner: Learner) -> None:
-        """Let the newest adapter and the heads train, and nothing else."""
+        """Train only the newest adapter and the heads."""
         self._adapters.train(self.names[-1])
         if learner.stream.vocabulary is not None:  # the head is the network's own
             learner.model.heads.requires_grad_(False)
@@ -95,7 +92,7 @@ class SeqLoRA(Method):
         learner.rebuild()
 
     def end_task(self, learner: Learner, task: Task, history: Sequence[Task]) -> None:
-        """Note how large the adapters are."""
+        """Record the sizes of the adapters."""
         self._report = {
             "adapter_bytes": self._bytes(),
             "trainable_parameters": sum(parameter.numel() for parameter in learner.trainable()[1]),
@@ -107,7 +104,7 @@ class SeqLoRA(Method):
         return sum(factor.numel() * factor.element_size() for factor in present)
 
     def load_state(self, learner: Learner, state: dict[str, Any]) -> None:
-        """Put the adapters back in place; the model's weights fill them."""
+        """Add the adapters again; the model's weights fill them."""
         super().load_state(learner, state)
         if self.names:
             self._restore()
@@ -117,26 +114,30 @@ class SeqLoRA(Method):
         self._add_newest()
 
     def diagnostics(self) -> dict[str, Any]:
-        """Return the adapters' bytes and the number of trained parameters, of the heads in play among them."""
+        """Return the adapters' bytes and the number of trained parameters, including those of active heads."""
         return self._report
 
 
 @dataclass
 class IncLoRA(SeqLoRA):
-    """A low-rank adapter for every task; those of earlier tasks act on, unchanged (`IncLoRA` of Wang et al., 2023).
+    """A low-rank adapter for every task. Adapters of earlier tasks stay active and frozen (`IncLoRA` of Wang et al., 2023).
 
-    Earlier adapters get no dropout, which would disturb what they compute. When the next task begins, a task's adapter joins
-    the earlier ones.
+    Earlier adapters get no dropout, because dropout would change their outputs. When the next task begins, the last task's
+    adapter is joined to the earlier ones.
 
     Args:
-        past: where earlier adapters are. `apart`: side by side in one adapter of rank r * tasks, as in the O-LoRA authors'
-            program, which every pass goes through; `folded`: added to the layers' weights, W += alpha / r * B A, with A and B
-            kept aside. The two compute the same.
+        past: the place of earlier adapters. `apart`: joined in one adapter of rank r * tasks, as in the O-LoRA authors' program;
+            every forward pass computes this adapter. `folded`: added to the layers' weights, W += alpha / r * B A, with a copy of
+            A and B. Both compute the same.
     """
 
     past: Literal["apart", "folded"]
-    accumulates: ClassVar[bool] = True
-    renews: ClassVar[Renews] = "later"
+
+    @property
+    def traits(self) -> frozenset[Trait]:  # type: ignore[override]
+        """A new adapter at every task; the model itself keeps the earlier ones."""
+        own = {Trait.STORES_IN_WEIGHTS, Trait.REPLACES_PARAMETERS_LATER}
+        return super().traits - {Trait.REPLACES_PARAMETERS_ONCE} | own
 
     def setup(self, learner: Learner, stream: Stream) -> None:
         """Start without earlier adapters."""
@@ -168,7 +169,7 @@ class IncLoRA(SeqLoRA):
         adapters.write(PAST, {layer: (a, b) for layer, (a, b) in joined.items()})
 
     def _past(self) -> dict[str, list[Tensor]]:
-        """Return A `[r * tasks, d_in]` and B `[d_out, r * tasks]` of all earlier tasks by layer; empty: there are none."""
+        """Return A `[r * tasks, d_in]` and B `[d_out, r * tasks]` of all earlier tasks by layer; empty without any."""
         if self.past == "folded" or PAST not in self._adapters.present:
             return self.kept
         return {layer: [factor.detach() for factor in pair] for layer, pair in self._adapters.factors(PAST).items()}
@@ -179,7 +180,7 @@ class IncLoRA(SeqLoRA):
         super()._restore()
 
     def end_task(self, learner: Learner, task: Task, history: Sequence[Task]) -> None:
-        """Note how the new adapter's inputs lie to those of all earlier ones."""
+        """Record the angles between the new adapter's input directions and those of all earlier ones."""
         super().end_task(learner, task, history)
         earlier = self._past()
         if not earlier:
@@ -195,8 +196,9 @@ class IncLoRA(SeqLoRA):
         return super()._bytes() + sum(f.numel() * f.element_size() for pair in self.kept.values() for f in pair)
 
     def diagnostics(self) -> dict[str, Any]:
-        """Return, beside the sizes, cosines of the principal angles between the rows of the new A and of all earlier ones.
+        """Return the sizes, and cosines of the principal angles between the rows of the new A and of all earlier ones.
 
-        `cosine_max` is of each layer's smallest angle, `cosine_mean` the mean over its angles; `max` and `mean` over layers.
+        `cosine_max` is the cosine of a layer's smallest angle, and `cosine_mean` the mean over its angles. Both are given as
+        `max` and `mean` over layers.
         """
         return super().diagnostics()

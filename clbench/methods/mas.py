@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from clbench.engine.learner.learner import Batch, Learner
-from clbench.method import Holds, Method
+from clbench.method import Method, Trait
 from clbench.stream import Stream, Task
 from clbench.toolkit.importance import output_sensitivity
 
@@ -20,22 +20,22 @@ from clbench.toolkit.importance import output_sensitivity
 class MAS(Method):
     """Memory aware synapses (Aljundi et al., ECCV 2018): loss + strength * sum_i Omega_i (theta_i - theta*_i)^2.
 
-    Omega_i is the mean over a task's samples of |d ||f(x)||_2^2 / d theta_i|, f the logits (equations 2 and 3), added up
-    over tasks, with one anchor theta*, the newest weights (equation 4). No factor 1/2, as in the authors' program
-    (`MAS_to_be_published/MAS_utils/MAS_based_Training.py`: its gradient is 2 * lambda * Omega * (theta - theta*)). The
-    absolute value is taken per sample, which is that program with `b1`, batches of one; with its batches of 200, and in
-    Avalanche, it is taken of a batch's sum. Avalanche averages old and new Omega instead of adding them. A shared head is
-    held like the rest; a task's own head gets no step afterwards.
+    Omega_i is the mean over a task's samples of |d ||f(x)||_2^2 / d theta_i|, with f the logits (equations 2 and 3). It is summed
+    over tasks, with one anchor theta*, the newest weights (equation 4). There is no factor 1/2, as in the authors' program
+    (`MAS_to_be_published/MAS_utils/MAS_based_Training.py`: its gradient is 2 * lambda * Omega * (theta - theta*)). The absolute
+    value is taken per sample, like in that program with `b1`, batches of one. With its batches of 200, and in Avalanche, it is
+    taken of a batch's sum. Avalanche averages old and new Omega instead of adding them. A shared head is anchored like the rest.
+    A task's own head gets no step afterwards.
 
     Args:
         strength: lambda.
-        samples: training samples Omega is estimated from, per task; None: all.
+        samples: training samples per task for the estimate of Omega; None: all.
     """
 
     strength: Annotated[float, Field(ge=0)]
     samples: Annotated[int, Field(ge=1)] | None
     stackable = True
-    holds: ClassVar[Holds] = "trained"
+    traits: ClassVar[frozenset[Trait]] = frozenset({Trait.ANCHORS_TRAINED})
 
     def setup(self, learner: Learner, stream: Stream) -> None:
         """Start without importance."""
@@ -53,7 +53,7 @@ class MAS(Method):
         torch._foreach_add_([learner.gradients[name] for name in names], pull, alpha=2 * self.strength)
 
     def end_task(self, learner: Learner, task: Task, history: Sequence[Task]) -> None:
-        """Add the task's importance; the newest weights become the anchor."""
+        """Add the task's importance. The newest weights become the anchor."""
         draws = learner.generator("mas", task.index)
         for name, value in output_sensitivity(learner, task.train, self.samples, draws).items():
             self.importance[name] = self.importance[name] + value if name in self.importance else value

@@ -9,9 +9,9 @@ from clbench.method import Method
 
 @dataclass
 class Naive(Method):
-    """Learn each task on its own data and do nothing about the others, nor about requests to forget: fine-tuning, SGD."""
+    """Train on each task's own data, without protection of earlier tasks: fine-tuning, SGD. Requests to forget are ignored."""
 
     stackable = True
-    requests = "skipped"
-    answers = True
+    requests = "ignored"
+    supports_generation = True
     data_free = True

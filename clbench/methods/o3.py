@@ -1,4 +1,4 @@
-"""O3: unlearning by adapters that are loaded as far as an input is like what was to be forgotten."""
+"""O3: unlearning by adapters, each weighted by an input's similarity to the data to forget."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from clbench.detection.detector import Detector
 from clbench.engine.learner.learner import Batch, Learner
 from clbench.engine.optimizers import clip_by_norm
 from clbench.errors import ConfigError
-from clbench.method import Renews, Train
-from clbench.methods.random_targets import Choice, relabelled
+from clbench.method import Train, Trait
+from clbench.methods.random_targets import Choice, with_random_targets
 from clbench.methods.unlearning import Rate, Unlearner
 from clbench.stream import Stream, Task
 from clbench.toolkit import weight_matrices
@@ -28,22 +28,22 @@ from clbench.toolkit.lora import Adapters, Targets, parameter_name
 class O3(Unlearner):
     """O3 (Gao et al., "On Large Language Model Continual Unlearning", ICLR 2025; GCYZSL/O3-LLM-UNLEARNING).
 
-    At a request the network stands still; a low-rank adapter learns random answers to what is to be forgotten, its A held
-    orthogonal to those of earlier requests, and a detector learns what such inputs look like. No other data is needed. An input
-    then passes through W x + sum over requests of w_i * alpha / r * B_i A_i x, with w_i from detector i. Adapters act in
-    `predict` alone: for what is learned after a request the network is as naive fine-tuning leaves it.
+    At a request the network is frozen. A low-rank adapter learns random answers to the data to forget, with its A kept orthogonal
+    to those of earlier requests. A detector learns to recognise such inputs. No other data is needed. An input then passes
+    through W x + sum over requests of w_i * alpha / r * B_i A_i x, with w_i from detector i. Adapters act only in `predict`.
+    Tasks after a request therefore train the network like naive fine-tuning.
 
     Args:
         rank: r.
         alpha: the adapter's output is multiplied by alpha / r.
-        dropout: of what enters the adapter, in training.
-        targets: as of `clbench.methods.lora.SeqLoRA`.
-        clip_norm: bound on the joint norm of all gradients of a step at a request; None: none.
-        strength: gamma, of the mean over layers of the sum over earlier requests of ||A_i A^T||_F^2.
+        dropout: rate of dropout on the adapter's input, in training.
+        targets: as in `clbench.methods.lora.SeqLoRA`.
+        clip_norm: bound on the joint norm of all gradients of a step at a request; None: no bound.
+        strength: gamma, the weight of the mean over layers of the sum over earlier requests of ||A_i A^T||_F^2.
         labels: `any`: random answers may be right by chance, as in the authors' program; `other`: they never are.
-        adapters: `each`: a new one per request, weighted by its own detector. `newest`: a request goes on from the last one's,
-            and that alone is loaded, with the greatest weight of all detectors (the authors' program).
-        detector: how inputs are told apart (`clbench.detection`).
+        adapters: `each`: a new adapter per request, weighted by its own detector. `newest`: a request continues the last adapter,
+            and only that one is loaded, with the greatest weight of all detectors (the authors' program).
+        detector: the detector of inputs to forget (`clbench.detection`).
     """
 
     rank: Annotated[int, Field(ge=1)]
@@ -55,8 +55,8 @@ class O3(Unlearner):
     labels: Choice
     adapters: Literal["each", "newest"]
     detector: Any
-    answers: ClassVar[bool] = True
-    renews: ClassVar[Renews] = "later"
+    supports_generation: ClassVar[bool] = True
+    traits: ClassVar[frozenset[Trait]] = frozenset({Trait.REPLACES_PARAMETERS_LATER})
 
     def __post_init__(self) -> None:
         if not isinstance(self.detector, Detector):
@@ -65,7 +65,7 @@ class O3(Unlearner):
             )
 
     def setup(self, learner: Learner, stream: Stream) -> None:
-        """Find the layers; no adapter and no detector yet."""
+        """Find the layers; there is no adapter and no detector yet."""
         self.detector.setup(learner)
         self._adapters = Adapters(learner, self.targets, self.alpha / self.rank)
         learner.completions.append(self._adapters.initial)
@@ -75,7 +75,7 @@ class O3(Unlearner):
         self.requests_met: list[int] = []
 
     def begin_task(self, learner: Learner, task: Task) -> None:
-        """At a request, make the detector before anything changes, and let a new adapter train and nothing else."""
+        """At a request, make the detector before anything changes. Then train only a new adapter."""
         self._rest(learner)
         if task.kind == "learn":
             return
@@ -99,18 +99,18 @@ class O3(Unlearner):
     def forget(self, learner: Learner, task: Task, train: Train, history: Sequence[Task]) -> None:
         """Learn random answers."""
         self._training = task.index
-        train(relabelled(task.train, learner, task, self.labels), self.epochs)
+        train(with_random_targets(task.train, learner, task, self.labels), self.epochs)
         del self._training
 
     def penalty(self, learner: Learner, batch: Batch, logits: Tensor) -> Tensor:
-        """Return strength * how far A is from orthogonal to those of earlier requests; 0 for the first one."""
-        if self.strength == 0 or not self._past or not self._meeting(learner):
+        """Return strength * the overlap of A with those of earlier requests; 0 for the first one."""
+        if self.strength == 0 or not self._past or not self._at_request(learner):
             return logits.new_zeros(())
         return self.strength * self.overlap(learner)
 
     def edit_gradients(self, learner: Learner, batch: Batch) -> None:
-        """Bound the step at a request."""
-        if self.clip_norm is not None and self._meeting(learner):
+        """Clip the gradients at a request."""
+        if self.clip_norm is not None and self._at_request(learner):
             clip_by_norm(list(learner.gradients.values()), self.clip_norm)
 
     def overlap(self, learner: Learner) -> Tensor:
@@ -120,7 +120,7 @@ class O3(Unlearner):
         return torch.stack([product.square().sum() for product in products]).mean()
 
     def end_task(self, learner: Learner, task: Task, history: Sequence[Task]) -> None:
-        """After a request, put the network back to what it was, adapters aside."""
+        """After a request, switch the adapters off and train the network again."""
         if task.kind == "learn":
             return
         if self._past:
@@ -129,13 +129,13 @@ class O3(Unlearner):
         self._rest(learner)
 
     def predict(self, learner: Learner, inputs: Tensor, task_id: int | None) -> Tensor:
-        """Return scores, each request's adapter weighted by how much an input is like what was to be forgotten."""
+        """Return scores. Each request's adapter is weighted by the input's similarity to the data to forget."""
         with self.generation_context(learner, inputs):
             return learner.logits(inputs, task_id)
 
     @contextmanager
     def generation_context(self, learner: Learner, inputs: Tensor) -> Iterator[None]:
-        """Let adapters act as far as `inputs` ask for it."""
+        """Weight the adapters by the detectors' answers on `inputs`."""
         if not self.requests_met or not self.detector.references:
             yield
             return
@@ -143,13 +143,13 @@ class O3(Unlearner):
             yield
 
     def forget_score(self, learner: Learner, inputs: Tensor) -> Tensor:
-        """Return what the detectors say, `[B, requests]`."""
+        """Return the detectors' scores, `[B, requests]`."""
         found: Tensor = self.detector.forget_score(self.detector.read(inputs))
         return found
 
     @contextmanager
     def loaded(self, weights: Tensor) -> Iterator[None]:
-        """Let adapters act, weighted by sample.
+        """Activate adapters with a weight per sample.
 
         Args:
             weights: `[B, requests]`.
@@ -171,7 +171,7 @@ class O3(Unlearner):
             self._adapters.act([])
 
     def load_state(self, learner: Learner, state: dict[str, Any]) -> None:
-        """Put detectors and adapters back in place; the model's weights fill the latter."""
+        """Restore the detectors, and add the adapters again; the model's weights fill the adapters."""
         self.detector.load_state(state.pop("detector"))
         super().load_state(learner, state)
         for index in self.requests_met:
@@ -179,11 +179,11 @@ class O3(Unlearner):
         self._rest(learner)
 
     def state(self) -> dict[str, Any]:
-        """Return which requests were met, and their detectors."""
+        """Return the handled requests and their detectors."""
         return super().state() | {"detector": self.detector.state()}
 
     def diagnostics(self) -> dict[str, Any]:
-        """Return, of a request, `detector_loss` (first and last step) and its final `overlap` with earlier adapters."""
+        """Return `detector_loss` of a request (first and last step) and its final `overlap` with earlier adapters."""
         return self._report
 
     @property
@@ -194,7 +194,7 @@ class O3(Unlearner):
         return f"request{index}"
 
     def _rest(self, learner: Learner) -> None:
-        """Let no adapter act, and train what trained from the start."""
+        """Switch all adapters off, and train the parameters that trained at the start."""
         if not self.requests_met:
             return
         self._adapters.act([])
@@ -206,7 +206,7 @@ class O3(Unlearner):
 
 
 def _weighted(weights: Tensor, module: nn.Module, arguments: Any, output: Tensor) -> Tensor:
-    """Multiply what an adapter adds to each sample, `[B, ...]`."""
+    """Multiply an adapter's output for each sample, `[B, ...]`."""
     return output * weights.view(-1, *(1,) * (output.dim() - 1)).to(output.dtype)
 
 

@@ -14,45 +14,44 @@ from torch.func import functional_call, grad, vmap
 
 from clbench.data.pool import Split
 from clbench.engine.learner.learner import Learner
-from clbench.method import Holds, Method
+from clbench.method import Method, Trait
 from clbench.stream import Stream, Task
 from clbench.toolkit import weight_matrices
 
 Logits = Literal["truth", "mean", "all"]
 
 GRADIENT_BYTES = 64 * 2**20
-"""Per-sample gradients are computed for as many samples at a time as fit in this many bytes (speed only)."""
+"""Bytes of per-sample gradients that are computed at one time (affects speed only)."""
 
 
 @dataclass
 class OGD(Method):
     """Orthogonal gradient descent (Farajtabar et al., AISTATS 2020): steps are orthogonal to the gradients of earlier outputs.
 
-    After each task the gradients of logits at some of its samples, each over all shared parameters as one vector theta,
-    extend an orthonormal basis S; afterwards g <- g - sum_(v in S) <g, v> v. To first order these logits then stay.
+    After each task, gradients of logits at some of its samples extend an orthonormal basis S. A gradient covers all shared
+    parameters as one vector theta. Later, g <- g - sum_(v in S) <g, v> v. To first order these logits then do not change.
 
-    The paper projects the gradient of plain SGD; here the applied step is projected, so that momentum, Adam and weight
-    decay stay off the basis too. Theta is every parameter outside the heads in the task setting (a head is trained in its
-    own task only, and moves unprojected: so does MehdiAbbanaBennani/continual-learning-ogdplus, `ogd/ogd_core_new.py`), and
-    every parameter, the shared head among them, in the others. Gradients are taken in evaluation mode, after the task.
-    The memory grows by up to samples * |theta| numbers per task, times the logits in play under `all`. In the class setting
-    the logits of new classes rise in ways that no first order sees: with hidden layers it then forgets as naive does.
+    The paper projects the gradient of plain SGD. Here the applied step is projected, so that momentum, Adam and weight decay
+    stay orthogonal to the basis too. In the task setting, theta is every parameter outside the heads. A head is trained only in
+    its own task, and moves unprojected, like in MehdiAbbanaBennani/continual-learning-ogdplus, `ogd/ogd_core_new.py`. In the
+    other settings theta is every parameter, including the shared head. Gradients are taken in evaluation mode, after the task.
+    The memory grows by up to samples * |theta| numbers per task; with `all`, times the number of active logits. In the class
+    setting the logits of new classes rise by effects beyond first order. With hidden layers OGD then forgets like naive.
 
     Args:
         samples: training samples per task, drawn without replacement.
-        logits: whose gradients are kept: that of the sample's class (`truth`: OGD-GTL), the logits' mean (`mean`: OGD-AVE), or
-            each one in play (`all`: OGD-ALL).
-        statistics: running ones of normalisation layers from the second task on: `freeze` or `track`.
+        logits: the logits whose gradients are stored: that of the sample's class (`truth`: OGD-GTL), their mean (`mean`:
+            OGD-AVE), or each active one (`all`: OGD-ALL).
+        statistics: running statistics of normalisation layers from the second task on: `freeze` or `track`.
     """
 
     samples: Annotated[int, Field(ge=1)]
     logits: Logits
     statistics: Literal["freeze", "track"]
-    holds: ClassVar[Holds] = "layers"
-    leans: ClassVar[bool] = True
+    traits: ClassVar[frozenset[Trait]] = frozenset({Trait.ANCHORS_LAYERS, Trait.NEEDS_FIRST_TASK})
 
     def setup(self, learner: Learner, stream: Stream) -> None:
-        """Note theta and start with an empty basis, one direction a row."""
+        """List theta, and start with an empty basis, one direction per row."""
         apart = ("added.", "heads.") if stream.own_heads else ("added.",)
         self._sizes = {
             name: parameter.numel()
@@ -62,13 +61,13 @@ class OGD(Method):
         self.basis = next(iter(learner.parameters.values())).new_zeros(0, sum(self._sizes.values()))
 
     def begin_task(self, learner: Learner, task: Task) -> None:
-        """Count from here; keep still what is no parameter and yet moves the logits."""
+        """Reset the counts. Freeze running statistics: they are no parameters, but they change the logits."""
         self._before, self._steps, self._removed = len(self.basis), 0, self.basis.new_zeros(())
         if task.index > 0 and self.statistics == "freeze":
             weight_matrices.freeze_statistics(learner)
 
     def edit_update(self, learner: Learner, updates: dict[str, Tensor]) -> None:
-        """Remove from the step its component in the basis."""
+        """Remove the step's component in the basis."""
         if len(self.basis) == 0:
             return
         step = torch.cat([updates[k].flatten() if k in updates else self.basis.new_zeros(n) for k, n in self._sizes.items()])
@@ -89,16 +88,16 @@ class OGD(Method):
                 self.basis = extend(self.basis, rows)
 
     def diagnostics(self) -> dict[str, Any]:
-        """Return the directions taken, those there are, those added, and the mean share of the squared step removed."""
+        """Return the used, all and added directions, and the mean removed share of the squared step."""
         taken, size = self.basis.shape
         removed = float(self._removed) / self._steps if self._steps else None
         return {"parameters": {"taken": taken, "of": size, "added": taken - self._before, "removed": removed}}
 
 
 def logit_gradients(learner: Learner, split: Split, positions: Tensor, names: list[str], logits: Logits) -> Iterator[Tensor]:
-    """Yield gradients `[B, |theta|]` of one logit (or their mean) per sample, with theta the parameters `names` end to end.
+    """Yield gradients `[B, |theta|]` of one logit (or the logits' mean) per sample; theta is the concatenated parameters `names`.
 
-    Once for `truth` and `mean`, once for each output of the current task under `all`.
+    Yields once for `truth` and `mean`, and once for each output of the current task for `all`.
     """
     learner.model.eval()
     task = learner.stream.own_heads
@@ -124,10 +123,10 @@ def logit_gradients(learner: Learner, split: Split, positions: Tensor, names: li
 
 
 def extend(basis: Tensor, rows: Tensor) -> Tensor:
-    """Return `basis` `[k, p]`, orthonormal rows, followed by those that it lacks to span `rows` `[n, p]` too.
+    """Return `basis` `[k, p]`, orthonormal rows, followed by the directions that it needs to span `rows` `[n, p]` too.
 
-    Gram and Schmidt's process, in blocks and twice, so that rounding leaves nothing of the basis. What is left of a row within
-    ten times the rounding error of all is no direction; there are never more than p.
+    Gram and Schmidt's process, in blocks and applied twice, so that no part of the basis remains after rounding. A remainder
+    within ten times the rounding error of all rows is no direction. There are at most p directions.
     """
     missing = rows
     for _ in range(2):

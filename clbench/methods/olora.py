@@ -21,18 +21,18 @@ Strength = Annotated[float, Field(ge=0)]
 
 @dataclass
 class OLoRA(IncLoRA):
-    """O-LoRA (Wang et al., Findings of EMNLP 2023): an adapter per task, whose A is held orthogonal to all earlier ones' A.
+    """O-LoRA (Wang et al., Findings of EMNLP 2023): one adapter per task, its A orthogonal to the A of earlier ones.
 
-    loss + strength * sum over layers of |A_past A^T| + l2_strength * sum over A and B of their Frobenius norms. The gradient
-    of B is not constrained, so that what a task adds may still change what earlier ones compute. The sum grows with the
-    number of tasks and the rank: a strength is good for one model and one length of stream. With `strength` and
-    `l2_strength` 0 this is `inc_lora`, bit for bit.
+    loss + strength * sum over layers of |A_past A^T| + l2_strength * sum over A and B of their Frobenius norms. The gradient of B
+    is not constrained, so a new task may still change the outputs on earlier ones. The sum grows with the number of tasks and
+    the rank. A good strength therefore holds for one model and one length of stream. With `strength` and `l2_strength` 0 this
+    is `inc_lora`, bit for bit.
 
     Args:
         strength: lambda_1; a list gives each task its own (the authors' `scripts/long.sh`).
-        l2_strength: lambda_2, likewise; of the norms, which are not squared, as in the authors' program.
-        penalty_form: `l1`, the sum of the entries' absolute values (the authors' program, `src/uie_trainer_lora.py`), or
-            `squared`, of their squares (the paper's equation).
+        l2_strength: lambda_2, in the same form. The norms are not squared, as in the authors' program.
+        penalty_form: `l1`: the sum of the entries' absolute values (the authors' program, `src/uie_trainer_lora.py`). `squared`:
+            the sum of their squares (the paper's equation).
     """
 
     strength: Strength | list[Strength]
@@ -40,10 +40,10 @@ class OLoRA(IncLoRA):
     penalty_form: Literal["l1", "squared"]
 
     def setup(self, learner: Learner, stream: Stream) -> None:
-        """Start without anything to be orthogonal to.
+        """Start without earlier adapters.
 
         Raises:
-            ConfigError: a list of strengths that is not as long as the stream.
+            ConfigError: a list of strengths with another length than the stream.
         """
         super().setup(learner, stream)
         for key in ("strength", "l2_strength"):
@@ -59,7 +59,7 @@ class OLoRA(IncLoRA):
         self._first: Tensor | None = None
 
     def begin_task(self, learner: Learner, task: Task) -> None:
-        """Stack the earlier tasks' A, once per task, of layers with equally many inputs: a step then has few products."""
+        """Stack the earlier tasks' A of all layers with equally many inputs, once per task. A step then needs few products."""
         super().begin_task(learner, task)
         self._groups, self._first = [], None
         self._now = (_of(self.strength, task.index), _of(self.l2_strength, task.index))
@@ -75,7 +75,7 @@ class OLoRA(IncLoRA):
         self._decayed = both if self._now[1] > 0 else []
 
     def penalty(self, learner: Learner, batch: Batch, logits: Tensor) -> Tensor:
-        """Return strength * (how far A is from orthogonal to the earlier ones) + l2_strength * (norms of A and B)."""
+        """Return strength * (overlap of A with the earlier ones) + l2_strength * (norms of A and B)."""
         value = logits.new_zeros(())
         with torch.autocast(learner.device.type, enabled=False):
             if self._groups:
@@ -97,13 +97,13 @@ class OLoRA(IncLoRA):
         return torch.stack(terms).sum()
 
     def end_task(self, learner: Learner, task: Task, history: Sequence[Task]) -> None:
-        """Note the overlap at the task's first step: it must not be 0 if there are earlier adapters."""
+        """Record the overlap at the task's first step. With earlier adapters it must not be 0."""
         super().end_task(learner, task, history)
         if self._first is not None:
             self._report["overlap_at_start"] = float(self._first)
 
     def diagnostics(self) -> dict[str, Any]:
-        """Return, beside those of `inc_lora`, `overlap_at_start`: the sum that `strength` multiplies, at the first step."""
+        """Return those of `inc_lora` and `overlap_at_start`: the factor of `strength` at the first step."""
         return super().diagnostics()
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from clbench import subspace
 from clbench.engine.learner.learner import Learner
 from clbench.errors import ConfigError, RefusedError
-from clbench.method import Method, Renews
+from clbench.method import Method, Trait
 from clbench.stream import Stream, Task
 from clbench.toolkit import weight_matrices
 from clbench.toolkit.layer_discovery import find_layers
@@ -30,41 +30,40 @@ NonNegative = Annotated[int, Field(ge=0)]
 class OSFT(Method):
     """Orthogonal subspace fine-tuning, or adaptive SVD (Nayak et al., ICLR 2026, arXiv 2504.07097; PEFT's OSF).
 
-    When a task begins, the weight of every chosen linear layer is decomposed, W = U diag(S) V^T. The k largest singular triples
-    are taken for what was learned before and stand still; the others are trained as factors, and each step of U_low and V_low
-    is kept orthogonal to the frozen left and right vectors. So U_high^T (W' - W) = 0 and (W' - W) V_high = 0: on inputs in the
-    span of V_high the layer's outputs do not change. When the task ends, the product becomes the layer's weight again, which the
-    next task decomposes anew. Nothing is kept beside the weights.
+    At the start of a task, the weight of every target layer is decomposed, W = U diag(S) V^T. The k largest singular triples
+    stand for earlier knowledge and are frozen. The others are trained as factors, and each step of U_low and V_low is kept
+    orthogonal to the frozen left and right vectors. Therefore U_high^T (W' - W) = 0 and (W' - W) V_high = 0: on inputs in the
+    span of V_high the layer's outputs do not change. At the end of the task the product becomes the layer's weight again. The
+    next task decomposes that weight. Nothing is stored besides the weights.
 
-    What is projected is the step that is applied, after moments, preconditioning and weight decay: a projected gradient leaves
-    the subspace under Adam. The authors' research scripts differ (Red-Hat-AI-Innovation-Team/orthogonal-subspace-learning): they
-    put the product into the weight where nothing is differentiated, so that its factors get no gradient, and project
-    gradients only.
+    The applied step is projected, after moments, preconditioning and weight decay; a projected gradient leaves the subspace
+    under Adam. The authors' research scripts differ (Red-Hat-AI-Innovation-Team/orthogonal-subspace-learning): they write the
+    product into the weight outside of autograd, so that the factors get no gradient, and project gradients only.
 
-    A retained rank of 0 leaves the layer as it is, and all of it trains; the full rank p leaves nothing of its weight to move.
-    Convolutions, embeddings, norms and the projections of `nn.MultiheadAttention`, which reads them itself, are never
-    decomposed: `others` says what becomes of them, and of biases. Heads, and what they share with the backbone (tied
-    embeddings), always train.
+    A retained rank of 0 does not change the layer, and all of its weight trains. The full rank p freezes all of its weight.
+    Convolutions, embeddings, norms and the projections of `nn.MultiheadAttention` (which reads their weights directly) are never
+    decomposed. `others` says whether they train, and whether biases do. Heads, and parameters that they share with the backbone
+    (tied embeddings), always train.
 
-    Retained ranks, of p = min(out, in) (`rank_base`), rounded down:
-    `importance`: k = p * (mrr + I (trr - mrr)), the paper's. I is the mean cosine of a layer's input and output over samples
-    of the new task (of what the network had learned before there are none). Where they differ in width the layer has the
-    cosine of the repeated block it lies in, and the mean, 1, where there is none. The layers' own cosines and those of blocks
-    are of other sizes: each kind is divided by its own mean over layers. Negative ones count as 0.
+    Retained ranks, relative to p = min(out, in) (`rank_base`), rounded down:
+    `importance`: k = p * (mrr + I (trr - mrr)), as in the paper. I is the mean cosine of a layer's input and output over samples
+    of the new task (samples of earlier knowledge do not exist). If input and output differ in width, the layer gets the cosine
+    of its repeated block; without such a block, it gets the mean, 1. Cosines of layers and of blocks differ in size, so each
+    kind is divided by its own mean over layers. Negative ones count as 0.
     `linear`: k = p * t / T at task t of T, from 0 (PEFT's documentation: (t - 1) / n from 1).
     `fixed`: k = p * `fraction`.
 
     Args:
-        targets: which layers: endings of their names in the backbone, matched at dots, or `all-linear`.
+        targets: the layers: endings of their names in the backbone, matched at dots, or `all-linear`.
         schedule: of the retained rank.
         mrr: minimum retention ratio of `importance`.
         trr: target retention ratio of `importance`.
-        importance_samples: training samples whose cosines are taken.
-        fraction: that `fixed` retains, or one per task.
-        rank_base: what ratios are of. `larger`, of max(out, in) as in the authors' scripts: layers much longer than wide are
-            soon frozen wholly.
-        others: what becomes of parameters of the backbone that no factor holds, from `from_task` on.
-        from_task: first task, from 0, that is learned so; those before are plain fine-tuning.
+        importance_samples: training samples for the cosines.
+        fraction: retained share of `fixed`, or one per task.
+        rank_base: base of the ratios. `smaller`: min(out, in). `larger`: max(out, in), as in the authors' scripts; layers much
+            longer than wide are then soon frozen entirely.
+        others: `train` or `freeze`: all other parameters of the backbone, from `from_task` on.
+        from_task: first task, from 0, with decomposed layers; earlier ones are plain fine-tuning.
     """
 
     targets: Targets
@@ -76,20 +75,19 @@ class OSFT(Method):
     rank_base: Literal["smaller", "larger"]
     others: Literal["train", "freeze"]
     from_task: NonNegative
-    answers: ClassVar[bool] = True
-    renews: ClassVar[Renews] = "later"
+    supports_generation: ClassVar[bool] = True
 
     @property
-    def leans(self) -> bool:  # type: ignore[override]
-        """Whether what is retained is what the first task learned."""
-        return self.from_task > 0
+    def traits(self) -> frozenset[Trait]:  # type: ignore[override]
+        """Factors replace weights at every task; from a later task on, they retain the first task's directions."""
+        return frozenset({Trait.REPLACES_PARAMETERS_LATER} | ({Trait.NEEDS_FIRST_TASK} if self.from_task > 0 else set()))
 
     def setup(self, learner: Learner, stream: Stream) -> None:
-        """Check that there is something to decompose, and that the numbers fit.
+        """Check the targets and the numbers.
 
         Raises:
-            ConfigError: targets that match nothing, ratios or fractions that cannot be.
-            RefusedError: moments that outlive a task, or tied weights.
+            ConfigError: targets that match nothing, or impossible ratios or fractions.
+            RefusedError: moments that are carried over to the next task, or tied weights.
         """
         if self.trr < self.mrr:
             raise ConfigError(f"method.trr={self.trr} is below method.mrr={self.mrr}", "give the minimum as mrr")
@@ -99,11 +97,11 @@ class OSFT(Method):
             )
         if learner.optimizer.carry:
             raise RefusedError(
-                "optimizer.carry=true: the factors of a new task are others, and moments of the old ones mean nothing to them",
+                "optimizer.carry=true: a new task has new factors, and the moments of the old ones do not fit them",
                 "give optimizer.carry=false",
             )
         self._chosen(learner)
-        self._factored: dict[str, FactoredLinear] = {}
+        self._svd_layers: dict[str, FactoredLinear] = {}
         self._held: list[nn.Parameter] = []
         self._ranks: dict[str, list[int]] = {}
         self._importance: dict[str, float] = {}
@@ -115,7 +113,7 @@ class OSFT(Method):
         return found
 
     def begin_task(self, learner: Learner, task: Task) -> None:
-        """Decompose the chosen layers, and freeze what is to stand still."""
+        """Decompose the target layers, and freeze the other parameters if `others` says so."""
         self._ranks, self._importance = {}, {}
         self._removed: dict[str, Tensor] = {}
         if task.index >= self.from_task:
@@ -130,7 +128,7 @@ class OSFT(Method):
         self._trainable = sum(parameter.numel() for parameter in learner.trainable()[1])
 
     def _retain(self, learner: Learner, task: Task, name: str, module: nn.Module) -> None:
-        """Let the leading part of one layer stand still."""
+        """Freeze the leading part of one layer."""
         weight = module.get_parameter("weight")
         k, p = self.rank(task.index, len(learner.stream), tuple(weight.shape), self._importance.get(name, 1.0)), min(weight.shape)
         self._ranks[name] = [k, p]
@@ -138,11 +136,11 @@ class OSFT(Method):
             weight.requires_grad_(False)
             self._held.append(weight)
         elif k > 0:
-            self._factored[name] = FactoredLinear(module, k)
-            put(learner.model.backbone, name, self._factored[name])
+            self._svd_layers[name] = FactoredLinear(module, k)
+            put(learner.model.backbone, name, self._svd_layers[name])
 
     def rank(self, task: int, tasks: int, shape: tuple[int, ...], importance: float = 1.0) -> int:
-        """Return how many singular triples a layer retains.
+        """Return the number of singular triples that a layer retains.
 
         Args:
             task: index of the task, from 0.
@@ -160,7 +158,7 @@ class OSFT(Method):
         return min(int(base * share + 1e-9), min(shape))  # 1e-9: 10 * (7 / 10) is a little less than 7
 
     def _measure(self, learner: Learner, task: Task, chosen: dict[str, nn.Module]) -> dict[str, float]:
-        """Return the importance of every chosen layer."""
+        """Return the importance of every target layer."""
         draws = learner.generator("osft", task.index)
         positions = torch.randperm(len(task.train), generator=draws)[: self.importance_samples].to(learner.device)
         backbone = learner.model.backbone
@@ -174,10 +172,10 @@ class OSFT(Method):
         return {name: square.get(name, rest.get(name, 1.0)) for name in chosen}
 
     def _freeze_others(self, learner: Learner, chosen: dict[str, nn.Module]) -> None:
-        """Let nothing of the backbone learn but factors, and layers of rank 0."""
+        """Freeze the backbone, except for factors and layers of rank 0."""
         free = {id(parameter) for parameter in learner.model.heads.parameters()}
         for name in chosen:
-            layer = self._factored.get(name)
+            layer = self._svd_layers.get(name)
             if layer is not None:
                 free |= {id(layer.get_parameter(factor)) for factor in FACTORS}
             elif self._ranks[name][0] == 0:
@@ -188,8 +186,8 @@ class OSFT(Method):
         weight_matrices.freeze_statistics(learner)
 
     def edit_update(self, learner: Learner, updates: dict[str, Tensor]) -> None:
-        """Take from the steps of U_low and V_low what lies along the frozen vectors."""
-        for name, layer in self._factored.items():
+        """Remove the component along the frozen vectors from the steps of U_low and V_low."""
+        for name, layer in self._svd_layers.items():
             left, right = updates.get(f"backbone.{name}.U_low"), updates.get(f"backbone.{name}.V_low")
             if left is None or right is None:
                 continue
@@ -199,16 +197,16 @@ class OSFT(Method):
             self._removed[name] = self._removed[name] + energies if name in self._removed else energies
 
     def end_task(self, learner: Learner, task: Task, history: Sequence[Task]) -> None:
-        """Make the products plain weights again."""
-        for name, layer in self._factored.items():
+        """Turn the products into plain weights again."""
+        for name, layer in self._svd_layers.items():
             put(learner.model.backbone, name, layer.restore())
         for weight in self._held:
             weight.requires_grad_(True)
-        self._factored, self._held = {}, []
+        self._svd_layers, self._held = {}, []
         learner.rebuild()
 
     def diagnostics(self) -> dict[str, Any]:
-        """Return of each layer: retained and full rank, importance, share of its steps' energy that was removed."""
+        """Return for each layer: retained and full rank, importance, and the removed share of its steps' energy."""
         found: dict[str, Any] = {}
         for name, (k, p) in self._ranks.items():
             found[name] = {"rank": k, "full": p}
@@ -221,5 +219,5 @@ class OSFT(Method):
 
 
 def _learns(module: nn.Module) -> bool:
-    """Return whether a layer's weight is not frozen by something else."""
+    """Return whether a layer's weight trains."""
     return module.get_parameter("weight").requires_grad

@@ -7,18 +7,19 @@ from dataclasses import dataclass
 
 from clbench.engine.learner.learner import Learner
 from clbench.method import Train
-from clbench.methods.random_targets import relabelled
+from clbench.methods.random_targets import with_random_targets
 from clbench.methods.unlearning import Unlearner
 from clbench.stream import Task
 
 
 @dataclass
 class RandomLabels(Unlearner):
-    """Train on what is to be forgotten under other labels (the relabelling of Graves, Nagisetty, Ganesh, AAAI 2021).
+    """Train on the data to forget with wrong labels (Graves, Nagisetty, Ganesh, AAAI 2021).
 
-    Each sample gets one of the other outputs in play, or another label word as its answer, all equally likely, once per request.
+    Once per request, each sample gets one of the other active outputs, or another label word as its answer, with equal
+    probability.
     """
 
     def forget(self, learner: Learner, task: Task, train: Train, history: Sequence[Task]) -> None:
         """Draw the labels and train on them."""
-        train(relabelled(task.train, learner, task, "other"), self.epochs)
+        train(with_random_targets(task.train, learner, task, "other"), self.epochs)

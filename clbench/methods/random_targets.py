@@ -1,4 +1,4 @@
-"""Random labels and answers for what is to be forgotten."""
+"""Random labels and answers for data to forget."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from clbench.stream import Task
 Choice = Literal["any", "other"]
 
 
-def relabelled(split: Split, learner: Learner, task: Task, choice: Choice) -> Split:
-    """Return `split` with a random label, or answer, for each sample; drawn once per request.
+def with_random_targets(split: Split, learner: Learner, task: Task, choice: Choice) -> Split:
+    """Return `split` with a random label, or answer, for each sample, drawn once per request.
 
-    Labels are drawn from all outputs in play, answers from the label words of what was learned, or where they are free text from
+    Labels are drawn from all active outputs, answers from the label words of the learned tasks. Free-text answers are drawn from
     those of the request's own samples.
 
     Args:
         split: of one task.
-        learner: whose draws these are.
+        learner: the source of random numbers.
         task: the request.
-        choice: `any`: all are equally likely; `other`: all but the right one.
+        choice: `any`: all targets are equally likely. `other`: all except the right one.
     """
     draws = learner.generator("random_labels", task.index)
     if split.pool.vocabulary is None:
@@ -34,7 +34,7 @@ def relabelled(split: Split, learner: Learner, task: Task, choice: Choice) -> Sp
     rows, pad = split.raw(), split.pool.pad
     assert pad is not None
     if split.pool.answers is None:
-        own = [tuple(part.tolist()) for part in torch.split(answer_tokens.written(rows), answer_tokens.counts(rows).tolist())]
+        own = [tuple(part.tolist()) for part in torch.split(answer_tokens.answer_ids(rows), answer_tokens.counts(rows).tolist())]
         known = sorted(set(own))
         places = {text: place for place, text in enumerate(known)}
         right = torch.tensor([places[text] for text in own])
@@ -49,13 +49,13 @@ def relabelled(split: Split, learner: Learner, task: Task, choice: Choice) -> Sp
     for place, row in enumerate(changed):
         inputs[place, : len(row)] = row
     everywhere = torch.arange(len(rows), device=split.rows.device)
-    # the label word of each sample stays the right one: what is written instead stands in the inputs alone
+    # each sample keeps its right label word; only the inputs contain the random answer
     answer_of = None if split.pool.answer_of is None else split.pool.answer_of[split.rows]
     pool = replace(split.pool, inputs=inputs, targets=split.pool.targets[split.rows], mapped=False, answer_of=answer_of)
     return Split(pool, everywhere, split.labels, split.tasks)
 
 
 def _drawn(right: torch.Tensor, n: int, choice: Choice, draws: torch.Generator) -> torch.Tensor:
-    """Return for each right number another one below n (or, if `any` or there is no other, possibly the same)."""
+    """Return for each number in `right` another number below n. It may be the same with `any`, or if n is 1."""
     shift = torch.randint(1 if choice == "other" and n > 1 else 0, n, right.shape, generator=draws).to(right.device)
     return (right + shift) % n

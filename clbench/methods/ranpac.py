@@ -14,7 +14,7 @@ from clbench.engine.learner.learner import Learner
 from clbench.errors import DivergedError
 from clbench.method import Method, Train
 from clbench.stream import Stream, Task
-from clbench.toolkit.features import in_play, outputs, walk
+from clbench.toolkit.features import active_scores, outputs, walk
 
 Ridge = Annotated[float, Field(gt=0)]
 
@@ -23,19 +23,19 @@ Ridge = Annotated[float, Field(gt=0)]
 class RanPAC(Method):
     """Random projections and decorrelated prototypes (McDonnell et al., NeurIPS 2023), without the paper's phase 1.
 
-    h = relu(x W) with W ~ N(0, 1) drawn once; G = sum h h', Q = sum h y' over all tasks, y one-hot; the scores are
-    h' (G + ridge I)^-1 Q. After each task the ridge is chosen anew: of the candidates the one with the least squared error
-    on a fifth of the current task's training samples, from G and Q of the other four fifths; the test split plays no part.
-    As in the authors' program (RanPAC/RanPAC, RanPAC.py: `replace_fc`, `optimise_ridge_parameter`); their sums are in
-    single precision, here in double.
+    h = relu(x W) with W ~ N(0, 1), drawn once. G = sum h h' and Q = sum h y' over all tasks, with y one-hot. The scores are
+    h' (G + ridge I)^-1 Q. After each task the ridge is selected again: the candidate with the least squared error on a fifth of
+    the current task's training samples, with G and Q of the other four fifths. The test split is not used. This follows the
+    authors' program (RanPAC/RanPAC, RanPAC.py: `replace_fc`, `optimise_ridge_parameter`); its sums are in single precision,
+    here in double.
 
-    Phase 1 of the paper, an adapter trained on the first task, is out of scope: the features are taken as they are (the
-    paper's ablation calls this 'no Phase 1').
+    Phase 1 of the paper, an adapter trained on the first task, is out of scope. The features are used unchanged (the paper's
+    ablation calls this 'no Phase 1').
 
     Args:
         projection: M, the width of h; None: no projection and no relu, h = x (the paper's 'no RP').
-        ridges: candidates, ascending; a single one is taken as it is.
-        held_out: share of the current task's training samples that the ridge is chosen on.
+        ridges: candidates, ascending; a single one is used without selection.
+        held_out: share of the current task's training samples for the selection.
     """
 
     projection: Annotated[int, Field(ge=1)] | None
@@ -51,7 +51,7 @@ class RanPAC(Method):
         self.weights, self.ridge, self.counts = self.moment.clone(), 0.0, self.moment.new_zeros(outputs(learner))
 
     def fit(self, learner: Learner, task: Task, train: Train, history: Sequence[Task]) -> None:
-        """Add the task to the sums, choose the ridge, solve."""
+        """Add the task to the sums, select the ridge, solve."""
         n = len(task.train)
         order = torch.randperm(n, generator=learner.generator("ranpac", task.index)).to(task.train.rows.device)
         cut = int(n * (1 - self.held_out))
@@ -63,7 +63,7 @@ class RanPAC(Method):
         if len(candidates) > 1:
             errors = [_squared_error(_solve(gram, moment, ridge), held_gram, held_moment) for ridge in candidates]
             candidates = candidates[errors.index(min(errors)) :]
-        for ridge in candidates:  # where rounding leaves the chosen one too small for all tasks' sum, the next larger
+        for ridge in candidates:  # if rounding makes the selected one too small for the sum of all tasks, take the next larger
             found = _solve(self.gram, self.moment, ridge)
             if found is not None:
                 self.weights, self.ridge = found, ridge
@@ -73,10 +73,10 @@ class RanPAC(Method):
     def predict(self, learner: Learner, inputs: Tensor, task_id: int | None) -> Tensor:
         """Return the linear scores of the projected features."""
         scores = self._project(learner.features(inputs)) @ self.weights
-        return in_play(learner, scores, self.counts > 0, task_id)
+        return active_scores(learner, scores, self.counts > 0, task_id)
 
     def diagnostics(self) -> dict[str, Any]:
-        """Return the ridge chosen last."""
+        """Return the last selected ridge."""
         return {"ridge": self.ridge}
 
     def _project(self, features: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ class RanPAC(Method):
 
 
 def _solve(gram: Tensor, moment: Tensor, ridge: float) -> Tensor | None:
-    """Return (gram + ridge I)^-1 moment; None where rounding leaves the matrix not positive definite."""
+    """Return (gram + ridge I)^-1 moment; None if the matrix is not positive definite after rounding."""
     matrix = gram.clone()
     matrix.diagonal().add_(ridge)
     factor, failed = torch.linalg.cholesky_ex(matrix)

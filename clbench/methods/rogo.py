@@ -22,26 +22,26 @@ NonNegative = Annotated[float, Field(ge=0)]
 
 @dataclass
 class ROGO(GPM):
-    """Restricted orthogonal gradient projection (Yang et al., AI Open 4, 2023): GPM that lets go of what helps the new task.
+    """Restricted orthogonal gradient projection (Yang et al., AI Open 4, 2023): GPM that relaxes directions of the new task.
 
-    While a task is learned, the directions S of the protected space that lie near to the span of its gradients are
-    relaxed: weights may change there through W (I + S D S^T) with a small trained D, held near to 0 by `strength` times its
-    squared norm, while W's own step stays projected. After the task D is folded into W, so that the network keeps its size.
+    During a task, the directions S of the protected space near the span of its gradients are relaxed. Weights may change in
+    these directions by W (I + S D S^T), with a small trained D. A penalty, `strength` times the squared norm of D, keeps D near
+    0. The step of W itself stays projected. After the task D is folded into W, so the network keeps its size.
 
-    In the authors' program Q = I + D is d x d and S is found one direction after the other; here D is r x r and S comes
-    from one decomposition (`subspace.relax`): the same function, the same directions. Only where a task is searched again
-    does the program find fewer: a search that ends leaves it with columns that are not orthonormal any more, whose first
-    candidate is not the nearest direction, and the first search without a find is the last.
+    In the authors' program Q = I + D is d x d, and S is found one direction at a time. Here D is r x r, and S comes from one
+    decomposition (`subspace.relax`): the same function, the same directions. The program finds fewer directions only in later
+    searches of a task. After one search its columns are not orthonormal, so that the first candidate is not the nearest
+    direction, and the first search without a result is the last.
 
     Args:
         energy: share of the gradients' energy that spans the new task (the authors' `thresholds` in `update_space`).
-        cosine: of the largest angle at which a direction is relaxed; above 1 none is, and this is GPM.
+        cosine: of the largest angle of a relaxed direction. Above 1 nothing is relaxed, and this is GPM.
         strength: of the penalty on D (the authors' `weight`).
-        search: for directions to relax: between any two epochs (`epoch`) or where the schedule lowers the rate (`decay`).
-        search_below: largest learning rate at which it is done; None: any.
-        searches: at most this many per task that find something; the first that finds nothing is the last. None: no limit.
-        search_samples: training samples whose mean gradient is taken.
-        rate: what the learning rate is multiplied with when directions were relaxed; `reset`: back to the optimiser's.
+        search: when to search for directions: between any two epochs (`epoch`), or when the schedule lowers the rate (`decay`).
+        search_below: largest learning rate at which a search happens; None: any.
+        searches: the most searches per task with a result; the first one without a result is the last. None: no limit.
+        search_samples: training samples for the mean gradient.
+        rate: factor on the learning rate after a relaxation; `reset`: back to the optimiser's rate.
     """
 
     energy: Share | list[Share]
@@ -61,13 +61,13 @@ class ROGO(GPM):
         self._cosine = per_layer("method.cosine", self.cosine, self._matrices)
 
     def begin_task(self, learner: Learner, task: Task) -> None:
-        """Start with everything protected."""
+        """Start with all directions protected."""
         super().begin_task(learner, task)
         self._relaxed, self._rest, self._found = {}, dict(self.bases), 0
         self._open = bool(self._projectors)
 
     def on_epoch_end(self, learner: Learner, task: Task, rate: float, decayed: bool) -> float:
-        """Relax what lies near to the new task's gradients."""
+        """Relax directions near the new task's gradients."""
         due = (self.search == "epoch" or decayed) and (self.search_below is None or rate <= self.search_below)
         if not due or not self._open or self._found == self.searches:
             return 1.0
@@ -82,7 +82,7 @@ class ROGO(GPM):
         return learner.base_lr / rate if self.rate == "reset" else self.rate
 
     def _relax(self, learner: Learner, name: str, gradient: Tensor) -> bool:
-        """Move directions of matrix `name` from the protected to the relaxed; return whether there were any."""
+        """Move directions of matrix `name` from the protected to the relaxed ones; return whether there were any."""
         wanted = subspace.leading(gradient, self._energy[name])
         near, self._rest[name] = subspace.relax(self._rest[name], wanted, self._cosine[name])
         if near.shape[1] == 0:
@@ -107,7 +107,7 @@ class ROGO(GPM):
         return found
 
     def penalty(self, learner: Learner, batch: Batch, logits: Tensor) -> Tensor:
-        """Return what holds D near to 0."""
+        """Return the penalty on D."""
         changes = [change.square().sum() for name in self._relaxed if (change := learner.added(name)) is not None]
         return self.strength * torch.stack(changes).sum() if changes else logits.new_zeros(())
 
@@ -122,5 +122,5 @@ class ROGO(GPM):
         super().end_task(learner, task, history)
 
     def diagnostics(self) -> dict[str, Any]:
-        """Return GPM's, and how many directions were relaxed."""
+        """Return those of GPM, and the number of relaxed directions."""
         return {name: entry | {"relaxed": self._sizes.get(name, 0)} for name, entry in super().diagnostics().items()}

@@ -17,15 +17,15 @@ from clbench.stream import Stream
 
 @dataclass
 class SGP(GPM):
-    """Scaled gradient projection (Saha and Roy, AAAI 2023): GPM, whose directions are held as firmly as they mattered.
+    """Scaled gradient projection (Saha and Roy, AAAI 2023): GPM that removes each direction by its importance.
 
-    A direction whose importance is 1 is held as in GPM, one of importance 0 is free. The importance of a direction u after a
-    task is (a + 1) s / (a s + max s) with s the norm of the layer's inputs along u (equation 2); what it had before is
-    added, up to 1 (equation 6). The authors reach s through a second decomposition, of the inputs projected on the basis
+    A direction of importance 1 is removed entirely, as in GPM; one of importance 0 is free. The importance of a direction u after
+    a task is (a + 1) s / (a s + max s), with s the norm of the layer's inputs along u (equation 2). The earlier importance is
+    added, up to 1 (equation 6). The authors compute s by a second decomposition, of the inputs projected on the basis
     (`update_SGP` in main_sgp_cifar100.py): sum_j (u^T u_j)^2 s_j^2 is the squared norm of the inputs along u.
 
     Args:
-        scale: a; the larger, the nearer to 1 are the importances (the authors' `scale_coff`).
+        scale: a; a larger value moves all importances towards 1 (the authors' `scale_coff`).
     """
 
     scale: Annotated[float, Field(ge=0)]
@@ -36,11 +36,11 @@ class SGP(GPM):
         self.importances: dict[str, Tensor] = {}
 
     def projector(self, name: str, bias: bool) -> subspace.Projector:
-        """Return what removes each protected direction by its importance."""
+        """Return the projector that removes each protected direction by its importance."""
         return subspace.remove(self.bases[name], bias, self.importances[name])
 
     def absorb(self, name: str, rows: Tensor, threshold: float) -> None:
-        """Extend the basis, and weigh its directions by `rows` `[n, d]`."""
+        """Extend the basis, and update the importance of its directions by `rows` `[n, d]`."""
         before = self.importances.get(name, rows.new_zeros(0))
         super().absorb(name, rows, threshold)
         basis = self.bases[name]

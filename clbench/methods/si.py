@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from clbench.engine.learner.learner import Batch, Learner
-from clbench.method import Holds, Method
+from clbench.method import Method, Trait
 from clbench.stream import Stream, Task
 
 
@@ -19,30 +19,28 @@ from clbench.stream import Stream, Task
 class SI(Method):
     """Synaptic intelligence (Zenke et al., ICML 2017): loss + strength * sum_i Omega_i (theta_i - theta*_i)^2.
 
-    During a task every parameter adds up its part in the fall of the loss, omega_i += -g_i * (its step) (equation 3, the
-    path integral). At the end Omega_i += omega_i / (D_i^2 + damping), where D_i is how far it moved in the task
-    (equation 5), and theta* becomes the newest weights (equation 4, without a factor 1/2: Avalanche has one). The steps
-    are those applied, with momentum, preconditioning and weight decay. The gradient of the penalty is added to the loss's
-    own; it is never differentiated by autograd.
+    During a task, each parameter accumulates its part in the decrease of the loss, omega_i += -g_i * (its step) (equation 3, the
+    path integral). At the end, Omega_i += omega_i / (D_i^2 + damping), where D_i is the parameter's total movement in the task
+    (equation 5), and theta* becomes the newest weights (equation 4, without a factor 1/2; Avalanche has one). The steps are the
+    applied ones, with momentum, preconditioning and weight decay. The gradient of the penalty is added to the loss's gradient
+    directly, without autograd.
 
-    Omega is not kept from going below zero (as in the equations; the authors' program, `pathint/protocols.py`, does).
+    Omega may become negative, as in the equations. The authors' program, `pathint/protocols.py`, prevents this.
 
     Args:
         strength: c.
-        damping: xi; bounds Omega where a parameter hardly moved.
-        path: which gradient enters the path integral: `loss`, that of the loss alone (Zenke et al.), or `total`, the one
-            that moved the weights, penalty and clipping included (the programs of Buzzega et al., NeurIPS 2020,
-            `models/si.py`, and of van de Ven et al., 2022, `models/cl/continual_learner.py`). They part from the second
-            task on, or under clipping.
+        damping: xi; bounds Omega if a parameter hardly moved.
+        path: the gradient in the path integral. `loss`: that of the loss alone (Zenke et al.). `total`: the one that moved the
+            weights, including penalty and clipping (the programs of Buzzega et al., NeurIPS 2020, `models/si.py`, and of
+            van de Ven et al., 2022, `models/cl/continual_learner.py`). They differ from the second task on, or with clipping.
     """
 
     strength: Annotated[float, Field(ge=0)]
     damping: Annotated[float, Field(gt=0)]
     path: Literal["loss", "total"]
     stackable = True
-    observes: ClassVar[bool] = True
-    holds: ClassVar[Holds] = "trained"
-    answers = True
+    traits: ClassVar[frozenset[Trait]] = frozenset({Trait.ANCHORS_TRAINED, Trait.READ_ONLY_UPDATE})
+    supports_generation = True
 
     def setup(self, learner: Learner, stream: Stream) -> None:
         """Start without importance."""
@@ -52,15 +50,15 @@ class SI(Method):
         self.slope: dict[str, Tensor] = {}
 
     def begin_task(self, learner: Learner, task: Task) -> None:
-        """Note where the task starts: what the penalty pulls to, and what the way is measured from."""
+        """Store the weights at the start of the task: the target of the penalty, and the start of the movement."""
         self.anchor = _copy(learner)
 
     def weights(self) -> dict[str, Tensor]:
-        """Return Omega, what the squares of the penalty are weighted with: by parameter's name, of its shape."""
+        """Return Omega, the weights of the penalty's squares, by parameter name, shaped as the parameter."""
         return self.importance
 
     def edit_gradients(self, learner: Learner, batch: Batch) -> None:
-        """Keep the loss's gradient if it is the one to integrate; add 2 * strength * Omega (theta - theta*)."""
+        """Store the loss's gradient with `path=loss`; add 2 * strength * Omega (theta - theta*)."""
         if self.path == "loss":
             self.slope = {name: gradient.clone() for name, gradient in learner.gradients.items()}
         if not self.importance or self.strength == 0:
@@ -73,8 +71,8 @@ class SI(Method):
         torch._foreach_add_([learner.gradients[name] for name in names], pull, alpha=2 * self.strength)
 
     def edit_update(self, learner: Learner, updates: dict[str, Tensor]) -> None:
-        """Add -gradient * step to the path integral; the step itself stays as it is."""
-        # clipping works in place, so that the learner's gradients are by now those that moved the weights
+        """Add -gradient * step to the path integral. The step itself does not change."""
+        # clipping works in place: the learner's gradients are now those that moved the weights
         slopes = self.slope if self.path == "loss" else learner.gradients
         for name, step in updates.items():
             if name not in self.integral:
@@ -85,7 +83,7 @@ class SI(Method):
         self.slope = {}
 
     def end_task(self, learner: Learner, task: Task, history: Sequence[Task]) -> None:
-        """Turn the path integral into importance; the newest weights become the anchor."""
+        """Turn the path integral into importance. The newest weights become the anchor."""
         for name, integral in self.integral.items():
             moved = learner.parameters[name].detach() - self.anchor[name]
             gained = integral / (moved.square() + self.damping)
@@ -95,9 +93,9 @@ class SI(Method):
 
 @dataclass
 class BoundedSI(SI):
-    """SI whose importance has a ceiling: min(Omega_i, ceiling) in the penalty, while Omega_i itself goes on adding up.
+    """SI with bounded importance: the penalty uses min(Omega_i, ceiling), while Omega_i itself continues to grow.
 
-    As Avalanche has it (`plugins/synaptic_intelligence.py`, `update_ewc_data`, `clip_to`), after Maltoni and Lomonaco
+    As in Avalanche (`plugins/synaptic_intelligence.py`, `update_ewc_data`, `clip_to`), after Maltoni and Lomonaco
     ("Continuous learning in single-incremental-task scenarios", Neural Networks 2019).
 
     Args:
@@ -107,7 +105,7 @@ class BoundedSI(SI):
     ceiling: Annotated[float, Field(gt=0)]
 
     def weights(self) -> dict[str, Tensor]:
-        """Return min(Omega, ceiling), likewise."""
+        """Return min(Omega, ceiling), by parameter name, shaped as the parameter."""
         return {name: omega.clamp(max=self.ceiling) for name, omega in self.importance.items()}
 
 

@@ -13,23 +13,23 @@ from torch import Tensor
 from clbench.engine.learner.learner import Learner
 from clbench.method import Method, Train
 from clbench.stream import Stream, Task
-from clbench.toolkit.features import in_play, outputs, walk
+from clbench.toolkit.features import active_scores, outputs, walk
 
 
 @dataclass
 class SLDA(Method):
-    """Deep streaming linear discriminant analysis (Hayes & Kanan, CVPR workshops 2020), on a model that is not trained.
+    """Deep streaming linear discriminant analysis (Hayes & Kanan, CVPR workshops 2020), on a frozen model.
 
-    A mean per class and one covariance S of all classes; class k scores w_k x + b_k with L = ((1 - e) S + e I)^-1,
+    There is one mean per class and one covariance S for all classes. Class k scores w_k x + b_k with L = ((1 - e) S + e I)^-1,
     w_k = L mu_k, b_k = -mu_k' L mu_k / 2, where e is `shrinkage`.
 
-    Sample z of class k, the t-th of all after t earlier ones, c of them of class k, adds a (z - mu_k)(z - mu_k)' to t S,
-    where mu_k is the mean before the update. `exact` has a = c / (c + 1) (Welford, Technometrics 1962): then S is the
-    pooled within-class covariance of everything seen (divided by n), in whatever order and batches it came. `published` has
-    a = t / (t + 1), as the paper's update of the covariance and the authors' program do (tyler-hayes/Deep_SLDA,
-    SLDA_Model.py `fit`, where an unmet class has mean 0; in Avalanche the same): S then holds too much of samples that came
-    early in their class, above all the square of each class's first one, and depends on the order. The authors' optional
-    start from a batch with a shrunk covariance (`fit_base`) is left out: all data arrives in the stream.
+    Let z be a sample of class k after t earlier samples, c of them of class k. It adds a (z - mu_k)(z - mu_k)' to t S, where mu_k
+    is the mean before the update. `exact` has a = c / (c + 1) (Welford, Technometrics 1962). S is then the pooled within-class
+    covariance of all samples so far (divided by n), for any order and any batches. `published` has a = t / (t + 1), like the
+    paper's update and the authors' program (tyler-hayes/Deep_SLDA, SLDA_Model.py `fit`, where a class without samples has mean
+    0; Avalanche does the same). S then overweights early samples of each class, above all the square of the first one, and
+    depends on the order. The authors' optional start from a batch with a shrunk covariance (`fit_base`) is left out, because all
+    data arrives in the stream.
 
     Args:
         shrinkage: e.
@@ -57,13 +57,13 @@ class SLDA(Method):
         self.bias = -(self.means * self.weights).sum(1) / 2
 
     def update(self, features: Tensor, one_hot: Tensor) -> None:
-        """Take in samples one after the other, computed at once: float64 `[B, d]`, `[B, outputs]`, in their order."""
+        """Add samples in their order, as if one by one, but computed at once: float64 `[B, d]`, `[B, outputs]`."""
         before = ((self.counts + one_hot.cumsum(0) - one_hot) * one_hot).sum(1)
         deviations = features.clone()
         for label in one_hot.any(0).nonzero().squeeze(1).tolist():
             own = one_hot[:, label] > 0
             sums = self.counts[label] * self.means[label] + features[own].cumsum(0)
-            deviations[own] -= (sums - features[own]) / before[own].clamp(min=1).unsqueeze(1)  # an unmet class: minus 0
+            deviations[own] -= (sums - features[own]) / before[own].clamp(min=1).unsqueeze(1)  # a class without samples: minus 0
             self.means[label] = sums[-1] / (before[own][-1] + 1)
         if self.covariance == "published":
             before = self.counts.sum() + torch.arange(len(features), device=features.device)
@@ -71,6 +71,6 @@ class SLDA(Method):
         self.counts += one_hot.sum(0)
 
     def predict(self, learner: Learner, inputs: Tensor, task_id: int | None) -> Tensor:
-        """Return the linear scores, a class's prior left out as the authors do."""
+        """Return the linear scores, without class priors, like the authors."""
         scores = learner.features(inputs).double() @ self.weights.mT + self.bias
-        return in_play(learner, scores, self.counts > 0, task_id)
+        return active_scores(learner, scores, self.counts > 0, task_id)

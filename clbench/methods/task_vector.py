@@ -17,12 +17,12 @@ from clbench.stream import Task
 
 @dataclass
 class TaskVector(Unlearner):
-    """Train further on what is to be forgotten, and go the opposite way (Ilharco et al., ICLR 2023, section 3).
+    """Train on the data to forget, and move the weights in the opposite direction (Ilharco et al., ICLR 2023, section 3).
 
-    With w before and w' after training on the request, the model becomes w - scale (w' - w). Running statistics stay.
+    With w before and w' after training on the request, the model becomes w - scale (w' - w). Running statistics do not change.
 
     Args:
-        scale: lambda; 0 leaves the model as it is.
+        scale: lambda; 0 does not change the model.
     """
 
     scale: Annotated[float, Field(ge=0)]

@@ -17,37 +17,39 @@ from clbench.stream import Stream, Task
 from clbench.toolkit import weight_matrices
 
 RANKED = 1 - 1e-6
-"""Share of the energy whose directions are ranked: what lies beyond is never among the fewest, and costs more to find."""
+"""Share of the energy whose directions are ranked. Other directions are never needed, and cost more to find."""
 
 Scales = dict[str, list[tuple[int, Tensor]]]
-"""For each matrix: old tasks, and what their directions are mixed by."""
+"""For each matrix: old tasks, and the matrix D that mixes each one's directions."""
 
 
 @dataclass
 class TRGP(GPM):
-    """Trust region gradient projection (Lin et al., ICLR 2022): GPM that reuses, per layer, what related old tasks learned.
+    """Trust region gradient projection (Lin et al., ICLR 2022): GPM whose layers reuse the weights of related old tasks.
 
-    When a task begins, an old task j is trusted by a layer if more than `trust` of the norm of the layer's gradient lies in
-    S_j, the space of that task's inputs. The new task then sees W + sum_j (W S_j Q_j S_j^T - W S_j S_j^T) with trained
-    Q_j, while W's own step stays off the inputs of all old tasks. Q is kept for every task, so the task must be known at
-    test, and as no later step moves W along S_j, no old task's function changes. Here Q = I + D, and S_j is a list of
-    columns of the layer's one basis.
+    At the start of a task, a layer trusts an old task j if more than `trust` of the norm of the layer's gradient is in S_j, the
+    space of that task's inputs. The new task then uses W + sum_j (W S_j Q_j S_j^T - W S_j S_j^T) with trained Q_j. The step of W
+    itself stays orthogonal to the inputs of all old tasks. Q is stored for every task, so the task must be known at test. No
+    later step moves W along S_j, so no old task's function changes. Here Q = I + D, and S_j is a list of columns of the layer's
+    single basis.
 
-    From the authors' program (LYang-666/TRGP) differ: inputs that span a task's space are those of the network with its Q, as
-    it is used afterwards (there of W alone); the strongest new direction is protected (there it is left out,
-    `sel_index>r_pre`); every layer trusts by itself (there none does, unless the first one of the network, and of a residual
-    block, does); parameters of normalisation layers stay as the first task left them (so do theirs, but for CIFAR-100's
-    main_cifar100.py: `uncovered=train`). On permuted MNIST the program has one head, projected and mixed like a layer, with the
-    task given at test; here every task has its own, and a setting without tasks at test is refused. Their `eplison_2` and
-    `Lambda` are used nowhere. Weight decay, which they do not use, draws Q towards I.
+    Differences from the authors' program (LYang-666/TRGP):
+        the inputs that span a task's space come from the network with its Q, as in later use (in the program: from W alone);
+        the strongest new direction is protected (in the program it is left out, `sel_index>r_pre`);
+        every layer trusts by itself (in the program, only if the first layer of the network, and of a residual block, trusts);
+        parameters of normalisation layers are frozen after the first task (in the program too, except in CIFAR-100's
+            main_cifar100.py: `uncovered=train`);
+        every task has its own head, and a setting without tasks at test is refused. On permuted MNIST the program has one head,
+            projected and mixed like a layer, with the task given at test.
+    Their `eplison_2` and `Lambda` are never used. Weight decay, which they do not use, draws Q towards I.
 
     Args:
-        trust: share of the gradient's norm above which a task is trusted (the authors' epsilon_1); above 1 none is, and
-            with `spaces=extended` this is GPM.
-        most: at most this many tasks per layer are trusted, those that hold most of the gradient.
-        trust_samples: training samples whose mean gradient is taken.
-        spaces: which directions a task adds and owns: `ranked`, the fewest of old and new ones, strongest first, that hold
-            `threshold` of its energy (the authors' form); `extended`, it adds GPM's and owns the fewest of all those.
+        trust: share of the gradient's norm above which a task is trusted (the authors' epsilon_1). Above 1 no task is trusted,
+            and with `spaces=extended` this is GPM.
+        most: the most trusted tasks per layer; those with the largest part of the gradient are taken.
+        trust_samples: training samples for the mean gradient.
+        spaces: the directions that a task adds and owns. `ranked`: the fewest of old and new ones, strongest first, that hold
+            `threshold` of its energy (the authors' form). `extended`: it adds those of GPM, and owns the fewest of all.
     """
 
     trust: Annotated[float, Field(ge=0)]
@@ -65,7 +67,7 @@ class TRGP(GPM):
         self._fixed: dict[tuple[str, int], tuple[Tensor, Tensor]] = {}
 
     def begin_task(self, learner: Learner, task: Task) -> None:
-        """Find whom each layer trusts; start from Q = I."""
+        """Find the tasks that each layer trusts; start from Q = I."""
         super().begin_task(learner, task)
         self._span: dict[str, Tensor] = {}
         if not self._projectors:
@@ -82,12 +84,12 @@ class TRGP(GPM):
                 self._fixed[name, old] = self._along(learner, name, old)
 
     def _along(self, learner: Learner, name: str, old: int) -> tuple[Tensor, Tensor]:
-        """Return W S_j and S_j of an old task, of a matrix with its bias."""
+        """Return W S_j and S_j of an old task, for a matrix with its bias."""
         directions = self.bases[name][:, self.spans[old][name]]
         return self._matrices[name].joined(learner.parameters).detach() @ directions, directions
 
     def _scales(self, learner: Learner, task_id: int) -> Scales:
-        """Return the D of a task: kept ones, trained ones, or none yet."""
+        """Return the D of a task: stored ones, trained ones, or none yet."""
         if task_id < len(self.scales):
             return self.scales[task_id]
         if task_id > len(self.scales):
@@ -98,8 +100,8 @@ class TRGP(GPM):
     def reparametrize(self, learner: Learner, task_id: int | None) -> dict[str, Tensor]:
         """Return W + sum_j W S_j D_j S_j^T for every matrix of the task that trusts another.
 
-        As the step is projected, W S_j stands still while a task is learned: a constant, not differentiated through (what it
-        would give W's gradient lies along S_j and would be projected away).
+        The step is projected, so W S_j is constant during a task. No gradient flows through it: that gradient of W would be
+        along S_j, and be projected away.
         """
         assert task_id is not None
         fixed = self._fixed if task_id == len(self.scales) else {}
@@ -117,7 +119,7 @@ class TRGP(GPM):
         return found
 
     def end_task(self, learner: Learner, task: Task, history: Sequence[Task]) -> None:
-        """Extend the bases by what entered the layers under this task's Q; keep Q."""
+        """Extend the bases by the layers' inputs with this task's Q; store Q."""
         super().end_task(learner, task, history)
         kept = {name: [(o, d.detach().clone()) for o, d in pairs] for name, pairs in self._scales(learner, task.index).items()}
         self.scales.append(kept)
@@ -126,7 +128,7 @@ class TRGP(GPM):
         learner.drop_added()
 
     def absorb(self, name: str, rows: Tensor, threshold: float) -> None:
-        """Extend the basis of matrix `name`, and note which of its columns hold a share `threshold` of `rows` `[n, d]`."""
+        """Extend the basis of matrix `name`, and store which of its columns hold a share `threshold` of `rows` `[n, d]`."""
         before = self.bases.get(name, rows.new_zeros(rows.shape[1], 0))
         short, ranked = self.stop_short and name not in self.bases, self.spaces == "ranked" and threshold > 0
         basis = subspace.extend(before, rows, max(threshold, RANKED) if ranked else threshold, short and not ranked)
@@ -138,7 +140,7 @@ class TRGP(GPM):
         self.bases[name], self._span[name] = basis, span
 
     def diagnostics(self) -> dict[str, Any]:
-        """Return GPM's, which tasks the last one trusted, and how many of their directions it mixed (`relaxed`)."""
+        """Return those of GPM, the tasks that the last one trusted, and the number of their mixed directions (`relaxed`)."""
         last = self.scales[-1]
         return {
             name: entry

@@ -1,4 +1,4 @@
-"""What methods that unlearn have in common: tasks are learned plainly, a request is met by a loss on what is to be forgotten."""
+"""Base of unlearning methods: plain training on tasks, and a loss on the data to forget at requests."""
 
 from __future__ import annotations
 
@@ -25,44 +25,44 @@ Passes = Annotated[int, Field(ge=1)] | None
 
 @dataclass
 class Unlearner(Method):
-    """Learns tasks as naive fine-tuning does, bit for bit; subclasses say how a request is met.
+    """Learns tasks like naive fine-tuning, bit for bit. Subclasses handle requests.
 
     Args:
-        lr: learning rate of requests; None: that of the optimiser.
-        epochs: passes over what a request asks to forget; None: as the trainer says.
+        lr: learning rate at requests; None: that of the optimiser.
+        epochs: passes over the data to forget; None: the trainer's epochs.
     """
 
     lr: Rate
     epochs: Passes
-    requests: ClassVar[Requests] = "met"
-    answers: ClassVar[bool] = True
+    requests: ClassVar[Requests] = "handled"
+    supports_generation: ClassVar[bool] = True
 
     def fit(self, learner: Learner, task: Task, train: Train, history: Sequence[Task]) -> None:
-        """Learn a task plainly, or meet a request."""
+        """Learn a task plainly, or handle a request."""
         if task.kind == "learn":
             train(task.train)
             return
         if self.lr is not None:
-            learner.base_lr = self.lr
+            learner.set_base_rate(self.lr)
         self.forget(learner, task, train, history)
 
     def forget(self, learner: Learner, task: Task, train: Train, history: Sequence[Task]) -> None:
-        """Meet a request; `history` as for `fit`."""
+        """Handle a request; `history` as in `fit`."""
         raise NotImplementedError
 
-    def _meeting(self, learner: Learner) -> bool:
+    def _at_request(self, learner: Learner) -> bool:
         return learner.stream.tasks[learner.task].kind == "forget"
 
 
 @dataclass
 class Losses(Unlearner):
-    """forget_weight * (a loss on what is to be forgotten) + retain_weight * (a loss on retained samples).
+    """forget_weight * (a loss on data to forget) + retain_weight * (a loss on retained samples).
 
-    Each step has a batch of the data to forget and, unless `retain` is `none`, as many retained samples, drawn at random from
-    all of them. Formulas and names as in open-unlearning (locuslab/open-unlearning, `src/trainer/unlearn/`).
+    Each step has a batch of the data to forget. Unless `retain` is `none`, it also has as many retained samples, drawn at random.
+    Formulas and names follow open-unlearning (locuslab/open-unlearning, `src/trainer/unlearn/`).
 
     Args:
-        forget_loss: with l = -log p(right answer), a sample's sum over the tokens of an answer, and l' the same of the model
+        forget_loss: let l = -log p(right answer), summed over the tokens of a sample's answer, and l' the same for the model
             before this request. `ascent`: -l, the mean over tokens. `npo`: -2/beta log sigmoid(beta (l - l')), mean over samples
             (Zhang et al., COLM 2024, equation 3). `simnpo`: -2/beta log sigmoid(beta (l / tokens - margin)) (Fan et al., 2024,
             equation 4).
@@ -71,7 +71,7 @@ class Losses(Unlearner):
         retain_weight: its alpha.
         beta: inverse temperature of `npo` and `simnpo`.
         margin: gamma of the SimNPO paper, delta of open-unlearning.
-        clip_norm: bound on the joint norm of all gradients of a step at a request; None: none. Ascent has no bound of its own.
+        clip_norm: bound on the joint norm of all gradients of a step at a request; None: no bound. Ascent itself is unbounded.
     """
 
     forget_loss: Literal["ascent", "npo", "simnpo"]
@@ -84,12 +84,12 @@ class Losses(Unlearner):
 
     @property
     def access(self) -> Access:  # type: ignore[override]
-        """Retained data is asked for only where it is used."""
+        """Retained data is needed only if `retain` uses it."""
         return "current" if self.retain == "none" else "retained"
 
     def forget(self, learner: Learner, task: Task, train: Train, history: Sequence[Task]) -> None:
         """Train on the sum of both losses."""
-        self._before = learner.snapshot()
+        self._before = learner.teacher()
         if self.forget_loss == "npo" or self.retain == "kl":
             self._before.take()
         self._retained = union(learner, history) if self.retain != "none" else None
@@ -98,15 +98,15 @@ class Losses(Unlearner):
         del self._before, self._retained, self._draws
 
     def extend_batch(self, learner: Learner, batch: Batch) -> Batch:
-        """Add retained samples, as many as there are to forget."""
-        if not self._meeting(learner) or self._retained is None:
+        """Add as many retained samples as there are samples to forget."""
+        if not self._at_request(learner) or self._retained is None:
             return batch
         drawn = torch.randint(len(self._retained), (len(batch),), generator=self._draws)
         return learner.join(batch, learner.batch(self._retained, drawn.to(self._retained.rows.device), batch.epoch))
 
     def criterion(self, learner: Learner, batch: Batch, logits: Tensor) -> Tensor:
-        """Return the weighted sum; of a task to be learned, the cross-entropy."""
-        if not self._meeting(learner):
+        """Return the weighted sum; at a task to learn, the cross-entropy."""
+        if not self._at_request(learner):
             return F.cross_entropy(logits, batch.labels)
         own = batch.own_outputs
         loss = self.forget_weight * self._forgetting(learner, batch, logits[:own], own)
@@ -115,12 +115,12 @@ class Losses(Unlearner):
         return loss
 
     def edit_gradients(self, learner: Learner, batch: Batch) -> None:
-        """Bound the step at a request."""
-        if self.clip_norm is not None and self._meeting(learner):
+        """Clip the gradients at a request."""
+        if self.clip_norm is not None and self._at_request(learner):
             clip_by_norm(list(learner.gradients.values()), self.clip_norm)
 
     def _forgetting(self, learner: Learner, batch: Batch, logits: Tensor, own: int) -> Tensor:
-        if own == 0:  # a part of a batch that holds retained samples alone
+        if own == 0:  # a part of a batch with retained samples only
             return logits.new_zeros(())
         labels = batch.labels[:own]
         if self.forget_loss == "ascent":
@@ -140,7 +140,7 @@ class Losses(Unlearner):
 
 
 def per_sample(losses: Tensor, batch: Batch) -> tuple[Tensor, Tensor | int]:
-    """Return the sums of `losses` over each of a batch's own samples, `[own]`, and how many entries each sum has."""
+    """Return the sums of `losses` over each of a batch's own samples, `[own]`, and the number of entries in each sum."""
     if len(losses) == batch.own:
         return losses, 1
     owner = owners(batch.inputs[: batch.own])

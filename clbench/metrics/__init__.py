@@ -1,1 +1,1 @@
-"""What is measured: the accuracy matrix and its metrics, other libraries' variants, intervals over seeds."""
+"""Metrics: pure functions of the accuracy matrix, other libraries' variants of them, and intervals over seeds."""

@@ -1,4 +1,4 @@
-"""How many samples of each class each client has: counted, and kept in a record as one short string per client."""
+"""The number of samples of each class at each client. A record stores one short string per client."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Counts = list[list[int]]
-"""Samples by client and class, classes in the order of their task."""
+"""Samples by client and class. Classes have the order of their task."""
 
 
 def class_counts(task_labels: Tensor, positions: Iterable[Tensor], n_classes: int) -> Counts:
-    """Return how many samples of each class each client has.
+    """Return the number of samples of each class at each client.
 
     Args:
-        task_labels: of the task's samples, int64 `[n]`: the position of the class within its task. Where labels go by
-            the stream (class setting), subtract the number of the task's first class.
-        positions: of each client's samples, int64.
-        n_classes: of the task.
+        task_labels: labels of the task's samples, int64 `[n]`: the position of the class within its task. In the class setting
+            labels count classes of the whole stream: subtract the number of the task's first class.
+        positions: positions of each client's samples, int64.
+        n_classes: number of classes of the task.
 
     Raises:
         ValueError: a label is not below `n_classes`.
@@ -30,15 +30,22 @@ def class_counts(task_labels: Tensor, positions: Iterable[Tensor], n_classes: in
 
 
 def encode(counts: Iterable[Sequence[int]]) -> list[str]:
-    """Return one string per client, `12 0 3`: the counts of its classes; so a record has a line for each, not for each class."""
+    """Return one string per client: the counts of its classes. A record then has one line per client, not one per class.
+
+    >>> encode([[12, 0, 3], [0, 7, 1]])
+    ['12 0 3', '0 7 1']
+    """
     return [" ".join(map(str, of_client)) for of_client in counts]
 
 
 def decode(strings: Iterable[str]) -> Counts:
-    """Return what `encode` was given.
+    """Return the counts that `encode` turned into `strings`.
+
+    >>> decode(['12 0 3', '0 7 1'])
+    [[12, 0, 3], [0, 7, 1]]
 
     Raises:
-        ValueError: not what `encode` returns, or clients differ in their number of classes.
+        ValueError: a string does not come from `encode`, or clients differ in their number of classes.
     """
     counts = [_numbers(text) for text in strings]
     if len({len(of_client) for of_client in counts}) > 1:

@@ -1,9 +1,11 @@
-"""Metrics over the accuracy matrix: pure functions, each with its formula and source.
+"""Metrics of the accuracy matrix: pure functions, each with its formula and source.
 
-`A[l][j]` is the accuracy on task j measured after task l was learned, tasks counted from 0. A matrix holds one row per
-task learned so far (T = `len(A)`, so `A[:k]` gives every metric after k tasks); a row holds at least the columns 0..l
-that a metric needs, further columns are ignored, and an entry may be None (not measured). Inputs and outputs are
-fractions (0..1) unless said otherwise. A metric is None where it is undefined or an entry it needs was not measured.
+`A[l][j]` is the accuracy on task j, measured after task l was learned. Tasks count from 0. A matrix has one row per learned
+task: T = `len(A)`, so `A[:k]` gives every metric after k tasks. Row l holds at least the columns 0..l; a metric ignores columns
+that it does not need. An entry is None if it was not measured. Inputs and outputs are fractions (0..1) unless the docstring
+gives another unit. A metric is None if it is undefined, or if an entry that it needs was not measured. The examples use:
+
+>>> A = [[0.9], [0.8, 0.85], [0.6, 0.8, 0.95]]
 """
 
 from __future__ import annotations
@@ -14,12 +16,12 @@ from typing import Any
 from clbench.errors import StoreError
 
 SHARES = ("accuracy", "exact_match", "label_words", "first_token", "format")
-"""Metrics of columns that are shares of right answers, and so can be drawn on one scale."""
+"""Column metrics that are shares of right answers. They can be drawn on one scale."""
 
 Row = Sequence[float | None]
 Matrix = Sequence[Row]
 Trajectory = Sequence[tuple[str, int, Row]]
-"""Measurements in order of time: (kind: `within` or `task`, index of the task being or just learned, accuracies)."""
+"""Measurements in order of time: (kind, index of the task, accuracies). `within`: the task is being learned. `task`: it ended."""
 
 
 def acc(A: Matrix) -> float | None:
@@ -27,8 +29,11 @@ def acc(A: Matrix) -> float | None:
 
     Source: GEM (Lopez-Paz & Ranzato, NeurIPS 2017).
 
+    >>> round(acc(A), 3)
+    0.783
+
     Args:
-        A: T rows of at least T accuracies in the last one.
+        A: T rows. The last one holds at least T accuracies.
     """
     return _mean([_at(A, len(A) - 1, j) for j in range(len(A))])
 
@@ -36,10 +41,11 @@ def acc(A: Matrix) -> float | None:
 def learning_accuracy(A: Matrix) -> float | None:
     """Accuracy on each task just after it was learned: (1/T) sum_j A[j, j].
 
-    Source: MER (Riemer et al., ICLR 2019). Shown beside forgetting: what was never learned cannot be forgotten.
+    Source: MER (Riemer et al., ICLR 2019). Read forgetting together with this metric: a task that was never learned cannot be
+    forgotten.
 
-    Args:
-        A: T rows, row j of at least j + 1 accuracies.
+    >>> round(learning_accuracy(A), 3)
+    0.9
     """
     return _mean([_at(A, j, j) for j in range(len(A))])
 
@@ -49,8 +55,8 @@ def bwt(A: Matrix) -> float | None:
 
     Source: GEM (Lopez-Paz & Ranzato, NeurIPS 2017).
 
-    Args:
-        A: T rows, row l of at least l + 1 accuracies.
+    >>> round(bwt(A), 3)
+    -0.175
     """
     return _mean([_minus(_at(A, len(A) - 1, j), _at(A, j, j)) for j in range(len(A) - 1)])
 
@@ -58,14 +64,17 @@ def bwt(A: Matrix) -> float | None:
 def forgettings(A: Matrix) -> list[float | None]:
     """Forgetting of each task but the last: (max over j <= l < T-1 of A[l, j]) - A[T-1, j].
 
-    The maximum is over rows at task ends, from the task's own on: an accuracy measured before the task was learned
-    cannot be forgotten.
+    The maximum is over the rows at task ends, from the end of task j. An accuracy measured before task j was learned cannot be
+    forgotten.
+
+    >>> [round(value, 3) for value in forgettings(A)]
+    [0.3, 0.05]
 
     Args:
-        A: T rows, row l of at least l + 1 accuracies.
+        A: T rows. Row l holds at least l + 1 accuracies.
 
     Returns:
-        T - 1 fractions; negative where the last row is the best.
+        T - 1 fractions. A value is negative if the last row is the best.
     """
     last = len(A) - 1
     return [_minus(_best(_at(A, k, j) for k in range(j, last)), _at(A, last, j)) for j in range(last)]
@@ -75,6 +84,9 @@ def forgetting(A: Matrix) -> float | None:
     """Average forgetting: mean of `forgettings`; None for T = 1.
 
     Source: RWalk (Chaudhry et al., ECCV 2018), with the maximum over l >= j only.
+
+    >>> round(forgetting(A), 3)
+    0.175
     """
     return _mean(forgettings(A))
 
@@ -82,10 +94,13 @@ def forgetting(A: Matrix) -> float | None:
 def fwt(A: Matrix, untrained: Row | None) -> float | None:
     """Forward transfer: 1/(T-1) sum_{j>0} A[j-1, j] - b[j]; None for T = 1.
 
-    Source: GEM (Lopez-Paz & Ranzato, NeurIPS 2017). Only meaningful where tasks share their labels.
+    Source: GEM (Lopez-Paz & Ranzato, NeurIPS 2017). Only meaningful if the tasks share their labels.
+
+    >>> fwt([[0.9, 0.5], [0.8, 0.85]], untrained=[0.25, 0.25])
+    0.25
 
     Args:
-        A: T rows, row l of at least l + 2 accuracies (the next task is measured before it is learned).
+        A: T rows. Row l holds at least l + 2 accuracies: the next task is measured before it is learned.
         untrained: b, T accuracies of the untrained model; None if they were not measured.
     """
     if untrained is None:
@@ -96,23 +111,26 @@ def fwt(A: Matrix, untrained: Row | None) -> float | None:
 def average_incremental(A: Matrix) -> float | None:
     """Average incremental accuracy: (1/T) sum_k acc(A[:k]), the mean over time of the accuracy on the tasks so far.
 
-    Source: iCaRL (Rebuffi et al., CVPR 2017). Tasks weigh equally; where their test sets have equal sizes this is the
-    accuracy over all classes seen.
+    Source: iCaRL (Rebuffi et al., CVPR 2017). Every task has the same weight. With test sets of equal size this is the accuracy
+    over all classes seen.
 
-    Args:
-        A: T rows, row l of at least l + 1 accuracies.
+    >>> round(average_incremental(A), 3)
+    0.836
     """
     return _mean([acc(A[: k + 1]) for k in range(len(A))])
 
 
 def anytime(trajectory: Trajectory) -> float | None:
-    """Average anytime accuracy: mean over all measured moments of the mean accuracy on the tasks met so far.
+    """Average anytime accuracy: mean over all measurements of the mean accuracy on the tasks so far.
 
-    Source: Caccia et al. (ICLR 2022, "New insights on reducing abrupt representation change"). The task being learned
-    counts as met. None without measurements within tasks.
+    Source: Caccia et al. (ICLR 2022, "New insights on reducing abrupt representation change"). The task in training counts as
+    one of the tasks so far. None without measurements within tasks.
+
+    >>> anytime([("within", 0, [0.5]), ("task", 0, [1.0])])
+    0.75
 
     Args:
-        trajectory: every measurement after the start, rows of at least (task + 1) accuracies.
+        trajectory: every measurement after the start. A row holds at least (task + 1) accuracies.
     """
     if not any(kind == "within" for kind, _, _ in trajectory):
         return None
@@ -120,12 +138,12 @@ def anytime(trajectory: Trajectory) -> float | None:
 
 
 def min_acc(trajectory: Trajectory) -> float | None:
-    """Average minimum accuracy: 1/(T-1) sum_{j<T-1} (min over all moments after task j's end of its accuracy).
+    """Average minimum accuracy: 1/(T-1) sum_{j<T-1} (lowest accuracy on task j after its end).
 
-    Source: De Lange et al. (ICLR 2023), eq. of min-ACC. None for T = 1 and unless every later task was measured within.
+    Source: De Lange et al. (ICLR 2023), eq. of min-ACC. None for T = 1, and None if a later task has no measurement within it.
 
     Args:
-        trajectory: every measurement after the start, rows of at least (task + 1) accuracies.
+        trajectory: every measurement after the start. A row holds at least (task + 1) accuracies.
     """
     n_tasks = _measured_within(trajectory)
     if n_tasks is None:
@@ -136,10 +154,10 @@ def min_acc(trajectory: Trajectory) -> float | None:
 def worst_case_accuracy(trajectory: Trajectory) -> float | None:
     """Worst-case accuracy: (1/T) A[T-1, T-1] + (1 - 1/T) min_acc.
 
-    Source: De Lange et al. (ICLR 2023), WC-ACC after the last task. None where `min_acc` is.
+    Source: De Lange et al. (ICLR 2023), WC-ACC after the last task. None if `min_acc` is None.
 
     Args:
-        trajectory: every measurement after the start; the last one is the end of the last task.
+        trajectory: every measurement after the start. The last one is the end of the last task.
     """
     lowest = min_acc(trajectory)
     if lowest is None:
@@ -152,12 +170,12 @@ def worst_case_accuracy(trajectory: Trajectory) -> float | None:
 def stability_gap(trajectory: Trajectory) -> float | None:
     """Depth of temporary forgetting: mean over pairs j < l of min(A[l-1, j], A[l, j]) - (lowest A[., j] during task l).
 
-    What an earlier task j loses while task l is learned and has regained by its end; lasting loss does not count, so
-    this complements forgetting. The phenomenon is De Lange et al.'s (ICLR 2023), who name no single number for it.
-    Never negative. None for T = 1 and unless every later task was measured within.
+    An earlier task j loses this accuracy while task l is learned, and regains it by the end of task l. Lasting loss does not
+    count, so this metric complements forgetting. De Lange et al. (ICLR 2023) describe the phenomenon without a single number
+    for it. Never negative. None for T = 1, and None if a later task has no measurement within it.
 
     Args:
-        trajectory: every measurement after the start, rows of at least (task + 1) accuracies.
+        trajectory: every measurement after the start. A row holds at least (task + 1) accuracies.
     """
     n_tasks = _measured_within(trajectory)
     if n_tasks is None:
@@ -173,13 +191,13 @@ def stability_gap(trajectory: Trajectory) -> float | None:
 
 
 def summary(result: dict[str, Any]) -> dict[str, float | None]:
-    """Return every metric of one trial, in percent.
+    """Return every metric of one run, in percent.
 
     Args:
         result: `Record.result`.
 
     Raises:
-        StoreError: the result lacks what a matrix needs, or its shapes contradict each other.
+        StoreError: a part of the matrix is missing, or its shapes contradict each other.
     """
     untrained, A, trajectory = decode(result)
     sequential = result.get("sequential", True)
@@ -206,7 +224,7 @@ def summary(result: dict[str, Any]) -> dict[str, float | None]:
 def decode(result: dict[str, Any]) -> tuple[Row | None, list[Row], list[tuple[str, int, Row]]]:
     """Return (accuracies of the untrained model or None, A, trajectory) of `Record.result`, task columns only.
 
-    What happened at requests to forget is no part of it: tasks are counted without them.
+    Requests to forget are left out: the count of tasks skips them.
 
     Raises:
         StoreError: as `summary`.
@@ -235,19 +253,23 @@ _REMEDY = "move the record out of the results folder and start the same command 
 
 
 def fractions(row: Sequence[Sequence[float] | None]) -> Row:
-    """Return correct / n of each entry of one row of `Record.result["matrix"]`; None where nothing was measured."""
+    """Return correct / n of each entry of one row of `Record.result["matrix"]`; None for an entry that was not measured.
+
+    >>> fractions([[3, 4], None])
+    [0.75, None]
+    """
     return [None if entry is None or not entry[1] else entry[0] / entry[1] for entry in row]
 
 
 def _measured_within(trajectory: Trajectory) -> int | None:
-    """Return the number of tasks, or None if there is only one or a later one was not measured within."""
+    """Return the number of tasks; None for one task, or if a later task has no measurement within it."""
     n_tasks = sum(kind == "task" for kind, _, _ in trajectory)
     within = {task for kind, task, _ in trajectory if kind == "within"}
     return n_tasks if n_tasks > 1 and within >= set(range(1, n_tasks)) else None
 
 
 def _at(A: Matrix, row: int, column: int) -> float | None:
-    """Return one entry; None if it was not measured or lies outside."""
+    """Return one entry; None if it was not measured or lies outside the matrix."""
     return A[row][column] if 0 <= row < len(A) and column < len(A[row]) else None
 
 

@@ -1,10 +1,10 @@
-"""Metrics of unlearning: pure functions of what records hold, each with its definition, source and direction.
+"""Metrics of unlearning: pure functions of a record's result, each with its definition, source and good direction.
 
-A result with requests to forget holds a row of the matrix after each of them (`events`, kind `request`), columns with the roles
-`forget_train`, `forget_test` (each of one request), `retain`, `utility`, and losses of single samples (`diagnostics`). Values
-are in percent unless said otherwise, None where they are undefined. Two goals are told apart (`goal`): `suppress` wants chance
-level on the forgotten; `retrain` wants what the same training without the forgotten samples gives, and only under it are there
-gaps to a reference. *Good* says which direction is.
+A result with requests to forget has one matrix row after each request (`events`, kind `request`). Its columns have the roles
+`forget_train` and `forget_test` (each of one request), `retain` and `utility`. `diagnostics` holds losses of single samples.
+Values are in percent unless the docstring gives another unit; None if undefined. There are two goals (`goal`). `suppress`: chance
+level on the forgotten data. `retrain`: the result of the same training without the forgotten samples. Only `retrain` has gaps to
+a reference. *Good* gives the good direction of a metric.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ OVERALL = (
     *("acc", "forget_acc", "forget_train_acc", "utility_acc", "revival", "relearning", "membership_auc", "failure_rate"),
     *("detection_auc",),
 )
-"""Metrics of one result by itself."""
+"""Metrics that need one result only."""
 GAPS = ("forget_gap", "forget_train_gap", "retain_gap", "utility_gap", "relearning_gap", "membership_gap", "retrain_distance")
-"""Metrics of one result beside that of retraining, for the goal `retrain`."""
+"""Metrics that compare a result with the result of retraining, for the goal `retrain`."""
 
 
 def goal(result: Result) -> str | None:
-    """Return `suppress` or `retrain`; None for a stream without requests."""
+    """Return `suppress` or `retrain`; None for a stream without requests to forget."""
     about = result.get("unlearning")
     return None if about is None else str(about["goal"])
 
 
 def claims(result: Result) -> bool:
-    """Return whether the model knew enough of what it was asked to forget for anything to be concluded."""
+    """Return whether the model knew the data to forget well enough: only then is forgetting reported."""
     return any(isinstance(each, dict) and each.get("conclusion", {}).get("claim") for each in result["diagnostics"])
 
 
 def retained(result: Result, after: int | None = None) -> float | None:
-    """Accuracy on the test samples of all that no request has named so far: the role `retain`, and later requests' own.
+    """Accuracy on retained test samples: the role `retain`, and the test samples of later requests.
 
-    Good: high. R.D. of O3 (Gao et al., ICLR 2025) after the last request.
+    Good: high. After the last request this is R.D. of O3 (Gao et al., ICLR 2025).
 
     Args:
-        result: of a trial.
-        after: index of the request; None: the last one.
+        result: of a run.
+        after: index of the request after which accuracy was measured; None: the last one.
     """
     requests = result["unlearning"]["requests"]
     at = requests[-1] if after is None else after
@@ -52,15 +52,16 @@ def retained(result: Result, after: int | None = None) -> float | None:
 
 
 def forgotten(result: Result, role: str, request: int | None = None, after: int | None = None) -> float | None:
-    """Accuracy on what was asked to be forgotten: of one request, or the mean over requests that have such a set.
+    """Accuracy on the data to forget: of one request, or the mean over the requests that have such a set.
 
-    Good: chance level under `suppress`; that of retraining under `retrain`. `forget_train`: S.U., `forget_test`: D.U. of O3.
+    Good: chance level for `suppress`; the value of retraining for `retrain`. O3 calls it S.U. for `forget_train` and D.U. for
+    `forget_test`.
 
     Args:
-        result: of a trial.
+        result: of a run.
         role: `forget_train` or `forget_test`.
-        request: its index; None: all.
-        after: measured after this request; None: after the last.
+        request: index of the request whose data is meant; None: all requests.
+        after: index of the request after which accuracy was measured; None: the last one.
     """
     row = _row(result, result["unlearning"]["requests"][-1] if after is None else after)
     wanted = result["unlearning"]["requests"] if request is None else [request]
@@ -68,22 +69,22 @@ def forgotten(result: Result, role: str, request: int | None = None, after: int 
 
 
 def utility(result: Result) -> float | None:
-    """Accuracy on unrelated sets after the last request, their mean. Good: high. U.1, U.2 of O3; None without such sets."""
+    """Mean accuracy on unrelated sets after the last request. Good: high. U.1 and U.2 of O3. None without such sets."""
     row = _row(result, result["unlearning"]["requests"][-1])
     return _mean([_pooled(row, [column]) for column in _columns(result, "utility")])
 
 
 def revival(result: Result) -> float | None:
-    """How far earlier requests come back: mean over all but the last of (highest accuracy later on - that after it was met).
+    """Return of forgotten data: mean over requests but the last of (highest later accuracy - accuracy right after the request).
 
-    On a request's test set or, where it has none, its own samples. Good: low; 0 or less: nothing came back. Ours; the counterpart
-    of forgetting. None for a single request.
+    Measured on the request's test set; without one, on its training samples. Good: low; 0 or less: nothing came back. This
+    suite's own metric, the counterpart of forgetting. None for a single request.
     """
     requests = result["unlearning"]["requests"]
     found = []
-    for place, request in enumerate(requests[:-1]):
+    for position, request in enumerate(requests[:-1]):
         columns = _columns(result, "forget_test", request) or _columns(result, "forget_train", request)
-        values = [_pooled(_row(result, after), columns) for after in requests[place:]]
+        values = [_pooled(_row(result, after), columns) for after in requests[position:]]
         present = [value for value in values if value is not None]
         if len(present) < len(values):
             return None
@@ -92,56 +93,56 @@ def revival(result: Result) -> float | None:
 
 
 def relearning(result: Result) -> float | None:
-    """Mean accuracy on the forgotten while everything is learned again: over requests, and over steps 1, 2, 4, ... .
+    """Mean accuracy on the forgotten data while all data is learned again: over requests, and over steps 1, 2, 4, ... .
 
-    Good: low under `suppress`; that of retraining under `retrain` (the idea of the Anamnesis index, Chundawat et al., TIFS 2023:
-    a model that relearns faster than a retrained one had not forgotten). The area under the curve in the place of a step count,
-    which has no value where a level is never reached. None where `scenario.relearn_steps` is 0.
+    Good: low for `suppress`; the value of retraining for `retrain`. The idea is that of the Anamnesis index (Chundawat et al.,
+    TIFS 2023): a model that relearns faster than a retrained one had not forgotten. That index counts steps to a level, and has
+    no value if the level is never reached. So this metric takes the area under the curve. None if `scenario.relearn_steps` is 0.
     """
-    told = _last(result, "relearning")
-    if told is None:
+    curves = _last(result, "relearning")
+    if curves is None:
         return None
-    return _mean([100 * value for step, row in zip(told["steps"], told["accuracy"]) if step for value in row])
+    return _mean([100 * value for step, row in zip(curves["steps"], curves["accuracy"]) if step for value in row])
 
 
 def membership_auc(result: Result) -> float | None:
-    """How well the loss tells a request's samples from test samples of the same labels: area under the ROC curve.
+    """Membership inference: area under the ROC curve of the loss, of a request's samples against test samples of the same labels.
 
-    The mean over requests, in percent; a lower loss counts as a sign of membership (Yeom et al., CSF 2018). 50: it tells
-    nothing, as of a model that never met them. Good: near 50 or, under `retrain`, that of retraining; far below 50 the samples
-    stand out by being unlearned.
+    Mean over requests, in percent. A lower loss counts as a sign of membership (Yeom et al., CSF 2018). 50: the loss gives no
+    sign, as for a model that never saw the samples. Good: near 50; for `retrain`, near the value of retraining. Far below 50 the
+    samples stand out because they were unlearned.
     """
     pairs = [(each["members"], each["others"]) for each in _losses(result)]
     return _mean([100 * auc(members, others) for members, others in pairs if members and others])
 
 
 def failure_rate(result: Result) -> float | None:
-    """Share of answers on forgotten sets that are none of the label words: broken output, which lowers accuracy for nothing.
+    """Share of answers on forgotten sets that are not one of the label words.
 
-    Good: low. None where samples have labels or answers are free text.
+    Such broken output lowers the accuracy without any unlearning. Good: low. None if samples have labels or free-text answers.
     """
     row = _row(result, result["unlearning"]["requests"][-1])
-    places = [i for i, c in enumerate(result["columns"]) if c["metric"] == "format" and c["role"].startswith("forget")]
-    proper = _pooled(row, places)
+    columns = [i for i, c in enumerate(result["columns"]) if c["metric"] == "format" and c["role"].startswith("forget")]
+    proper = _pooled(row, columns)
     return None if proper is None else 100 - proper
 
 
 def detection_auc(result: Result) -> float | None:
-    """How well a method tells what was to be forgotten from retained test samples: area under the ROC curve of its own measure.
+    """Area under the ROC curve of a method's own score, of the data to forget against retained test samples.
 
-    The mean over requests, in percent, 50 is a guess. Good: high. AUROC of O3's detectors (Gao et al., ICLR 2025); None for
-    methods that tell nothing apart. What it is against unrelated samples stands in the record's diagnostics.
+    Mean over requests, in percent; 50 is a guess. Good: high. AUROC of O3's detectors (Gao et al., ICLR 2025). None for methods
+    without such a score. The record's diagnostics hold the value against unrelated samples.
     """
-    told = _last(result, "detection")
-    return None if told is None else _mean([100 * each["retain"] for each in told])
+    detection = _last(result, "detection")
+    return None if detection is None else _mean([100 * each["retain"] for each in detection])
 
 
 def retrain_distance(result: Result, reference: Result) -> float | None:
-    """Kolmogorov-Smirnov statistic between losses on the forgotten samples, of a model and of the retrained one.
+    """Kolmogorov-Smirnov statistic between the losses of a model and of the retrained model on the forgotten samples.
 
     The largest difference of the two distribution functions, 0 to 1; mean over requests. Good: low. Forget quality of TOFU (Maini
-    et al., COLM 2024) is the p-value of this test on truth ratios; the statistic is kept since a p-value also depends on how many
-    samples there are.
+    et al., COLM 2024) is the p-value of this test on truth ratios. This suite takes the statistic, because a p-value also
+    depends on the number of samples.
     """
     theirs = {each["request"]: each["members"] for each in _losses(reference)}
     pairs = [(each["members"], theirs.get(each["request"])) for each in _losses(result)]
@@ -149,7 +150,7 @@ def retrain_distance(result: Result, reference: Result) -> float | None:
 
 
 def overall(result: Result) -> dict[str, float | None]:
-    """Return the metrics `OVERALL` of one result with requests."""
+    """Return the metrics `OVERALL` of one result with requests to forget."""
     return {
         "acc": retained(result),
         "forget_acc": forgotten(result, "forget_test"),
@@ -164,13 +165,13 @@ def overall(result: Result) -> dict[str, float | None]:
 
 
 def gaps(result: Result, reference: Result) -> dict[str, float | None]:
-    """Return the metrics `GAPS`: differences in percentage points, ours minus retraining's, and `retrain_distance`.
+    """Return the metrics `GAPS`: differences in percentage points, `result` minus `reference`, and `retrain_distance`.
 
-    Good: near 0, for all of them.
+    Good: near 0, for each of them.
 
     Args:
         result: of the goal `retrain`.
-        reference: of retraining, on the same stream with the same seed.
+        reference: result of retraining, on the same stream with the same seed.
     """
     ours, theirs = overall(result), overall(reference)
     pairs = {
@@ -186,7 +187,11 @@ def gaps(result: Result, reference: Result) -> dict[str, float | None]:
 
 
 def auc(members: Sequence[float], others: Sequence[float]) -> float:
-    """Return the share of pairs in which the member's loss is the lower one; equal ones count half. 0 to 1."""
+    """Return the share of pairs in which the member's loss is lower, 0 to 1; equal losses count half.
+
+    >>> auc(members=[0.1, 0.5], others=[0.5, 0.9])
+    0.875
+    """
     ranked = sorted(others)
     above = [len(ranked) - bisect_right(ranked, loss) for loss in members]
     equal = [bisect_right(ranked, loss) - bisect_left(ranked, loss) for loss in members]
@@ -194,19 +199,23 @@ def auc(members: Sequence[float], others: Sequence[float]) -> float:
 
 
 def ks_statistic(left: Sequence[float], right: Sequence[float]) -> float:
-    """Return the two-sample Kolmogorov-Smirnov statistic: the largest distance of the empirical distribution functions."""
+    """Return the two-sample Kolmogorov-Smirnov statistic: the largest distance of the empirical distribution functions.
+
+    >>> ks_statistic([1, 2, 3, 4], [3, 4, 5, 6])
+    0.5
+    """
     a, b = sorted(left), sorted(right)
     return max(abs(bisect_right(a, x) / len(a) - bisect_right(b, x) / len(b)) for x in [*a, *b])
 
 
 def _losses(result: Result) -> list[dict[str, Any]]:
-    """Return the losses of all requests after the last one."""
+    """Return the losses of all requests, measured after the last one."""
     found: list[dict[str, Any]] = _last(result, "losses") or []
     return found
 
 
 def _last(result: Result, key: str) -> Any:
-    """Return what the diagnostics of the last event that has `key` hold under it; None without one."""
+    """Return the value of `key` in the diagnostics of the last event that has this key; None without such an event."""
     return next((each[key] for each in reversed(result["diagnostics"]) if isinstance(each, dict) and key in each), None)
 
 
@@ -218,18 +227,18 @@ def _row(result: Result, after: int) -> Sequence[Any]:
 
 
 def _columns(result: Result, role: str, request: int | None = None) -> list[int]:
-    """Return the places of columns with a role, and of a request."""
+    """Return the positions of the columns with this role and this request."""
     return [
-        place
-        for place, column in enumerate(result["columns"])
+        position
+        for position, column in enumerate(result["columns"])
         if column["role"] == role and column["metric"] not in ("format", "loss") and column.get("request") == request
     ]
 
 
-def _pooled(row: Sequence[Any], places: Sequence[int]) -> float | None:
-    """Return the share of right answers, in percent, over the samples of several columns together."""
-    total = sum(row[place][1] for place in places)
-    return 100 * sum(row[place][0] for place in places) / total if total else None
+def _pooled(row: Sequence[Any], columns: Sequence[int]) -> float | None:
+    """Return the share of right answers, in percent, over all samples of several columns."""
+    total = sum(row[column][1] for column in columns)
+    return 100 * sum(row[column][0] for column in columns) / total if total else None
 
 
 def _minus(left: float | None, right: float | None) -> float | None:

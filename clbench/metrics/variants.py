@@ -1,8 +1,12 @@
-"""What other libraries compute under the same words, kept under their own names so that numbers can be compared.
+"""Metrics as other libraries compute them, for comparison with published numbers. Each has its library's name.
 
-Matrices as in `clbench.metrics.matrix`: `A[l][j]`, fractions, T = `len(A)` >= 1; results are fractions, None for T = 1.
-For rows (in percent) [92] [85 90] [87 94 88] [80 86 85 91] [82 95 86 84 90] this suite's forgetting is 4.50,
-Avalanche's 3.50, Mammoth's and PyCIL's 4.75.
+Matrices are those of `clbench.metrics.matrix`: `A[l][j]`, fractions, T = `len(A)` >= 1. Results are fractions, None for T = 1.
+The definitions give different numbers for one matrix (here in percent):
+
+>>> from clbench.metrics.matrix import forgetting
+>>> A = [[92], [85, 90], [87, 94, 88], [80, 86, 85, 91], [82, 95, 86, 84, 90]]
+>>> forgetting(A), avalanche_forgetting(A), mammoth_forgetting(A), pycil_forgetting(A)
+(4.5, 3.5, 4.75, 4.75)
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ def avalanche_forgetting(A: Matrix) -> float | None:
 
 
 def fot_fgt(A: Matrix) -> float | None:
-    """FGT of Federated Orthogonal Training: the same as Avalanche's; the program logs it under the name `BWT`.
+    """FGT of Federated Orthogonal Training, equal to Avalanche's forgetting. The program logs it under the name `BWT`.
 
     Source: duygunuryldz/Federated_Orthogonal_Training, `FedAVGAggregator.test_on_server_for_all_clients`.
     """
@@ -28,25 +32,25 @@ def fot_fgt(A: Matrix) -> float | None:
 
 
 def pycil_forgetting(A: Matrix) -> float | None:
-    """Maximum over all rows, the last included: no task counts below 0.
+    """Forgetting with the maximum over all rows, the last included: the value of a task is never below 0.
 
-    1/(T-1) sum_{j<T-1} (max over l >= j of A[l, j]) - A[T-1, j]. Rows of PyCIL hold the tasks seen, so nothing measured
+    1/(T-1) sum_{j<T-1} (max over l >= j of A[l, j]) - A[T-1, j]. PyCIL's rows hold only the tasks seen, so no accuracy from
     before a task enters. Source: LAMDA-CL/PyCIL, `trainer.py`, `forgetting` under `print_forget`.
     """
-    return _maximum_minus_last(A, ahead=0)
+    return _maximum_minus_last(A, rows_before=0)
 
 
 def mammoth_forgetting(A: Matrix) -> float | None:
-    """PyCIL's, but a row also holds the next task where it was measured, so that zero-shot accuracy enters the maximum.
+    """PyCIL's forgetting, with the next task in each row if it was measured: zero-shot accuracy enters the maximum.
 
     1/(T-1) sum_{j<T-1} (max over l >= j-1 of A[l, j]) - A[T-1, j]. Source: aimagelab/mammoth, `utils/metrics.py`,
     `forgetting`; `utils/training.py` appends the next task's accuracy to each row when these metrics are enabled.
     """
-    return _maximum_minus_last(A, ahead=1)
+    return _maximum_minus_last(A, rows_before=1)
 
 
 def gem_program_bwt(A: Matrix) -> float | None:
-    """Backward transfer as GEM's program averages it: over all T tasks, (T-1)/T of the paper's.
+    """Backward transfer as GEM's program averages it, over all T tasks: (T-1)/T times the paper's value.
 
     Source: facebookresearch/GradientEpisodicMemory, `metrics/metrics.py`, `confusion_matrix`.
     """
@@ -54,7 +58,7 @@ def gem_program_bwt(A: Matrix) -> float | None:
 
 
 def gem_program_fwt(A: Matrix, untrained: Row | None) -> float | None:
-    """Forward transfer as GEM's program averages it: over all T tasks, (T-1)/T of the paper's.
+    """Forward transfer as GEM's program averages it, over all T tasks: (T-1)/T times the paper's value.
 
     Source: facebookresearch/GradientEpisodicMemory, `metrics/metrics.py`, `confusion_matrix`.
     """
@@ -62,7 +66,7 @@ def gem_program_fwt(A: Matrix, untrained: Row | None) -> float | None:
 
 
 def rogo_omega_new(A: Matrix) -> float | None:
-    """ROGO's forward knowledge transfer: 1/(T-1) sum_{j>0} A[j, j], the learning accuracy without the first task.
+    """ROGO's forward knowledge transfer: 1/(T-1) sum_{j>0} A[j, j], which is the learning accuracy without the first task.
 
     Source: THUNLP-MT/ROGO (Yang et al., AI Open 2023).
     """
@@ -71,11 +75,14 @@ def rogo_omega_new(A: Matrix) -> float | None:
     return sum(present) / len(present) if present and len(present) == len(diagonal) else None
 
 
-def _maximum_minus_last(A: Matrix, ahead: int) -> float | None:
-    """Return the mean over tasks of (max from `ahead` rows before its own on) - last; unmeasured ones are skipped."""
+def _maximum_minus_last(A: Matrix, rows_before: int) -> float | None:
+    """Return the mean over tasks of (maximum from `rows_before` rows before the task's own row) - last entry.
+
+    The maximum skips entries that were not measured.
+    """
     last, drops = len(A) - 1, []
     for j in range(last):
-        column = [A[row][j] for row in range(max(j - ahead, 0), last + 1) if j < len(A[row])]
+        column = [A[row][j] for row in range(max(j - rows_before, 0), last + 1) if j < len(A[row])]
         measured = [value for value in column if value is not None]
         final = column[-1]
         if final is None:

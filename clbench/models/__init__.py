@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 def build_model(
     config: Mapping[str, Any], stream: Stream, seed: int, search: Sequence[Path] = (), download: bool = False
 ) -> Classifier:
-    """Make the model of one trial, on the CPU; the same arguments give bitwise the same weights.
+    """Make the model of one run, on the CPU; the same arguments give bitwise the same weights.
 
-    Weights are drawn from the stream (seed, "initialisation"); the global generators are left as they were.
+    Weights are drawn from the stream (seed, "initialisation"); the global generators keep their state.
 
     Args:
         config: the node `model`: `_target_` (a module class or factory, called with `input_shape`, `search`, `download` and
-            `pad` if it takes those) and its arguments; `head: {bias, init}` is about the heads (`init` as in
-            `clbench.models.layers`), but for a factory of a whole `Classifier`, which brings its own.
-        stream: says the shape of inputs and the sizes of the heads.
-        seed: of the trial.
-        search: folders to look for pre-trained weights in.
+            `pad` if it takes those) and its arguments. `head: {bias, init}` configures the heads (`init` as in
+            `clbench.models.layers`); a factory of a whole `Classifier` makes its own heads.
+        stream: gives the shape of inputs and the sizes of the heads.
+        seed: of the run.
+        search: folders to search for pre-trained weights.
         download: whether missing ones may be fetched.
 
     Raises:
-        ConfigError: the node cannot be built, or what it builds does not map `[B, *input_shape]` to features `[B, d]`.
+        ConfigError: the node cannot be built, or its module does not map `[B, *input_shape]` to features `[B, d]`.
     """
     import torch
 
@@ -47,8 +47,8 @@ def build_model(
         torch.default_generator.manual_seed(derive(seed, "initialisation"))  # the CPU's alone, unlike torch.manual_seed
         accepted, _ = parameters(locate(node.get("_target_"), "model"))
         given = {"search": search, "download": download, "pad": stream.pad}
-        beside = {key: value for key, value in given.items() if key in accepted}
-        backbone = instantiate(node, "model", input_shape=stream.input_shape, **beside)
+        program_arguments = {key: value for key, value in given.items() if key in accepted}
+        backbone = instantiate(node, "model", input_shape=stream.input_shape, **program_arguments)
         if not isinstance(backbone, torch.nn.Module):
             made = type(backbone).__name__
             raise ConfigError(
@@ -75,11 +75,11 @@ def _head(head: Any) -> tuple[Any, Any]:
 
 
 def _check_form(writes: bool, reads: bool, stream: Stream, target: str) -> None:
-    """Refuse a model that reads no tokens where there are only those, or whose form is not the stream's."""
+    """Refuse a model that reads no tokens for a stream of tokens, and a model whose form is not the stream's."""
     if stream.pad is not None and not reads:
         raise ConfigError(
-            f"model: {target} does not read tokens, which this stream is made of",
-            "choose a model of texts such as model=tiny_bert; a network of your own says that it does by `sequential = True`",
+            f"model: {target} does not read tokens, and this stream consists of tokens",
+            "choose a model of texts such as model=tiny_bert; a network of your own declares this by `sequential = True`",
         )
     if writes != (stream.vocabulary is not None):
         forms = ("answers", "classes") if writes else ("classes", "answers")
@@ -90,7 +90,7 @@ def _check_form(writes: bool, reads: bool, stream: Stream, target: str) -> None:
 
 
 def _check_keys(node: Mapping[str, Any]) -> None:
-    """Refuse arguments left over from a shipped network when `_target_` alone was changed to one's own."""
+    """Refuse arguments of a shipped network that are left over after a change of `_target_` alone."""
     target = node.get("_target_")
     accepted, open_ended = parameters(locate(target, "model"))
     left = [key for key in node if key not in accepted and key not in ("_target_", "name", "version")]

@@ -1,4 +1,4 @@
-"""A language model that has read the biographies of some people: made from a configuration, pre-trained once."""
+"""A language model pre-trained on the biographies of some people: made from a configuration, pre-trained once."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def pretrained(
 ) -> LanguageModel:
     """Return a causal language model that was pre-trained on the biographies of the familiar people.
 
-    The weights are looked for below the folders of the data search path, else trained now and kept there
-    (`clbench.models.pretraining`). Every trial starts from the same ones, whatever its seed.
+    The weights are searched below the folders of the data search path, else trained now and stored there
+    (`clbench.models.pretraining`). Every run starts from the same weights, for all seeds.
 
     Args:
         form: for the scenario: `answers`.
@@ -39,14 +39,14 @@ def pretrained(
         architecture: `model_type` and keys of a configuration of transformers; the size of the vocabulary follows from the
             biographies, and there is no dropout unless the keys say otherwise.
         pretraining: how it is trained.
-        checkpointing: compute activations anew in the backward pass of fine-tuning instead of keeping them.
+        checkpointing: recompute activations in the backward pass of fine-tuning instead of storing them.
         input_shape: of a row of tokens.
-        search: folders to look in; the last one that can be written keeps what is made.
-        download: no matter: nothing is fetched.
+        search: folders to search; new weights go to the last writable folder.
+        download: without effect: nothing is fetched.
 
     Raises:
         ConfigError: a scenario without biographies, unknown keys, or rows longer than the model's context.
-        DataError: the weights cannot be kept.
+        DataError: no folder can store the weights.
     """
     if not isinstance(biography, Biography):
         raise ConfigError(
@@ -54,7 +54,7 @@ def pretrained(
             "choose scenario=biography_tiny or scenario=biography, or another model",
         )
     if form != "answers":
-        raise ConfigError(f"model.form={form!r}", "this kind of model has the form answers: leave the key as it is")
+        raise ConfigError(f"model.form={form!r}", "give model.form=answers, the only form of this model")
     make = partial(fresh, architecture, len(Vocabulary(biography)))
     whole: Any = make()
     context = getattr(whole.config, "max_position_embeddings", None)
@@ -86,6 +86,9 @@ def fresh(architecture: Mapping[str, Any], vocabulary: int) -> nn.Module:
     keys |= {"attention_dropout": 0.0, "hidden_dropout": 0.0} | dict(architecture)
     kind = keys.pop("model_type", None)
     if kind not in transformers.CONFIG_MAPPING:
-        raise ConfigError(f"model.architecture.model_type={kind!r} is unknown to transformers", "such as gpt_neox, llama, gpt2")
+        raise ConfigError(
+            f"model.architecture.model_type={kind!r} is unknown to transformers",
+            "give a model type such as gpt_neox, llama, gpt2",
+        )
     model: nn.Module = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.for_model(kind, **keys))
     return model

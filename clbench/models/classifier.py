@@ -1,4 +1,4 @@
-"""A backbone with linear heads on top: the one kind of model that is trained and measured."""
+"""A backbone with linear heads: the only kind of model that is trained and measured."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Classifier(nn.Module):
     Parameters are named `backbone.…` and `heads.I.weight`, `heads.I.bias`.
 
     Args:
-        backbone: maps `[B, *input_shape]` to features `[B, d]`; d is its `width`, if it has that, else found by a forward pass.
+        backbone: maps `[B, *input_shape]` to features `[B, d]`; d is its attribute `width`, else found by a forward pass.
         head_sizes: outputs of each head: one per task in the task setting, else a single entry.
-        input_shape: of one sample as the model gets it.
-        head_bias: whether the heads have one.
+        input_shape: of one sample at the model's input.
+        head_bias: whether the heads have a bias.
 
     Raises:
         ConfigError: the backbone does not return features `[B, d]`.
@@ -40,7 +40,7 @@ class Classifier(nn.Module):
 
     @property
     def sequential(self) -> bool:
-        """Whether inputs are tokens, read by a model of transformers."""
+        """Whether inputs are tokens, read by a transformer."""
         return bool(getattr(self.backbone, "sequential", False))
 
     @property
@@ -58,8 +58,8 @@ class Classifier(nn.Module):
 
         Args:
             x: `[B, *input_shape]`.
-            head: which; None: all, side by side.
-            outputs: how many of its columns, from the first; None: all.
+            head: index of the head; None: all heads, concatenated.
+            outputs: number of columns to return, from the first; None: all.
 
         Returns:
             `[B, outputs]`.
@@ -72,12 +72,12 @@ class Classifier(nn.Module):
 
 
 def feature_width(backbone: nn.Module, input_shape: Sequence[int]) -> int:
-    """Return d of the features `[B, d]` that `backbone` makes of inputs `[B, *input_shape]`, by one forward of zeros.
+    """Return d of the features `[B, d]` that `backbone` makes of inputs `[B, *input_shape]`, by one forward pass of zeros.
 
-    Leaves parameters, buffers, modes and the CPU generator as they were (lazy modules become what they are to be).
+    Parameters, buffers, modes and the CPU generator stay unchanged. Lazy modules get their final shapes.
 
     Raises:
-        ConfigError: the forward fails, or its result is not a float tensor `[B, d]`.
+        ConfigError: the forward pass fails, or its result is not a float tensor `[B, d]`.
     """
     name = f"{type(backbone).__module__}.{type(backbone).__qualname__}"
     remedy = (

@@ -1,4 +1,4 @@
-"""Plain convolutional networks; `conf/model/alexnet.yaml` and `conf/model/lenet.yaml` are two of them."""
+"""Plain convolutional networks, such as `conf/model/alexnet.yaml` and `conf/model/lenet.yaml`."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ class ConvNet(nn.Module):
         pool_stride: its stride.
         pool_padding: its padding; at most half of `pool_kernel`.
         hidden: widths of the linear layers.
-        dropout: one rate for all layers, or one for each convolution and then each linear layer.
+        dropout: one rate for all layers, or one per convolution and then one per linear layer.
         norm: statistics of the BatchNorm after every layer: `running`, `batch` (transductive) or `none`.
         response_norm: None, or the local response normalisation after the ReLU of each convolution:
             `{size, alpha, beta, k}` of `torch.nn.LocalResponseNorm`.
-        bias: whether convolutions and linear layers have one.
+        bias: whether convolutions and linear layers have a bias.
         init: `default` or `kaiming`.
 
     Raises:
-        ConfigError: values that do not fit each other, or an input that is too small for the layers.
+        ConfigError: the values are inconsistent, or the input is too small for the layers.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ def _map_size(shape: tuple[int, int, int], kernels: list[int], padding: int, poo
         if min(convolved) < 1 or min(pooled) < 1:
             raise ConfigError(
                 f"model: inputs of {shape[1]}x{shape[2]} pixels are too small: convolution {index} "
-                f"(kernel {kernel}, then pooling {pool[0]}) meets a map of {sides[0]}x{sides[1]}",
+                f"(kernel {kernel}, then pooling {pool[0]}) gets a map of {sides[0]}x{sides[1]}",
                 "choose a scenario with larger images, model=mlp, or fewer and smaller model.kernels",
             )
         sides = pooled
@@ -128,6 +128,6 @@ def _response_norm(values: Mapping[str, Any] | None) -> nn.Module | None:
     size, *rest = (values[key] for key in RESPONSE_NORM)
     if any(isinstance(v, bool) or not isinstance(v, (int, float)) for v in rest):
         raise ConfigError(
-            f"model.response_norm={values!r} holds something that is not a number", "conf/model/lenet.yaml shows the usual values"
+            f"model.response_norm={values!r} has a value that is not a number", "see conf/model/lenet.yaml for the usual values"
         )
     return nn.LocalResponseNorm(whole(size, "response_norm.size", 1), *(float(v) for v in rest))

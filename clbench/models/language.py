@@ -1,7 +1,7 @@
 """Transformers: encoders under classification heads, and language models that write their answers.
 
-Both come from `transformers` (extra `llm`): from a folder of weights, looked for on the data search path and, only when asked to
-(`data.download=true`), on the hub; or new, from a configuration of a few numbers, which needs no download.
+Both need `transformers` (extra `llm`). Weights come from a folder on the data search path or, with `data.download=true`, from the
+hub. A new model is made from a configuration of a few numbers, without download.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ Pool = Literal["mean", "first", "last"]
 
 
 class Encoder(nn.Module):
-    """Features of a text: its tokens' last hidden states, pooled.
+    """Features of a text: the pooled last hidden states of its tokens.
 
     Args:
         body: a base model of transformers.
         pool: `mean` over the text's tokens, the `first` (a class token), or the `last` (models that read left to right).
-        pad: token that fills texts up; the attention leaves it out.
+        pad: padding token; the attention ignores it.
     """
 
     sequential = True
@@ -52,16 +52,16 @@ class Encoder(nn.Module):
 
 
 class Writer(nn.Module):
-    """Features of the tokens to be written: one row per answer token, what the output embedding turns into its logits.
+    """Features of the answer tokens: one row per token, the input of the output embedding.
 
-    Models that only decode read prompt and answer as one text, padding comes behind and is seen by nobody; encoder-decoders read
-    the prompt, and write the answer.
+    Decoder-only models read prompt and answer as one text; padding follows and no token attends to it. Encoder-decoders read the
+    prompt and write the answer.
     """
 
     sequential = True
 
     def __init__(self, whole: Any, pad: int) -> None:
-        """Take the parts of `whole`, a causal or an encoder-decoder model with its output embedding, apart."""
+        """Use the parts of `whole`, a causal or encoder-decoder model with its output embedding."""
         super().__init__()
         self.pad, self.scale = pad, 1.0
         self.two = bool(whole.config.is_encoder_decoder)
@@ -74,15 +74,15 @@ class Writer(nn.Module):
         else:
             self.body = whole.base_model
         self.width = int(whole.get_output_embeddings().weight.shape[1])
-        self._whole = [whole]  # not a part of its own: it shares all of its parts with this module
+        self._whole = [whole]  # in a list, so that it is not a submodule: all its parts are already parts of this module
 
     @property
     def whole(self) -> Any:
-        """The model as transformers has it, for generation; its parts are this module's."""
+        """The model of transformers, for generation; it shares its parts with this module."""
         return self._whole[0]
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Return `[M, d]` for rows `[B, L]` as `clbench.data.answer_tokens` writes them, M tokens to be predicted."""
+        """Return `[M, d]` for rows `[B, L]` (`clbench.data.answer_tokens`) with M answer tokens in all."""
         rows = trimmed(rows, self.pad)
         if not self.two:
             hidden: Tensor = self.body(input_ids=answer_tokens.tokens(rows), use_cache=False).last_hidden_state
@@ -101,7 +101,7 @@ class Writer(nn.Module):
 
 
 class LanguageModel(Classifier):
-    """A model that writes: its own output embedding is the only head, each token to be written a row of logits."""
+    """A model that writes: its output embedding is the only head; each answer token is a row of logits."""
 
     def __init__(self, whole: Any, pad: int, input_shape: Sequence[int]) -> None:
         """Take a causal or encoder-decoder model of transformers."""
@@ -111,7 +111,7 @@ class LanguageModel(Classifier):
 
 
 def trimmed(rows: Tensor, pad: int) -> Tensor:
-    """Return `rows` `[B, L]` without the columns at the end that hold nothing but padding."""
+    """Return `rows` `[B, L]` without the last columns that are all padding."""
     used = (rows != pad).any(0).nonzero()
     return rows[:, : int(used.max()) + 1] if len(used) else rows[:, :1]
 
@@ -130,24 +130,24 @@ def encoder(
     search: Sequence[Path] = (),
     download: bool = False,
 ) -> Encoder:
-    """Return an encoder; heads are put on it as on any backbone.
+    """Return an encoder, a backbone for heads like any other.
 
     Args:
-        tokenizer: for the scenario, which turns texts into tokens with it.
+        tokenizer: for the scenario, to make tokens of texts.
         form: for the scenario: `classes`.
-        weights: folder with a pre-trained model, below one of the search path; or a name on the hub.
-        sha256: of files in that folder, checked before they are read.
+        weights: folder of a pre-trained model, below a folder of the search path; or a name on the hub.
+        sha256: of files in that folder, verified before reading.
         architecture: instead of weights: `model_type` and further keys of a configuration of transformers.
-        overrides: keys of the pre-trained model's configuration to change, such as its dropout.
+        overrides: changed keys of the pre-trained model's configuration, such as its dropout.
         pool: see `Encoder`.
-        checkpointing: compute activations anew in the backward pass instead of keeping them.
-        pad: token that fills texts up, from the stream.
-        search: folders to look in.
-        download: whether the hub may be asked.
+        checkpointing: recompute activations in the backward pass instead of storing them.
+        pad: padding token, from the stream.
+        search: folders to search.
+        download: whether the model may come from the hub.
 
     Raises:
         ConfigError: contradicting or unknown keys, or transformers is not installed.
-        DataError: the weights are not there, or damaged.
+        DataError: the weights are missing or damaged.
     """
     _check_form(form, "classes")
     body = made("AutoModel", weights, sha256 or {}, architecture, overrides or {}, search, download)
@@ -181,17 +181,17 @@ def language_model(
 
 def _check_form(form: str, right: str) -> None:
     if form != right:
-        raise ConfigError(f"model.form={form!r}", f"this kind of model has the form {right}: leave the key as it is")
+        raise ConfigError(f"model.form={form!r}", f"give model.form={right}, the only form of this model")
 
 
 def _of_text(pad: int | None) -> int:
     if pad is None:
-        raise ConfigError("this model reads tokens, and the stream holds none", "choose a scenario of texts, or another model")
+        raise ConfigError("this model reads tokens, and the stream has none", "choose a scenario of texts, or another model")
     return pad
 
 
 def _check_logits(model: LanguageModel, whole: Any) -> None:
-    """Refuse architectures that do more between hidden states and logits than this module knows of.
+    """Refuse architectures with further operations between hidden states and logits.
 
     Raises:
         ConfigError: the logits differ from the model's own.
@@ -209,6 +209,6 @@ def _check_logits(model: LanguageModel, whole: Any) -> None:
     model.train(was)
     if not torch.allclose(ours, own, rtol=1e-3, atol=1e-3):
         raise ConfigError(
-            f"{type(whole).__name__} changes its hidden states or logits in a way that clbench does not know",
+            f"{type(whole).__name__} changes its hidden states or logits in a way that clbench does not support",
             "choose an architecture such as gpt2, gpt_neox, llama, qwen2, t5 or bart",
         )

@@ -1,4 +1,4 @@
-"""What the networks share: normalisation with explicit statistics, initialisation, and checked sizes."""
+"""Shared parts of the networks: normalisation with explicit statistics, initialisation, and checked sizes."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def initialise(module: nn.Module, kind: str, key: str = "init") -> None:
 
     Args:
         module: any module.
-        kind: `default` (PyTorch's own, already drawn when the layers were made: nothing happens), `kaiming` (uniform,
-            fan-in, gain of ReLU: He et al., ICCV 2015, eq. 10; biases are left as they are), or `xavier` (uniform: Glorot
+        kind: `default` (PyTorch's own, drawn when the layers were made; no change), `kaiming` (uniform,
+            fan-in, gain of ReLU: He et al., ICCV 2015, eq. 10; biases are unchanged), or `xavier` (uniform: Glorot
             & Bengio, AISTATS 2010, eq. 16; biases 0).
         key: the configuration's key, for messages.
 
@@ -97,14 +97,16 @@ def sizes(value: Any, key: str, empty: bool = False) -> list[int]:
 
 
 def rates(value: Any, key: str, count: int) -> list[float]:
-    """Return `count` dropout rates; a single number holds for all.
+    """Return `count` dropout rates; a single number applies to all.
 
     Raises:
-        ConfigError: not numbers in [0, 1), or not as many as layers.
+        ConfigError: not numbers in [0, 1), or a number of rates that differs from the number of layers.
     """
     listed = list(value) if isinstance(value, (list, tuple)) else [value] * count
     if any(isinstance(v, bool) or not isinstance(v, (int, float)) or not 0 <= v < 1 for v in listed):
-        raise ConfigError(f"model.{key}={value!r}: a dropout rate lies in [0, 1)", f"for example model.{key}=0.5, or 0 for none")
+        raise ConfigError(
+            f"model.{key}={value!r}: a dropout rate must be in [0, 1)", f"for example model.{key}=0.5, or 0 for none"
+        )
     if len(listed) != count:
         raise ConfigError(
             f"model.{key}={value!r} has {len(listed)} rates for {count} layers",

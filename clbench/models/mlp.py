@@ -17,9 +17,9 @@ class MLP(nn.Module):
 
     Args:
         input_shape: of one sample.
-        hidden: widths of the hidden layers; an empty list leaves the flattened input to the head (a linear model).
-        bias: whether the layers have one.
-        dropout: rate after every ReLU; a list: after each.
+        hidden: widths of the hidden layers; an empty list gives a linear model, a head on the flattened input.
+        bias: whether the layers have a bias.
+        dropout: rate after every ReLU, or a list with one rate per ReLU.
         init: of the layers: `default`, `kaiming` or `xavier`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Models of transformers as they are asked for: from a folder, from the hub, or new from a configuration."""
+"""Models of transformers: from a folder, from the hub, or new from a configuration."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _transformers() -> Any:
 
 
 def _place(weights: str, search: Sequence[Path], download: bool) -> str:
-    """Return the folder that holds `weights`, or their name on the hub where that may be asked."""
+    """Return the folder of `weights`, or with `download` their name on the hub."""
     for folder in (*search, *([Path()] if Path(weights).is_absolute() else [])):
         if (folder / weights / "config.json").is_file():
             return str(folder / weights)
@@ -35,7 +35,7 @@ def _place(weights: str, search: Sequence[Path], download: bool) -> str:
     places = ", ".join(str(folder / weights) for folder in search) or "no folder"
     raise DataError(
         f"model.weights={weights}: no config.json in {places}",
-        "put the model's folder below one of data.root (docs/data.md); or let the hub be asked: data.download=true",
+        "put the model's folder below a folder of data.root (docs/data.md), or allow the hub: data.download=true",
     )
 
 
@@ -57,7 +57,8 @@ def configured(
         kind = keys.pop("model_type", None)
         if kind not in transformers.CONFIG_MAPPING:
             raise ConfigError(
-                f"model.architecture.model_type={kind!r} is unknown to transformers", "such as gpt2, llama, t5, bert"
+                f"model.architecture.model_type={kind!r} is unknown to transformers",
+                "give a model type such as gpt2, llama, t5, bert",
             )
         return transformers.AutoConfig.for_model(kind, **keys)
     assert weights is not None
@@ -92,9 +93,9 @@ def made(
 
 
 def prepared(model: Any, checkpointing: bool) -> Any:
-    """Return the model, which from now on computes activations anew in the backward pass if `checkpointing` says so."""
+    """Return the model; with `checkpointing` it recomputes activations in the backward pass."""
     if checkpointing:
-        new = getattr(model, "activation_checkpointing_enable", None)  # the older name goes in transformers 6
+        new = getattr(model, "activation_checkpointing_enable", None)  # transformers 6 removes the older name
         enable = new or model.gradient_checkpointing_enable
         enable(**{f"{'activation' if new else 'gradient'}_checkpointing_kwargs": {"use_reentrant": False}})
     return model

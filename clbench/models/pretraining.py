@@ -1,9 +1,10 @@
-"""Pre-training of a small language model on synthetic biographies, once: kept on disk by what shapes it."""
+"""Pre-training of a small language model on synthetic biographies, once. A digest of all settings names the stored weights."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import zipfile
 import zlib
@@ -22,15 +23,17 @@ from clbench.data.array_cache import store_arrays
 from clbench.data.biography.people import Biography, draw
 from clbench.data.biography.person_texts import biographies, packed
 from clbench.data.biography.vocabulary import PAD, Vocabulary
-from clbench.data.integrity import lock, writable
+from clbench.data.integrity import writable
 from clbench.errors import DivergedError
-from clbench.utils.notify import tell
+from clbench.utils.folder_lock import folder_lock
 from clbench.utils.rng import derive, generator
 
+LOG = logging.getLogger(__name__)
+
 FOLDER = "pretrained"
-"""Where pre-trained weights are kept, below a folder of the search path."""
+"""Subfolder for pre-trained weights, below a folder of the search path."""
 VERSION = 1
-"""Of the procedure: raised by every change after which the same settings give other weights."""
+"""Version of the procedure; raised by every change that gives other weights for the same settings."""
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -38,13 +41,13 @@ Count = Annotated[int, Field(ge=1)]
 
 @dataclass(frozen=True, kw_only=True)
 class Pretraining:
-    """How a model is pre-trained: AdamW on packed texts, a cosine schedule after a linear warm-up.
+    """Settings of pre-training: AdamW on packed texts, a cosine schedule after a linear warm-up.
 
     Args:
         epochs: passes over all biographies of the familiar people; exclusive with `steps` (one of them is None).
         steps: instead of epochs.
         batch_size: rows of `length` tokens per step.
-        length: tokens of a row; biographies follow one another in an order drawn for each pass, and are cut where a row ends.
+        length: tokens of a row; each pass joins the biographies in a new random order and cuts them at the ends of rows.
         lr: highest rate.
         last_lr: rate at the end.
         warmup: steps over which the rate rises from 0.
@@ -73,7 +76,7 @@ class Pretraining:
             raise ValueError("give either epochs or steps, and null for the other")
 
     def rate(self, step: int, steps: int) -> float:
-        """Return the learning rate of a step, counted from 0, of so many."""
+        """Return the learning rate of `step`, counted from 0, of `steps`."""
         if step < self.warmup:
             return self.lr * (step + 1) / self.warmup
         done = (step - self.warmup) / max(1, steps - self.warmup)
@@ -81,9 +84,9 @@ class Pretraining:
 
 
 def digest(biography: Biography, architecture: Mapping[str, Any], pretraining: Pretraining) -> str:
-    """Return the sha256 over everything that shapes the weights; versions of torch and the machine are not part of it.
+    """Return the sha256 over all settings that shape the weights, without the version of torch and the machine.
 
-    Of the people only the familiar ones are: they are the same whoever comes after them.
+    Only the familiar people count: they do not depend on later people.
     """
     content = biography.content()
     content |= {"people": sum(content.pop("people")[: content.pop("familiar")])}
@@ -103,28 +106,28 @@ def load_or_train(
     pretraining: Pretraining,
     search: Sequence[Path],
 ) -> dict[str, Tensor]:
-    """Return the pre-trained weights of a causal language model: from the first folder that has them, else trained and kept.
+    """Return the pre-trained weights of a causal language model from the first folder with them, else train and store them.
 
-    The file is `pretrained/NAME-DIGEST.npz`; one that is damaged is noticed by its checksums and made again. Training
-    takes place on a GPU if there is one, and tells how far it is; it is no part of any trial's cost.
+    The file is `pretrained/NAME-DIGEST.npz`. Checksums detect a damaged file, which is then made again. Training uses a
+    GPU if available and logs its progress; no run's cost includes it.
 
     Args:
         make: returns the model with fresh weights, drawn from the global generator of the CPU.
-        biography: what to read.
-        architecture: what `make` depends on, for the digest.
-        pretraining: how.
-        search: folders, first to last.
+        biography: settings of the texts.
+        architecture: settings of `make`, for the digest.
+        pretraining: settings of training.
+        search: folders, in order.
 
     Raises:
-        DataError: no folder can be written.
+        DataError: no folder is writable.
         DivergedError: the loss is no longer finite.
     """
     relative = Path(FOLDER, f"{biography.name}-{digest(biography, architecture, pretraining)[:16]}.npz")
     found = _kept(search, relative)
     if found is None:
         place = writable(search, FOLDER, biography.name)
-        with lock(place / FOLDER):
-            if (place / relative).exists():  # another process was faster, or it is the damaged one
+        with folder_lock(place / FOLDER):
+            if (place / relative).exists():  # another process was faster, or the file is damaged
                 found = _kept([place], relative, quiet=True)
             if found is None:
                 found = train(make, biography, pretraining, place / relative)
@@ -137,9 +140,9 @@ def train(make: Callable[[], nn.Module], biography: Biography, pretraining: Pret
 
     Args:
         make: as for `load_or_train`; its module returns an object with `logits` for `input_ids`.
-        biography: what to read.
-        pretraining: how.
-        into: where the weights will be kept, for the message.
+        biography: settings of the texts.
+        pretraining: settings of training.
+        into: file for the weights, for the message.
     """
     vocabulary = Vocabulary(biography)
     familiar = draw(biography).take(range(sum(biography.people[: biography.familiar])))
@@ -152,7 +155,7 @@ def train(make: Callable[[], nn.Module], biography: Biography, pretraining: Pret
         model = make().to(device).train()
         per_pass = math.ceil(len(packed(texts, pretraining.length)) / pretraining.batch_size)
         steps = pretraining.steps or per_pass * (pretraining.epochs or 1)
-        _say(biography, f"pre-training on {len(texts):,} biographies, {steps:,} steps, once; the weights are kept in {into}")
+        _say(biography, f"pre-training on {len(texts):,} biographies, {steps:,} steps, once; the weights are stored in {into}")
         _steps(model, texts, pretraining, steps, lambda text: _say(biography, text))
     return {key: value.detach().to("cpu").contiguous() for key, value in model.state_dict().items()}
 
@@ -192,13 +195,13 @@ def _kept(search: Sequence[Path], relative: Path, quiet: bool = False) -> dict[s
         if not (place / relative).is_file():
             continue
         try:
-            with np.load(place / relative, allow_pickle=False) as file:  # zip keeps a checksum of every array
+            with np.load(place / relative, allow_pickle=False) as file:  # zip has a checksum of every array
                 return {key: torch.from_numpy(file[key]) for key in file.files}
         except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
             if not quiet:
-                tell(f"{place / relative}: the pre-trained weights are damaged and are made again ({error})")
+                LOG.warning(f"{place / relative}: the pre-trained weights are damaged and are made again ({error})")
     return None
 
 
 def _say(biography: Biography, text: str) -> None:
-    tell(f"{biography.name}: {text}")
+    LOG.info(f"{biography.name}: {text}")

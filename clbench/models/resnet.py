@@ -36,7 +36,7 @@ class Block(nn.Module):
 class ResNet18(nn.Module):
     """Stem, four stages of two blocks with 1, 2, 4, 8 times `filters` channels, average pooling.
 
-    `[B, channels, height, width]` to `[B, 8 * filters * places]`, `places` being 1 with global pooling.
+    `[B, channels, height, width]` to `[B, 8 * filters * cells]`; `cells`: number of pooled positions, 1 for global pooling.
 
     Args:
         input_shape: (channels, height, width); a 32x32 image leaves the last stage as 4x4.
@@ -85,7 +85,7 @@ class ResNet18(nn.Module):
 class PreActivationBlock(nn.Module):
     """As `Block`, but norm and ReLU come before each convolution, and nothing after the sum (He et al., ECCV 2016).
 
-    Where the shape changes, the shortcut starts from the activated input, otherwise from the input itself.
+    The shortcut starts from the activated input if the shape changes, else from the input itself.
     """
 
     def __init__(self, a: int, b: int, stride: int, kind: str) -> None:
@@ -106,7 +106,7 @@ class PreActivationBlock(nn.Module):
 
 
 class PreActivationResNet18(nn.Module):
-    """ResNet-18 of pre-activation blocks: a bare stem, four stages, then norm, ReLU and global average pooling.
+    """ResNet-18 of pre-activation blocks: a stem without norm or ReLU, four stages, then norm, ReLU and global average pooling.
 
     `[B, channels, height, width]` to `[B, 8 * filters]`.
 
@@ -117,7 +117,7 @@ class PreActivationResNet18(nn.Module):
         init: `default` or `kaiming`.
 
     Raises:
-        ConfigError: not images, or a value that cannot be used.
+        ConfigError: not images, or an unusable value.
     """
 
     def __init__(self, input_shape: Sequence[int], filters: int, norm: str, init: str) -> None:

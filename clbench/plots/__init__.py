@@ -1,1 +1,1 @@
-"""From records to pictures."""
+"""Pictures from records: the accuracy matrix, curves, drift, subspaces and clients."""

@@ -1,4 +1,4 @@
-"""How many samples of each class each client has: a heat map per task, from the partition that a federated record keeps."""
+"""Samples of each class at each client: one heat map per task, from the partition in a federated record."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from clbench.plots import style
 from clbench.records import Record
 
 PANELS = 10
-"""So many tasks at most: of more, so many spread evenly, the first and the last among them."""
+"""Largest number of panels. Of more tasks, so many evenly spread ones are shown, with the first and the last."""
 NAMED = 25
-"""Up to so many clients, each has its line with its number; more are sorted by what they have, to show the pattern."""
+"""Up to so many clients, each line has its client's number. More clients are sorted by their data, to show the pattern."""
 
 _PER_LINE = 5  # panels
 _WIDTH = (1.0, 2.2)  # inches of a heat map: between these, a class as wide as _CLASS
@@ -37,7 +37,7 @@ Counts = NDArray[np.int64]
 
 
 def reported(record: Record) -> list[Any]:
-    """Return what the record keeps of its partition, task by task; empty if it is not federated."""
+    """Return the record's partition, one entry per task; empty if the record is not federated."""
     found = record.result.get("partition")
     return found if isinstance(found, list) else []
 
@@ -46,7 +46,7 @@ def table(record: Record) -> list[Counts]:
     """Return the samples of each client and class, int64 `[clients, classes]`, for each task.
 
     Raises:
-        StoreError: what the record keeps cannot be read.
+        StoreError: the record's partition cannot be read.
     """
     try:
         found = [np.array(decode(task), dtype=np.int64) for task in reported(record)]
@@ -60,7 +60,7 @@ def table(record: Record) -> list[Counts]:
 
 
 def chosen(n_tasks: int) -> list[int]:
-    """Return the tasks that have a panel."""
+    """Return the tasks with a panel."""
     if n_tasks <= PANELS:
         return list(range(n_tasks))
     return [round(i * (n_tasks - 1) / (PANELS - 1)) for i in range(PANELS)]
@@ -69,8 +69,8 @@ def chosen(n_tasks: int) -> list[int]:
 def arranged(counts: Counts) -> list[int]:
     """Return the clients in the order of their lines.
 
-    Few by their number; many by the class they have most of, within it by how many samples of it they have, so that clients
-    with the same data lie together.
+    Few clients are sorted by number. Many clients are sorted by their largest class, then by their number of samples of it, so
+    that clients with similar data are neighbours.
     """
     if len(counts) <= NAMED:
         return list(range(len(counts)))
@@ -79,13 +79,13 @@ def arranged(counts: Counts) -> list[int]:
 
 
 def draw(row: Row, records: Sequence[Record]) -> Figure:
-    """Return the heat maps of one seed: a line per client, a column per class, beside it the client's number of samples.
+    """Return the heat maps of one seed: a line per client, a column per class, and bars with the clients' numbers of samples.
 
-    All panels share one scale of colours, by the square root so that few samples are seen beside many; white is none.
+    All panels share one scale of colours. It grows with the square root, so that small counts stay visible; white is zero.
 
     Args:
-        row: of the leaderboard.
-        records: those of its seeds that keep a partition; the first is drawn, others differ by the draw only.
+        row: row of the leaderboard.
+        records: records of its seeds that hold a partition. The first is drawn; others differ only by the random draw.
 
     Raises:
         StoreError: as `table`.
@@ -105,8 +105,8 @@ def draw(row: Row, records: Sequence[Record]) -> Figure:
     grid = figure.subplots(lines, 2 * per_line, squeeze=False, width_ratios=[wide, _BARS] * per_line)
     names = _names(records[0], tasks, wide + _BARS)
     for at in range(lines * per_line):
-        line, place = divmod(at, per_line)
-        heat, bars = grid[line, 2 * place], grid[line, 2 * place + 1]
+        line, position = divmod(at, per_line)
+        heat, bars = grid[line, 2 * position], grid[line, 2 * position + 1]
         if at >= len(tasks):
             heat.set_visible(False)
             bars.set_visible(False)
@@ -119,7 +119,7 @@ def draw(row: Row, records: Sequence[Record]) -> Figure:
         below = at + per_line >= len(tasks)
         heat.set_xlabel("class" if below else "")
         bars.set_xlabel("samples" if below else "")
-        if place:
+        if position:
             heat.set_yticklabels([])
         else:
             heat.set_ylabel("client" if most <= NAMED else "clients, by their most frequent class")
@@ -130,7 +130,7 @@ def draw(row: Row, records: Sequence[Record]) -> Figure:
 
 
 def _heat(axes: Axes, counts: Counts, norm: Normalize, colours: Colormap) -> AxesImage:
-    """Draw the counts, one line per client; where clients are finer than dots, dots are the mean of their colours."""
+    """Draw the counts, one line per client. If there are more clients than dots, a dot is the mean of their colours."""
     n, classes = counts.shape
     image = axes.imshow(
         np.ma.masked_equal(counts, 0),
@@ -150,7 +150,7 @@ def _heat(axes: Axes, counts: Counts, norm: Normalize, colours: Colormap) -> Axe
 
 
 def _sizes(axes: Axes, sizes: Counts, largest: int) -> None:
-    """Draw the number of samples of each client beside its line."""
+    """Draw the number of samples of each client next to its line."""
     edges = np.arange(len(sizes) + 1) - 0.5
     axes.stairs(sizes, edges, orientation="horizontal", fill=True, color=style.COLOURS[-1], linewidth=0)
     axes.set_xlim(0, largest)
@@ -160,7 +160,7 @@ def _sizes(axes: Axes, sizes: Counts, largest: int) -> None:
 
 
 def _notes(records: Sequence[Record], counts: Sequence[Counts], tasks: Sequence[int]) -> list[str]:
-    """Return what is shown, as parts of a line."""
+    """Return a description of the picture, as parts of a line."""
     clients = sorted({len(task) for task in counts})
     parts = [f"{clients[0]} clients" if len(clients) == 1 else f"{clients[0]} to {clients[-1]} clients"]
     parts = [_partition(records[0]), *parts]
@@ -170,7 +170,7 @@ def _notes(records: Sequence[Record], counts: Sequence[Counts], tasks: Sequence[
 
 
 def _partition(record: Record) -> str:
-    """Return the partition's name and numbers: `Dirichlet, alpha 0.5`; empty if the record does not say."""
+    """Return the partition's name and numbers: `Dirichlet, alpha 0.5`; empty if the record has none."""
     federated = record.identity.get("federated")
     node = federated.get("partition") if isinstance(federated, Mapping) else None
     if not isinstance(node, Mapping):
@@ -180,7 +180,7 @@ def _partition(record: Record) -> str:
 
 
 def _names(record: Record, tasks: Sequence[int], room: float) -> list[str]:
-    """Return the titles of panels: the names of tasks, or their numbers where a name is too wide."""
+    """Return the titles of panels: the names of tasks, or their numbers if a name is too wide."""
     names = [str(name) for name in record.result.get("task_names", [])]
     titles = [names[task] if task < len(names) else f"task {task}" for task in tasks]
     fits = all(style.text_width(title, style.TEXT) <= room for title in titles) and len(set(titles)) == len(titles)
@@ -188,7 +188,7 @@ def _names(record: Record, tasks: Sequence[int], room: float) -> list[str]:
 
 
 def _ticks(largest: int) -> list[int]:
-    """Return numbers of samples to name beside the colours: spread evenly by the square root, rounded to a digit or two."""
+    """Return the labels of the colour bar: evenly spread by the square root, rounded to one or two digits."""
     found = {0, largest}
     for part in (0.25, 0.5, 0.75):
         value = largest * part**2

@@ -1,4 +1,4 @@
-"""Accuracy on every task over the steps of training, from records that were measured within tasks (`eval.every`)."""
+"""Accuracy on every task over training steps, from records with measurements within tasks (`eval.every`)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from clbench.plots import style
 from clbench.records import Record
 
 LINES = 8
-"""So many columns at most are drawn, from the first: more lines than colours cannot be told apart."""
+"""Largest number of columns drawn, from the first: there are only so many distinct colours."""
 
 _SIZE = (6.2, 2.6)  # inches of the axes and their labels
 _LEGEND = 0.17  # inches of a line of it
@@ -33,8 +33,8 @@ def measured(record: Record) -> bool:
 def moments(result: dict[str, Any]) -> tuple[list[int], list[tuple[str, int, int]]]:
     """Return (step of every event, counted over all tasks; (task, first step, last step) of every task).
 
-    Records say at which steps within a task was measured, and that its end was, not at which step that is: it is the last one
-    within if nothing differs, else drawn where the next would have been.
+    Records hold the steps of measurements within a task, but not the step of its end. The end gets the step of the last
+    measurement within the task if both rows are equal, otherwise the step of the next regular measurement.
     """
     names, events, matrix = result["task_names"], result["events"], result["matrix"]
     within = [event["step"] for event in events if event["kind"] == "within"]
@@ -56,9 +56,9 @@ def moments(result: dict[str, Any]) -> tuple[list[int], list[tuple[str, int, int
 
 
 def table(records: Sequence[Record]) -> tuple[list[str], list[int], list[tuple[str, int, int]], Values]:
-    """Return (columns' names, steps, tasks as `moments` has them, percent `[seeds, events, columns]`).
+    """Return (columns' names, steps, tasks as from `moments`, percent `[seeds, events, columns]`).
 
-    Seeds that were measured at other moments than the first are left out; only columns of tasks that are shares are in.
+    Seeds with other measurement steps than the first seed are left out. Only task columns that are shares are included.
     """
     first = records[0].result
     columns = [j for j, each in enumerate(first["columns"]) if each["metric"] in SHARES and each.get("role", "task") == "task"][
@@ -75,11 +75,11 @@ def table(records: Sequence[Record]) -> tuple[list[str], list[int], list[tuple[s
 
 
 def draw(row: Row, records: Sequence[Record]) -> Figure:
-    """Return the curves: a line per column, the mean over seeds, a thin band from min to max; tasks follow one another.
+    """Return the curves: one line per column with the mean over seeds, and a band from min to max. Tasks follow one another.
 
     Args:
-        row: of the leaderboard.
-        records: those of its seeds that have measurements within tasks.
+        row: row of the leaderboard.
+        records: records of its seeds with measurements within tasks.
     """
     names, steps, spans, values = table(records)
     n = len(values)
@@ -119,14 +119,14 @@ def draw(row: Row, records: Sequence[Record]) -> Figure:
 
 
 def _verdict(records: Sequence[Record]) -> list[str]:
-    """Return what the records conclude (`clbench.engine.evaluation.claims`), as parts of a line; none if they do not."""
+    """Return the records' claims (`clbench.engine.evaluation.claims`) as parts of a line; empty without any."""
     found = [each for record in records for each in _conclusions(record)[-1:]]
     if not found:
         return []
     without = sum(not each.get("claim") for each in found)
     if without:
-        what = "what was to be forgotten" if "joint" in found[0] else "task 0 before task 1"
-        return [f"no claim: {without} of {len(found)} seeds knew less than needed of {what}"]
+        what = "the data to forget" if "joint" in found[0] else "task 0 before task 1"
+        return [f"no claim: {without} of {len(found)} seeds knew too little of {what}"]
     parts = []
     for key, words in (("before", "task 0 before"), ("after", "after"), ("recovered", "recovered")):
         values = [100 * each[key] for each in found if isinstance(each.get(key), float)]  # lists: of requests, not of task 0

@@ -1,4 +1,4 @@
-"""How far each layer moved while each task was learned, from records made with `eval.drift=true`."""
+"""Movement of each layer during each task, from records with `eval.drift=true`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PANELS = {
 }
 """Quantities of `clbench.engine.evaluation.drift`, in the order of their panels."""
 LINES = 8
-"""So many tasks at most, the last ones left out."""
+"""Largest number of tasks drawn, from the first."""
 
 _PANEL = (3.1, 2.0)  # inches
 _LAYER = 0.17  # inches: a layer on the axis
@@ -31,7 +31,7 @@ Values = NDArray[np.float64]
 
 
 def reported(record: Record) -> list[dict[str, dict[str, float]]]:
-    """Return for each task {layer: {quantity: value}}; empty if the record says nothing of the kind."""
+    """Return for each task {layer: {quantity: value}}; empty if the record holds no drift."""
     diagnostics = record.result.get("diagnostics")
     if not isinstance(diagnostics, list):
         return []
@@ -40,7 +40,7 @@ def reported(record: Record) -> list[dict[str, dict[str, float]]]:
 
 
 def table(records: Sequence[Record]) -> tuple[list[str], dict[str, Values]]:
-    """Return (layers, {quantity: values `[seeds, tasks, layers]`, NaN where there is none}) of records that have drift."""
+    """Return (layers, {quantity: values `[seeds, tasks, layers]`, NaN for missing ones}) of records with drift."""
     seeds = [reported(record)[:LINES] for record in records]
     layers = list(dict.fromkeys(layer for tasks in seeds for task in tasks for layer in task))
     found = {}
@@ -56,11 +56,11 @@ def table(records: Sequence[Record]) -> tuple[list[str], dict[str, Values]]:
 
 
 def draw(row: Row, records: Sequence[Record]) -> Figure:
-    """Return one panel per quantity, over the layers from the input to the output: a line per task, mean over seeds.
+    """Return one panel per quantity, over the layers from input to output: a line per task, mean over seeds.
 
     Args:
-        row: of the leaderboard.
-        records: those of its seeds that have drift.
+        row: row of the leaderboard.
+        records: records of its seeds with drift.
     """
     layers, found = table(records)
     names = _named(layers)
@@ -91,7 +91,7 @@ def draw(row: Row, records: Sequence[Record]) -> Figure:
 
 
 def _named(layers: Sequence[str]) -> list[str]:
-    """Return names without the first parts that all layers of the backbone share."""
+    """Return names without the first parts that all layers of the backbone have in common."""
     inside = [layer for layer in layers if layer.startswith("backbone.")]
     shortened = dict(zip(inside, short(inside)))
     return [shortened.get(layer, layer) for layer in layers]

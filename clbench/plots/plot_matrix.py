@@ -22,17 +22,17 @@ from clbench.plots import style
 from clbench.records import Record
 
 NUMBERED = 12
-"""Up to so many columns, every cell shows its number and every column its name."""
+"""Up to so many columns, every cell shows its number and every column shows its name."""
 
-_WRAPPED = (14, 9)  # letters in a line of a column's name: the first width with which the columns fit
+_WRAPPED = (14, 9)  # letters in a line of a column's name: the first width that fits is used
 _LINES = 3  # of a column's name
 _CELL = (0.48, 0.3)  # inches of a cell with a number; a column is wider if its name is
-_LARGEST = (6.0, 4.5)  # inches of the axes: with what stands beside them no wider than a page
+_LARGEST = (6.0, 4.5)  # inches of the axes: the whole picture is then no wider than a page
 _LOWEST = 1.2  # inches of the axes: room for the colour bar beside a single row
 _NARROWEST = 4.8  # inches of the picture: room for its heading
 _LINE = 0.13  # inches from one line of small text to the next
-_UNTRAINED = (0.6, 0.025)  # height of the untrained model's row: over that of another, at least over that of all
-_PALE = 0.7  # how much white covers a cell whose task was not learned yet
+_UNTRAINED = (0.6, 0.025)  # height of the untrained model's row: relative to another row, at least relative to all rows
+_PALE = 0.7  # share of white over a cell whose task was not learned yet
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Grid:
     Args:
         percent: `[events, columns]`; NaN where a seed measured nothing.
         after: for each event the task just learned, -1 for the untrained model.
-        names: of the columns.
-        tasks: for each column the task that it measures, None for another kind of set (utility, say).
+        names: names of the columns.
+        tasks: for each column the task that it measures; None for another kind of set, such as utility.
     """
 
     percent: NDArray[np.float64]
@@ -57,14 +57,14 @@ class Grid:
 
 
 def grid(records: Sequence[Record]) -> Grid:
-    """Return the matrix of a row, without the events within tasks and without columns that are no accuracies.
+    """Return the matrix of a row, without events within tasks and without columns that are not accuracies.
 
     Args:
-        records: the seeds of one row. A name that differs between them (a rotation drawn by seed, say) is cut to what they
-            share: `task 3`.
+        records: the seeds of one row. If a column's name differs between seeds (by a random rotation, say), its common part is
+            used: `task 3`.
 
     Raises:
-        StoreError: a record's columns do not fit its matrix, or another seed's.
+        StoreError: a record's columns do not fit its matrix, or those of another seed.
     """
     matrices: list[list[list[float]]] = []
     heads: list[tuple[list[int], list[int | None]]] = []
@@ -95,12 +95,12 @@ def grid(records: Sequence[Record]) -> Grid:
 
 
 def draw(row: Row, records: Sequence[Record]) -> Figure:
-    """Return the heat map: a line per task learned, the untrained model on top, a column per evaluation set.
+    """Return the heat map: a line per learned task, the untrained model on top, a column per evaluation set.
 
-    Cells of tasks not learned yet are pale and hatched. The colours always span 0 to 100 %, so that pictures compare.
+    Cells of tasks not learned yet are pale and hatched. The colours always span 0 to 100 %, so that pictures are comparable.
 
     Args:
-        row: of the leaderboard; its metrics stand in the heading.
+        row: row of the leaderboard; the heading shows its metrics.
         records: its seeds.
 
     Raises:
@@ -137,7 +137,7 @@ def draw(row: Row, records: Sequence[Record]) -> Figure:
 
 
 def _metrics(row: Row) -> list[str]:
-    """Return acc, forgetting and learning accuracy of a row as the leaderboard shows them, and how many seeds they are of."""
+    """Return acc, forgetting and learning accuracy of a row as the leaderboard shows them, with the number of seeds."""
     parts = []
     for name, key in (("accuracy", "acc"), ("forgetting", "forgetting"), ("learning accuracy", "learning_accuracy")):
         width = row[f"{key}_ci95"]
@@ -146,7 +146,7 @@ def _metrics(row: Row) -> list[str]:
 
 
 def _shade(axes: Axes, found: Grid, edges: NDArray[np.float64]) -> None:
-    """Lay a pale hatched cover over the cells of tasks not learned yet."""
+    """Cover the cells of tasks not learned yet with a pale hatching."""
     for event in range(len(found.after)):
         for first, last in _runs(found.pending(event)):
             corner, size = (first, edges[event]), (last - first + 1, edges[event + 1] - edges[event])
@@ -175,7 +175,7 @@ def _write(axes: Axes, found: Grid, edges: NDArray[np.float64], mesh: QuadMesh) 
 
 
 def _label(axes: Axes, found: Grid, edges: NDArray[np.float64], labels: Sequence[str]) -> None:
-    """Name columns and events, and say what the hatching means."""
+    """Label columns and events, and explain the hatching."""
     axes.set_xlim(0, len(found.names))
     axes.set_ylim(edges[-1], 0)
     axes.spines[:].set_visible(False)
@@ -197,7 +197,7 @@ def _label(axes: Axes, found: Grid, edges: NDArray[np.float64], labels: Sequence
 
 
 def _size(labels: Sequence[str], heights: Sequence[float], numbered: bool) -> tuple[float, float, float]:
-    """Return (width and height of the axes, height of what stands below them), in inches."""
+    """Return (width of the axes, height of the axes, height of the labels below them), in inches."""
     lines = max(label.count("\n") for label in labels) + 1
     width, height = _width(labels), max(_LOWEST, _CELL[1] * sum(heights))
     if numbered:

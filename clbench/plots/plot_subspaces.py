@@ -22,7 +22,7 @@ PANELS = {
     "removed": "step energy removed by the projection (%)",
     "relaxed": "protected directions open to mixing",
 }
-"""Quantities in the order of their panels; one that no record has is left out."""
+"""Quantities in the order of their panels. A quantity that no record holds is left out."""
 LINES = 8
 """With more layers than this, a panel is a heat map."""
 
@@ -34,9 +34,9 @@ Values = NDArray[np.float64]
 
 
 def sizes(record: Record) -> list[dict[str, dict[str, float]]]:
-    """Return for each task learned {layer: {quantity of `PANELS`: value}}; empty if the record says nothing of the kind.
+    """Return for each learned task {layer: {quantity of `PANELS`: value}}; empty if the record holds no such quantity.
 
-    What is missing or no number is left out; shares are in percent.
+    Missing values and values that are not numbers are left out. Shares are in percent.
     """
     diagnostics = record.result.get("diagnostics")
     if not isinstance(diagnostics, list):
@@ -46,10 +46,9 @@ def sizes(record: Record) -> list[dict[str, dict[str, float]]]:
 
 
 def table(records: Sequence[Record]) -> tuple[list[str], dict[str, Values]]:
-    """Return (layers, {quantity: values `[seeds, layers, tasks]`, NaN where there is none}) of records that have `sizes`.
+    """Return (layers, {quantity: values `[seeds, layers, tasks]`, NaN for missing ones}) of records that have `sizes`.
 
-    Layers come in the order in which the records name them, their names cut short;
-    quantities without a single value are left out.
+    Layers have the order of the records, and short names. Quantities without any value are left out.
     """
     seeds = [sizes(record) for record in records]
     layers = list(dict.fromkeys(name for tasks in seeds for task in tasks for name in task))
@@ -67,11 +66,11 @@ def table(records: Sequence[Record]) -> tuple[list[str], dict[str, Values]]:
 
 
 def draw(row: Row, records: Sequence[Record]) -> Figure:
-    """Return one panel per quantity, over tasks: the mean over seeds of every layer, and a thin band from min to max.
+    """Return one panel per quantity, over tasks: for every layer the mean over seeds, and a band from min to max.
 
     Args:
-        row: of the leaderboard.
-        records: those of its seeds that have `sizes`.
+        row: row of the leaderboard.
+        records: records of its seeds that have `sizes`.
     """
     layers, found = table(records)
     many = len(layers) > LINES
@@ -79,7 +78,7 @@ def draw(row: Row, records: Sequence[Record]) -> Figure:
     note = "1 seed" if n == 1 else f"mean over {n} seeds" + ("" if many else ", band and whiskers: min to max")
     columns = min(2, len(found))
     lines = math.ceil(len(found) / columns)
-    spare = lines * columns > len(found)  # a place without a panel takes the legend
+    spare = lines * columns > len(found)  # an empty panel takes the legend
     width, height, legend = _PANEL[0] * max(columns, 1.4), _PANEL[1], 0.0
     if many:
         width += max(style.text_width(layer, style.SMALL) for layer in layers)
@@ -125,7 +124,7 @@ def _lines(axes: Axes, layers: Sequence[str], values: Values) -> None:
 
 
 def _bars(axes: Axes, layers: Sequence[str], values: Values) -> None:
-    """Draw the bars of a task side by side, one per layer, a whisker from min to max over seeds on each."""
+    """Draw one bar per layer for each task, with a whisker from min to max over seeds."""
     tasks, width = np.arange(values.shape[2]), 0.8 / len(layers)
     for layer, name in enumerate(layers):
         low, mean, high = _over_seeds(values[:, layer])
@@ -136,7 +135,7 @@ def _bars(axes: Axes, layers: Sequence[str], values: Values) -> None:
 
 
 def _heat(figure: Figure, axes: Axes, layers: Sequence[str], values: Values, percent: bool) -> None:
-    """Draw layers x tasks, the first layer on top; grey where there is no value."""
+    """Draw layers x tasks, the first layer on top; missing values are grey."""
     _, mean, _ = _over_seeds(values)
     axes.set_facecolor("0.85")
     axes.spines[:].set_visible(False)
@@ -158,14 +157,14 @@ def _heat(figure: Figure, axes: Axes, layers: Sequence[str], values: Values, per
 
 
 def _over_seeds(values: Values) -> tuple[Values, Values, Values]:
-    """Return (min, mean, max) over the first axis, of the seeds that have a value; NaN where none has."""
+    """Return (min, mean, max) over the first axis, over seeds that have a value; NaN if none has."""
     present = np.ma.masked_invalid(values)
     low, mean, high = (each.filled(math.nan) for each in (present.min(axis=0), present.mean(axis=0), present.max(axis=0)))
     return low, mean, high
 
 
 def _entries(tree: Any, prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (layer, its entry); the parts of a composition stand one level deeper, under their own name."""
+    """Yield (layer, its entry). Parts of a composed method are one level deeper, under their own name."""
     if not isinstance(tree, dict):
         return
     for key, value in tree.items():
@@ -189,7 +188,7 @@ def _is_number(value: Any) -> bool:
 
 
 def short(layers: Sequence[str]) -> list[str]:
-    """Return dotted names without the first parts that all of them share, and without a `weight` at the end of all."""
+    """Return dotted names without their common first parts, and without a common `weight` at the end."""
     names = [name.split(".") for name in layers]
     while len(names) > 1 and len({name[0] for name in names}) == 1 and all(len(name) > 1 for name in names):
         names = [name[1:] for name in names]

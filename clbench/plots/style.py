@@ -1,11 +1,8 @@
-"""What all pictures share: fonts and colours, the heading, and the way into a file. No display, no pyplot."""
+"""Common parts of all pictures: fonts, colours, the heading, and saving to a file. Needs no display and no pyplot."""
 
 from __future__ import annotations
 
-import contextlib
 import io
-import os
-import secrets
 import textwrap
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -18,17 +15,17 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.textpath import TextPath
 
-from clbench.errors import StoreError
 from clbench.leaderboard.rows import Row
+from clbench.utils import atomic
 
 COLOUR_MAP = "cividis"
-"""Perceptually uniform, and nearly the same to colour-blind readers (Nunez et al., PLoS ONE 2018)."""
+"""Perceptually uniform, and almost equal for colour-blind readers (Nunez et al., PLoS ONE 2018)."""
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
-"""Of lines and bars: Okabe & Ito's palette for colour-blind readers (2008), its yellow, faint on white, replaced by grey."""
+"""Colours of lines and bars: Okabe & Ito's palette for colour-blind readers (2008), with grey for its yellow, faint on white."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-"""A second way to tell the lines apart, for print in grey."""
+"""Markers distinguish the lines in grey print."""
 
-TEXT = 8.0  # points; what stands in the picture is no smaller than SMALL once it is as wide as a page
+TEXT = 8.0  # points; no text is smaller than SMALL if the picture is as wide as a page
 SMALL = 7.0
 TITLE = 11.0
 DOTS_PER_INCH = 200  # of PNG: sharp at the width of a page
@@ -36,7 +33,7 @@ _MARGIN = 0.08  # inches
 _SPACING = 1.45  # height of a line of text over its font size
 
 _SETTINGS: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture everywhere
+    "font.family": "DejaVu Sans",  # part of matplotlib: the same picture on every machine
     "font.size": TEXT,
     "axes.labelsize": TEXT,
     "axes.titlesize": TEXT,
@@ -48,26 +45,26 @@ _SETTINGS: dict[Any, Any] = {
     "axes.spines.right": False,
     "hatch.linewidth": 0.5,
     "text.usetex": False,
-    "text.parse_math": False,  # a `$` or `_` in a variant is meant as it stands
+    "text.parse_math": False,  # a `$` or `_` in a variant is plain text
     "pdf.fonttype": 42,  # TrueType: many publishers refuse matplotlib's own Type 3
-    "svg.hashsalt": "clbench",  # otherwise the ids of an SVG are drawn by lot: the same records give the same file
+    "svg.hashsalt": "clbench",  # fixed ids in an SVG: the same records give the same file
 }
 _UNDATED = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
 def context() -> AbstractContextManager[None]:
-    """Return the context in which to draw and to save; matplotlib's own settings are as before after it."""
+    """Return the context for drawing and saving. It restores matplotlib's settings at its end."""
     return matplotlib.rc_context(_SETTINGS)
 
 
 def sheet(row: Row, lines: Iterable[Sequence[str]], width: float, height: float) -> Figure:
-    """Return an empty figure under its heading: `method · scenario · setting`, then smaller lines.
+    """Return an empty figure with a heading: `method · scenario · setting`, then smaller lines.
 
     Args:
-        row: of the leaderboard.
-        lines: each the parts of a line, which is broken between parts where it would be too wide.
+        row: row of the leaderboard.
+        lines: the parts of each line. A line that is too wide is broken between parts.
         width: inches.
-        height: inches below the heading, which comes on top of them.
+        height: inches below the heading.
     """
     room = width - 2 * _MARGIN
     heading = _broken([str(row["method"]), str(row["scenario"]), str(row["setting"])], room, TITLE, bold=True)
@@ -86,7 +83,7 @@ def sheet(row: Row, lines: Iterable[Sequence[str]], width: float, height: float)
 
 
 def details(row: Row) -> list[str]:
-    """Return what the title leaves out of a row's names, as parts of a line: model, server, variant."""
+    """Return the names of a row that the title leaves out, as parts of a line: model, server, variant."""
     return [str(row[key]) for key in ("model", "server", "variant") if row[key]]
 
 
@@ -96,18 +93,22 @@ def number(value: float | None) -> str:
 
 
 def step(n: int, most: int) -> int:
-    """Return a round number (1, 2, 5, 10, ...): every so many of `n` ticks are shown, so that `most` at most are."""
+    """Return the smallest round number s (1, 2, 5, 10, ...) for which every s-th of `n` ticks makes at most `most` ticks.
+
+    >>> step(40, most=12)
+    5
+    """
     rounds = (m * int(10**k) for k in range(n + 1) for m in (1, 2, 5))
     return next(size for size in rounds if size * most >= n)
 
 
 def text_width(text: str, size: float, bold: bool = False) -> float:
-    """Return how wide a line of text is, in inches.
+    """Return the width of a line of text, in inches.
 
     Args:
         text: one line.
-        size: of the font, in points.
-        bold: whether it is.
+        size: font size in points.
+        bold: whether the font is bold.
     """
     if not text.strip():
         return 0.0
@@ -116,30 +117,20 @@ def text_width(text: str, size: float, bold: bool = False) -> float:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a picture whole or not at all; its format is the ending of `path`.
+    """Write a picture atomically. The suffix of `path` gives its format.
 
     Raises:
-        StoreError: it cannot be written; what was there is still there.
+        StoreError: the picture cannot be written; an older file stays as it was.
     """
     format = path.suffix.removeprefix(".")
     content = io.BytesIO()
     figure.savefig(content, format=format, dpi=DOTS_PER_INCH, metadata=_UNDATED[format])
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content.getvalue())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise StoreError(
-            f"the picture {path} cannot be written: {error.strerror or error}", "name another folder by out=..., or free space"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    remedy = "name another folder by out=..., or free space"
+    atomic.write(path, content.getvalue(), name="the picture", remedy=remedy)
 
 
 def _broken(parts: Sequence[str], room: float, size: float, bold: bool = False) -> list[str]:
-    """Return `parts`, joined by dots, as lines no wider than `room`; a part that alone is too wide is broken as well."""
+    """Return `parts`, joined by dots, as lines no wider than `room`. A part that is too wide alone is broken too."""
     lines: list[str] = []
     for part in parts:
         longer = f"{lines[-1]} · {part}" if lines else part

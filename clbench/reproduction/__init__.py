@@ -1,1 +1,1 @@
-"""Published tables held against our own runs: experiments, verdicts, and the page made of them."""
+"""Comparison of published tables with our own runs: experiments, verdicts, and the page that shows them."""

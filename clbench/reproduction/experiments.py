@@ -1,4 +1,4 @@
-"""Experiments: files of `conf/experiment` that say what was published, and how to train it."""
+"""Experiments: files of `conf/experiment` with a published number and the configuration to train it."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class Claim:
     """The node `published` of an experiment.
 
     Args:
-        title: what the row is called in its source.
+        title: name of the row in its source.
         source: paper and table, or program and file.
-        accuracy: final accuracy in percent by setting: one row of ours for each.
-        std: standard deviation over runs in points, by setting, as far as it was found in print.
-        std_source: where it was found, if not in `source`.
-        n: runs behind each number.
-        gpu: whether a run takes hours on a CPU; then it is left to machines that have a GPU.
-        reason: by setting, why ours is outside the tolerance, once the cause is known.
+        accuracy: final accuracy in percent by setting; each setting is one row of ours.
+        std: standard deviation over runs in points, by setting, if it was published.
+        std_source: where it was published, if not in `source`.
+        n: number of runs behind each published number.
+        gpu: whether a run takes hours on a CPU; such rows run only on machines with a GPU.
+        reason: by setting, the known cause of a difference outside the tolerance.
     """
 
     title: str
@@ -50,14 +50,14 @@ class Claim:
 
 @dataclass(frozen=True)
 class Row:
-    """One published number and the job that is to reach it.
+    """One published number and the job that reproduces it.
 
     Args:
         experiment: name of the file below `conf/experiment`, without `.yaml`.
-        setting: of the stream.
-        claim: what the file says was published.
-        composed: the experiment in this setting.
-        composer: composed it.
+        setting: setting of the stream.
+        claim: the file's node `published`.
+        composed: the configuration of the experiment in this setting.
+        composer: the composer that made it.
     """
 
     experiment: str
@@ -68,22 +68,22 @@ class Row:
 
     @property
     def published(self) -> Published:
-        """The number itself."""
+        """The published number."""
         return Published(self.claim.accuracy[self.setting], self.claim.std.get(self.setting), self.claim.n)
 
     @cached_property
     def job(self) -> Job:
-        """What is trained."""
+        """The job that trains the experiment."""
         return make_job(self.composed, self.composer)
 
     @cached_property
     def files(self) -> list[Path]:
-        """Where the record of each seed is, or will be."""
+        """The file of each seed's record, which may not exist yet."""
         job = make_job(self.composed, self.composer, named=False)
         return [record_path(Path(spec.results_dir), spec.id) for spec in job.specs()]
 
     def ours(self) -> list[float]:
-        """Return the final accuracy in percent of every seed that is stored in the job's results folder.
+        """Return the final accuracy in percent of every seed with a record in the job's results folder.
 
         Raises:
             StoreError: a record cannot be read.
@@ -96,12 +96,12 @@ def find(composer: Composer, folder: Path, patterns: Sequence[str] = ("*",)) -> 
     """Return the names of the experiments with a published number that match any of `patterns` (`mammoth/s_mnist_*`).
 
     Args:
-        composer: has `folder` on its search path.
-        folder: of configuration; its folder `experiment` is looked through.
+        composer: a composer with `folder` on its search path.
+        folder: configuration folder; its folder `experiment` is searched.
         patterns: `*` stands for any letters.
 
     Raises:
-        ConfigError: a pattern that matches none.
+        ConfigError: a pattern matches no experiment.
     """
     files = (folder / GROUP).rglob("*.yaml")
     names = sorted(file.relative_to(folder / GROUP).with_suffix("").as_posix() for file in files)
@@ -118,25 +118,26 @@ def rows(composer: Composer, experiment: str, overrides: Sequence[str] = ()) -> 
 
     Args:
         composer: see `clbench.config.hydra_compose`.
-        experiment: as `find` returns it.
+        experiment: name from `find`.
         overrides: further overrides, for example `results_dir=...`.
 
     Raises:
-        ConfigError: the file's `published` is not as it should be, or the experiment does not compose.
+        ConfigError: the file's node `published` is invalid, or the experiment does not compose.
     """
     composed = composer([f"+{GROUP}={experiment}", *overrides])
-    said = claim(composed.config.get("published"), experiment)
-    return [Row(experiment, setting, said, _in_setting(composed, setting), composer) for setting in said.accuracy]
+    published = claim(composed.config.get("published"), experiment)
+    settings = published.accuracy
+    return [Row(experiment, setting, published, _in_setting(composed, setting), composer) for setting in settings]
 
 
 def _in_setting(composed: Composed, setting: str) -> Composed:
-    """Return what composing with `scenario.setting=...` would give, without composing again."""
+    """Return the configuration with `scenario.setting=...`, without composing again."""
     config = {**composed.config, "scenario": {**composed.config["scenario"], "setting": setting}}
     return replace(composed, config=config, overrides=(*composed.overrides, f"scenario.setting={setting}"))
 
 
 def claim(node: Any, experiment: str) -> Claim:
-    """Return the node `published`, checked.
+    """Return the checked node `published`.
 
     Raises:
         ConfigError: a key is missing, unknown, or of another type.
@@ -148,12 +149,12 @@ def claim(node: Any, experiment: str) -> Claim:
         where = ".".join(str(part) for part in first["loc"])
         raise ConfigError(
             f"published.{where}={first.get('input')!r} of {GROUP}={experiment}: {first['msg']}",
-            f"see {GROUP}=mammoth/s_mnist_er_200 for what an experiment says",
+            f"see {GROUP}=mammoth/s_mnist_er_200 for an example",
         ) from error
 
 
 def _accuracy(composer: Composer, experiment: str) -> Mapping[str, Any]:
-    """Return the published numbers as the file itself gives them; a file that others stand on has none."""
+    """Return the published numbers of the file itself. A file that serves only as a base for others has none."""
     published = composer.file(f"{GROUP}/{experiment}").get("published")
     found = published.get("accuracy") if isinstance(published, Mapping) else None
     return found if isinstance(found, Mapping) else {}

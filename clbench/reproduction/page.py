@@ -1,4 +1,4 @@
-"""The page: every published number beside ours, with the verdict and the reason."""
+"""The page: every published number next to ours, with the verdict and the reason."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from clbench.reproduction.verdict import judge, tolerance
 INTRODUCTION = """\
 # Published tables, reproduced
 
-Every number below was published by the source that stands above its table; every number of ours was trained by the experiment
-named in its row, from the file `conf/experiment/NAME.yaml`, and is the mean over n seeds ± half the width of the 95 % Student-t
-interval. A published number is the mean over n runs ± their standard deviation, where that was found in print. Nothing was tuned:
-hyper-parameters are the source's own.
+The source above each table published its numbers. Our numbers come from the experiment in the row, which is the file
+`conf/experiment/NAME.yaml`. They are the mean over n seeds ± half the width of the 95 % Student-t interval. A published number is
+the mean over n runs ± their standard deviation, if it was published. Nothing was tuned: all hyper-parameters are those of the
+source.
 
-Tolerance, fixed before the runs: max(1 point, 2 √(s_pub²/n_pub + s_ours²/n_ours)); 2 points where no published standard
-deviation was found. This page is written by `clbench-reproduce`; do not edit it.
+Tolerance, fixed before the runs: max(1 point, 2 √(s_pub²/n_pub + s_ours²/n_ours)); 2 points if no standard deviation was
+published. `clbench-reproduce` writes this page; do not edit it.
 """
 NO_GPU = "needs a GPU: hours per seed on a CPU"
 UNKNOWN = "not explained yet"
@@ -27,7 +27,7 @@ RULE = "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- | --- |"
 
 
 def render(rows: Sequence[Row]) -> str:
-    """Return the page as markdown, one table per source, in the order of `rows`."""
+    """Return the page as Markdown: one table per source, in the order of `rows`."""
     verdicts = [judge(row.published, row.ours()) for row in rows]
     parts = [INTRODUCTION, tally(verdicts), ""]
     for source in dict.fromkeys(row.claim.source for row in rows):
@@ -38,16 +38,16 @@ def render(rows: Sequence[Row]) -> str:
 
 
 def spreads(rows: Sequence[Row]) -> list[str]:
-    """Return a paragraph per place beside the source where standard deviations were found."""
+    """Return one paragraph per additional source of standard deviations."""
     found: dict[str, list[str]] = {}
     for row in rows:
         if row.claim.std_source and row.setting in row.claim.std:
             found.setdefault(row.claim.std_source, []).append(f"`{row.experiment}` {row.setting}")
-    return [text for place, names in found.items() for text in (f"Standard deviations from {place}: {', '.join(names)}.", "")]
+    return [text for source, names in found.items() for text in (f"Standard deviations from {source}: {', '.join(names)}.", "")]
 
 
 def tally(verdicts: Sequence[str]) -> str:
-    """Return how many rows there are of each verdict."""
+    """Return the number of rows with each verdict, as a sentence."""
     count = Counter(verdicts)
     judged = len(verdicts) - count["not run"]
     share = f" ({100 * count['inside'] / judged:.0f} %)" if judged else ""
@@ -56,7 +56,7 @@ def tally(verdicts: Sequence[str]) -> str:
 
 
 def line(row: Row) -> str:
-    """Return a row of the table."""
+    """Return one row of the table."""
     published, ours = row.published, row.ours()
     verdict = judge(published, ours)
     spread = f" ± {published.std:.2f}" if published.std is not None else ""
@@ -73,7 +73,7 @@ def line(row: Row) -> str:
 
 
 def reason(row: Row, verdict: str) -> str:
-    """Return why a row is not inside; empty if it is."""
+    """Return the reason why a row is not inside the tolerance; empty if it is inside."""
     if verdict == "inside":
         return ""
     if verdict == "not run":

@@ -1,4 +1,4 @@
-"""How near is near enough: a formula that was fixed before any row was run."""
+"""The verdict on a row: a tolerance by a formula that was fixed before any row was run."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from clbench.metrics.statistics import mean, std
 Verdict = Literal["inside", "above", "below", "not run"]
 
 LEAST = 1.0
-"""Points: no row is held to less than this."""
+"""Points: the smallest tolerance."""
 SPREADS = 2.0
 """The two means may differ by so many standard errors of their difference (about 95 %)."""
 WITHOUT_STD = 2.0
-"""Points: the tolerance where the source gives no standard deviation."""
+"""Points: the tolerance if the source gives no standard deviation."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Published:
 
     Args:
         value: percent.
-        std: standard deviation over runs in points, or None where the source gives none.
-        n: runs that it is the mean of, or None where the source does not say.
+        std: standard deviation over runs in points; None if the source gives none.
+        n: number of runs behind the mean; None if the source does not give it.
     """
 
     value: float
@@ -35,10 +35,13 @@ class Published:
 
 
 def tolerance(published: Published, ours: Sequence[float]) -> float:
-    """Return how far, in points, the mean of `ours` (percent, one per seed) may lie from the published value.
+    """Return the largest accepted difference, in points, of the mean of `ours` (percent, one per seed) to the published value.
 
-    max(1, 2 sqrt(s_pub^2 / n_pub + s_ours^2 / n_ours)); 2 where no standard deviation is published. With one seed of our
-    own its variance is unknown and counts as none.
+    max(1, 2 sqrt(s_pub^2 / n_pub + s_ours^2 / n_ours)); 2 if no standard deviation is published. With one seed of our own, its
+    unknown variance counts as 0.
+
+    >>> tolerance(Published(90.0, std=3.0, n=9), [88.0])
+    2.0
     """
     if published.std is None or published.n is None:
         return WITHOUT_STD
@@ -47,7 +50,7 @@ def tolerance(published: Published, ours: Sequence[float]) -> float:
 
 
 def judge(published: Published, ours: Sequence[float]) -> Verdict:
-    """Return where the mean of `ours` (percent, one per seed) lies: within the tolerance, above, below, or nowhere yet."""
+    """Return the verdict on the mean of `ours` (percent, one per seed): inside the tolerance, above, below, or not run."""
     if not ours:
         return "not run"
     difference = mean(ours) - published.value

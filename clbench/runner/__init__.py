@@ -1,1 +1,1 @@
-"""Sweeps: what is done already, who does the rest, and what became of each run."""
+"""Sweeps: processes, devices and locks of the runs, and the outcome of each run."""

@@ -1,4 +1,4 @@
-"""Which runs may start now, and where: by memory, in their order. A pure function, and what it decides about."""
+"""Which runs may start now, and on which device: a pure function of memory and of the order of the runs."""
 
 from __future__ import annotations
 
@@ -8,59 +8,59 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Load:
-    """What a run asks of a device.
+    """The demand of a run on its device.
 
     Args:
-        need: bytes.
-        beside: how many others it bears on its device; 0: it has to be alone; None: any number.
+        need: memory in bytes.
+        max_others: how many other runs may share the device; 0: none; None: any number.
     """
 
     need: int
-    beside: int | None = None
+    max_others: int | None = None
 
 
 @dataclass(frozen=True)
-class Place:
-    """A device as it is now.
+class Device:
+    """The present state of a device.
 
     Args:
-        budget: bytes that the runs on it may need together; None: nobody knows, any.
-        free: workers that have nothing to do.
-        running: what is on it.
+        budget: bytes that its runs may need together; None: unknown, no limit.
+        free: number of idle workers.
+        running: the loads of its runs.
     """
 
     budget: int | None
     free: int
     running: tuple[Load, ...] = ()
 
-    def bears(self, load: Load) -> bool:
-        """Return whether `load` may start here now. A device with nothing on it bears any: where else should it run?"""
+    def admits(self, load: Load) -> bool:
+        """Return whether `load` may start here now. An empty device admits any load, since no device would suit better."""
         if self.free < 1:
             return False
         if not self.running:
             return True
         others = len(self.running)
-        if any(run.beside is not None and others > run.beside for run in (load, *self.running)):
-            return False  # each of them would have `others` beside it
+        if any(run.max_others is not None and others > run.max_others for run in (load, *self.running)):
+            return False  # each of them would share the device with `others` runs
         return self.budget is None or sum(run.need for run in self.running) + load.need <= self.budget
 
 
-def admit(waiting: Sequence[Load], places: Mapping[str, Place]) -> list[tuple[int, str]]:
+def admit(waiting: Sequence[Load], devices: Mapping[str, Device]) -> list[tuple[int, str]]:
     """Return (index in `waiting`, name of the device) of every run that may start now.
 
-    Runs come in their order, each to the device that bears it with the fewest runs on it. The first that no device bears
-    keeps others from starting on the one device with the fewest runs: it drains, so that nothing waits for ever; on the other
-    devices what comes later may go ahead.
+    Runs start in their order. Each goes to the device with the fewest runs among those that admit it. The first run that no
+    device admits reserves the device with the fewest runs: no later run starts there, so that no run waits for ever. On the
+    other devices later runs may start.
     """
-    now, started = dict(places), list[tuple[int, str]]()
+    now, started = dict(devices), list[tuple[int, str]]()
     reserved: str | None = None
     for index, load in enumerate(waiting):
         open_now = [name for name in now if name != reserved]
         if not any(now[name].free for name in open_now):
             break
-        fitting = [name for name in open_now if now[name].bears(load)]
-        if fitting:
-            name = min(fitting, key=lambda name: len(now[name].running))
+        suitable = [name for name in open_now if now[name].admits(load)]
+        if suitable:
+            name = min(suitable, key=lambda name: len(now[name].running))
             now[name] = replace(now[name], free=now[name].free - 1, running=(*now[name].running, load))
             started.append((index, name))
         elif reserved is None:

@@ -1,7 +1,8 @@
-"""What runs need of a device's memory, as far as it is known, and what the end of memory looks like."""
+"""Memory needs of runs: what earlier runs measured, budgets of devices, and how a lack of memory shows."""
 
 from __future__ import annotations
 
+import errno
 import gc
 import re
 import sys
@@ -16,24 +17,24 @@ from clbench.utils.system import available_memory
 
 GIB = 2**30
 CPU = "cpu"
-"""Name of the place of workers that see no GPU."""
+"""Name of the device of workers without a GPU."""
 SIGNS = re.compile(
     r"OutOfMemoryError|MemoryError|out of memory|can't allocate memory|cannot allocate memory|unable to allocate|"
     r"_ALLOC_FAILED|cudaErrorMemoryAllocation",
     re.IGNORECASE,
 )
-"""How torch (CUDA, cuBLAS, cuDNN, the host's allocator), numpy and the system say that memory is used up."""
+"""Words of torch (CUDA, cuBLAS, cuDNN, the host's allocator), numpy and the system for a lack of memory."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The numbers behind packing; `conf/runner/default.yaml` has them and their sources.
+    """The numbers of admission; `conf/runner/default.yaml` has the values and their sources.
 
     Args:
-        share: of the memory that is free when a sweep starts, in (0, 1]: what runs side by side may need together.
-        unknown: GiB that a run is taken to need of which nothing like it was seen, by kind of device (`cpu`, `cuda`).
-        context: GiB that a process takes on a GPU beside its tensors.
-        margin: what was measured is multiplied by it.
+        share: of the memory that is free when a sweep starts, in (0, 1]; simultaneous runs may need so much together.
+        unknown: GiB for a run without a similar earlier run, by kind of device (`cpu`, `cuda`).
+        context: GiB of a process on a GPU in addition to its tensors.
+        margin: factor on a measured need.
     """
 
     share: float
@@ -44,11 +45,11 @@ class Limits:
 
 @dataclass
 class Needs:
-    """What each configuration needs, learned from runs that have ended.
+    """The need of each configuration, learned from finished runs.
 
     Args:
         limits: the numbers.
-        kind: of the devices, `cpu` or `cuda`.
+        kind: kind of the devices, `cpu` or `cuda`.
     """
 
     limits: Limits
@@ -58,42 +59,43 @@ class Needs:
     _raised: dict[str, int] = field(default_factory=dict)
 
     def of(self, spec: RunSpec) -> int:
-        """Return the bytes to reserve for `spec` and those beside it.
+        """Return the bytes to reserve for `spec` and the runs stacked with it.
 
-        What its own configuration was measured to need, with any seed; else the most that any with its model and scenario
-        did; else `unknown`. A configuration that was out of memory reserves at least twice what it had.
+        This is the measured need of the same configuration with any seed. Without one, it is the largest measured need with
+        the same model and scenario; without one, `unknown`. A configuration that was out of memory reserves at least twice
+        its earlier reservation.
         """
         known = self._measured.get(spec.config_id, self._alike.get(_like(spec), 0))
         context = self.limits.context * GIB if self.kind == "cuda" else 0
         need = known * self.limits.margin if known else self.limits.unknown[self.kind] * GIB
-        return max(int(need * (1 + len(spec.beside)) + context), self._raised.get(spec.config_id, 0))
+        return max(int(need * (1 + len(spec.stacked)) + context), self._raised.get(spec.config_id, 0))
 
     def learn(self, spec: RunSpec, peak: int) -> None:
-        """Take note that a run of `spec` and those beside it needed `peak` bytes."""
-        peak = peak // (1 + len(spec.beside))
+        """Note that `spec` and the runs stacked with it needed `peak` bytes together."""
+        peak = peak // (1 + len(spec.stacked))
         self._measured[spec.config_id] = max(peak, self._measured.get(spec.config_id, 0))
         self._alike[_like(spec)] = max(peak, self._alike.get(_like(spec), 0))
         self._raised.pop(spec.config_id, None)
 
     def raise_for(self, spec: RunSpec) -> None:
-        """Take note that `spec` was out of memory with what it had."""
+        """Note that `spec` was out of memory with its reservation."""
         self._raised[spec.config_id] = 2 * self.of(spec)
 
 
-def told(record: Record) -> tuple[str, int] | None:
-    """Return (kind of device, bytes at the peak) that a record tells of its run, None if it does not."""
+def recorded_peak(record: Record) -> tuple[str, int] | None:
+    """Return (kind of device, peak memory in bytes) of a record's run; None if the record does not have them."""
     peak = record.cost.get("peak_memory_bytes")
-    side_by_side = record.provenance.get("stacked", 1)
-    return (str(record.provenance.get("device")).partition(":")[0], peak // side_by_side) if isinstance(peak, int) else None
+    stacked = record.provenance.get("stacked", 1)
+    return (str(record.provenance.get("device")).partition(":")[0], peak // stacked) if isinstance(peak, int) else None
 
 
 def budgets(limits: Limits, slots: Sequence[Mapping[str, str]], gpus: Mapping[str, int]) -> dict[str, int]:
-    """Return the bytes that the runs on each device may need together, for those of which that is known.
+    """Return the bytes that the runs on each device may need together; a device of unknown memory is left out.
 
     Args:
         limits: the numbers.
         slots: environment variables of each worker.
-        gpus: bytes that are free on each GPU.
+        gpus: free bytes of each GPU.
     """
     if any("CUDA_VISIBLE_DEVICES" in slot for slot in slots):
         return {name: int(limits.share * free) for name, free in gpus.items() if free > 0}
@@ -101,13 +103,28 @@ def budgets(limits: Limits, slots: Sequence[Mapping[str, str]], gpus: Mapping[st
     return {} if available is None else {CPU: int(limits.share * available)}
 
 
-def out_of_memory(reason: str) -> bool:
-    """Return whether the one line that tells why a run failed says that memory was used up."""
-    return SIGNS.search(reason) is not None
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Return whether `error`, or an error that caused it, is a lack of memory.
+
+    Python and numpy raise MemoryError, the system an OSError with ENOMEM. torch's own class is a RuntimeError. Its allocator
+    for the host, cuBLAS and cuDNN raise a plain RuntimeError: here the text of torch's message has to decide.
+    """
+    while error is not None:
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+            return True
+        if isinstance(error, RuntimeError) and says_out_of_memory(f"{type(error).__name__}: {error}"):
+            return True
+        error = error.__cause__
+    return False
+
+
+def says_out_of_memory(text: str) -> bool:
+    """Return whether a text of another program (torch, the C++ runtime) reports a lack of memory."""
+    return SIGNS.search(text) is not None
 
 
 def peak() -> int | None:
-    """Return the most bytes that this process has held since `clear`: on the GPU if it uses one, else in memory."""
+    """Return the peak memory of this process in bytes since `clear`: on the GPU if it uses one, else on the host."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         return int(torch.cuda.max_memory_reserved())
@@ -119,7 +136,7 @@ def peak() -> int | None:
 
 
 def clear() -> None:
-    """Give back what the last run left cached on a GPU, and start the count of `peak` anew."""
+    """Free the GPU memory that the last run left in torch's cache, and reset `peak`."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         gc.collect()

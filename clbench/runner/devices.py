@@ -1,4 +1,4 @@
-"""How many workers, and what each of them may see of the machine. Nothing here imports torch into this process."""
+"""The number of workers, and the part of the machine that each worker sees. Nothing here imports torch into this process."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ free = []
 for number in range(torch.cuda.device_count()):
     try:
         free.append(torch.cuda.mem_get_info(number)[0])
-    except RuntimeError:  # it cannot be used now (an exclusive process is on it, say); its run will say why
+    except RuntimeError:  # it cannot be used now, for example because of an exclusive process; its run will report why
         free.append(0)
 print(json.dumps(free))
 """
-"""What a process of its own asks torch: the free bytes of every GPU."""
+"""Program of a separate process that asks torch for the free bytes of every GPU."""
 
 
 def slots(workers: int | str, device: str, threads: int, runs: int, gpus: Iterable[str] | None = None) -> list[dict[str, str]]:
-    """Return the environment variables of each worker; which of them work at the same time is decided by memory.
+    """Return the environment variables of each worker; memory decides how many of them work at the same time.
 
     Args:
-        workers: how many, or `auto`: one per core, and with GPUs at least one for each.
+        workers: their number, or `auto`: one per core, and at least one for each GPU.
         device: `auto`, `cpu` or `cuda`.
         threads: CPU threads of a worker.
-        runs: how many there are; there are never more workers.
-        gpus: names of the GPUs to share out, as `visible_gpus` returns them; None: it is asked.
+        runs: number of runs, which limits the number of workers.
+        gpus: names of the GPUs, as `visible_gpus` returns them; None: ask torch.
 
     Raises:
-        ConfigError: `cuda` on a machine without it.
+        ConfigError: `cuda` on a machine without a GPU.
     """
     names = list(visible_gpus(device) if gpus is None else gpus)
     if device == "cuda" and not names:
@@ -51,7 +51,7 @@ def slots(workers: int | str, device: str, threads: int, runs: int, gpus: Iterab
 
 
 def visible_gpus(device: str) -> dict[str, int]:
-    """Return the free bytes of the GPUs that torch can use, by their names in CUDA_VISIBLE_DEVICES; none for `cpu`."""
+    """Return the free bytes of the GPUs that torch can use, by name in CUDA_VISIBLE_DEVICES; no GPU for `cpu`."""
     if device == "cpu" or (device == "auto" and not driver_present()):
         return {}
     asked = subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True, check=False)
@@ -64,12 +64,12 @@ def visible_gpus(device: str) -> dict[str, int]:
 
 
 def driver_present() -> bool:
-    """Return whether asking torch, which takes seconds, is worth it."""
+    """Return whether a GPU driver is installed. If not, torch need not be asked, which takes seconds."""
     return shutil.which("nvidia-smi") is not None or Path("/dev/nvidiactl").exists()
 
 
 def cores() -> int:
-    """Return how many CPU cores this process may use, by its affinity, its control group's quota, and what Slurm gave it."""
+    """Return how many CPU cores this process may use, by its affinity, the quota of its control group, and Slurm."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     count = min(count, int(os.environ.get("SLURM_CPUS_PER_TASK", count)))  # not every cluster binds tasks to their cores
     try:

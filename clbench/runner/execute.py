@@ -1,4 +1,4 @@
-"""One run, from lock to stored record; the same in a worker and in the calling process."""
+"""Execution of one run, from its lock to its stored record; the same in a worker and in the calling process."""
 
 from __future__ import annotations
 
@@ -7,100 +7,106 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from clbench.errors import ClbenchError, ConfigError, StoreError
 from clbench.records import Record, read, record_path, write
 from clbench.run_spec import RunSpec
-from clbench.runner.lock import claim, clear
+from clbench.runner.device_memory import is_out_of_memory
+from clbench.runner.lock import clear, lock_run
+from clbench.runner.outcome import Status
+from clbench.runner.worker_messages import End, Progress, Report
 
-Report = Callable[[dict[str, Any]], None]
-Trial = Callable[[RunSpec, Report], Record]
-TRIAL = "clbench.runs.run.run_trial"
-"""Dotted name of the function that trains; the runner's own tests name others."""
-FLOWER = "clbench.flower.simulation.run_in_simulation"
+RunFunction = Callable[[RunSpec, Callable[[Progress], None]], Record]
+RUN_FUNCTION = "clbench.runs.run.train_run"
+"""Dotted name of the function that trains one run; tests of the runner name other functions."""
+FLOWER_FUNCTION = "clbench.flower.simulation.run_in_simulation"
 """The same for a federated run with Flower between server and clients."""
 LOGS = ".logs"
-"""Folder within the results folder for what went wrong and what workers print."""
+"""Folder within the results folder for reports of failures and for the output of workers."""
 
 
-def execute(spec: RunSpec, trial: str, report: Report) -> dict[str, Any]:
-    """Run one run and store its record, unless it is there already or another process is at it.
+def execute(spec: RunSpec, function: str, report: Report) -> End:
+    """Train a run and store its record, unless the record exists or another process executes the run.
 
     Args:
-        spec: what to run.
-        trial: dotted name of a function (run, report) -> record.
-        report: is told of progress.
+        spec: the run.
+        function: dotted name of a function (run, report) -> record.
+        report: takes messages about progress.
 
     Returns:
-        The last message: `{"event": "done" | "present"}`, `{"event": "busy", "reason": who is at it}`, or `{"event":
-        "failed", "reason": one line}`, and then the traceback is in `results_dir/.logs/<id>.txt`. Only an interrupt is
-        raised.
+        The end of the run. The traceback of a failure is in `results_dir/.logs/<id>.txt`. Only an interrupt is raised.
     """
     try:
-        with claim(spec) as other:
-            ended = before(spec, other)
-            if ended is not None:
-                return ended
-            function = locate(FLOWER if trial == TRIAL and spec.over_flower else trial)
-            with thread_limit(spec.threads):
-                record = function(spec, report)
+        with lock_run(spec) as other:
+            end = not_needed(spec, other)
+            if end is not None:
+                return end
+            train = locate(FLOWER_FUNCTION if function == RUN_FUNCTION and spec.over_flower else function)
+            with thread_limit(spec.execution.threads):
+                record = train(spec, partial(report, spec.id))
             return store(spec, record)
-    except (Exception, SystemExit) as error:  # a plug-in that calls sys.exit ends its run, not the worker
+    except (Exception, SystemExit) as error:  # a plug-in that calls sys.exit ends its run, but not the worker
         return failed(spec, error)
 
 
-def before(spec: RunSpec, other: str | None) -> dict[str, Any] | None:
-    """Return the last message about a run that is not to be trained: someone else is at it, or it is done. None: train it.
+def not_needed(spec: RunSpec, other: str | None) -> End | None:
+    """Return the end of a run that needs no training: another process executes it, or its record is stored. None: train it.
 
     Args:
-        spec: claimed, if `other` is None.
-        other: who is at it.
+        spec: the run, locked by this process if `other` is None.
+        other: the other process.
     """
     if other is not None:
-        return {"event": "busy", "reason": other}
+        return End(Status.BUSY, other)
     stored = record_path(Path(spec.results_dir), spec.id)
     if not stored.exists():
         return None
     read(stored)
     clear(spec)
-    return {"event": "present"}
+    return End(Status.PRESENT)
 
 
-def store(spec: RunSpec, record: Record) -> dict[str, Any]:
-    """Store the record of a claimed run and return the last message about it, of a failure to store it too."""
+def store(spec: RunSpec, record: Record) -> End:
+    """Store the record of a locked run, and return the end of the run."""
     try:
         if record.id != spec.id:
             raise StoreError(
-                f"the trial returned a record of another identity ({record.id}, expected {spec.id})",
-                "leave Cell.identity unchanged",
+                f"the run function returned a record of another identity ({record.id}, expected {spec.id})",
+                "leave RunSpec.identity unchanged",
             )
         write(record, Path(spec.results_dir))
         clear(spec)
     except Exception as error:
         return failed(spec, error)
-    return {"event": "done"}
+    return End(Status.DONE)
 
 
-def failed(spec: RunSpec, error: BaseException) -> dict[str, Any]:
-    """Keep the story of a failure, and return the last message about the run."""
+def failed(spec: RunSpec, error: BaseException) -> End:
+    """Log the traceback of a failure, and return the end of the run."""
     log_failure(spec, "".join(traceback.format_exception(error)))
-    return {"event": "failed", "reason": one_line(error)}
+    return End(Status.FAILED, *reason_and_remedy(error), out_of_memory=is_out_of_memory(error))
+
+
+def reason_and_remedy(error: BaseException) -> tuple[str, str]:
+    """Return what is wrong and what the user can do, each in one line; the remedy may be empty."""
+    if isinstance(error, ClbenchError):
+        return (" ".join(error.what.split()), " ".join(error.remedy.split())) if error.remedy else (error.what, "")
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror or error}", ""
+    text = " ".join(str(error).split())
+    return (f"{type(error).__name__}: {text}" if text else type(error).__name__), ""
 
 
 def one_line(error: BaseException) -> str:
-    """Return what a table of failures says of `error`."""
-    if isinstance(error, ClbenchError):
-        return " ".join(f"{error.what} -> {error.remedy}".split()) if error.remedy else error.what
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror or error}"
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    """Return reason and remedy in one line."""
+    return " -> ".join(part for part in reason_and_remedy(error) if part)
 
 
 def log_failure(spec: RunSpec, text: str) -> None:
-    """Keep the whole story of a failure in `results_dir/.logs/<id>.txt`; a full disk must not make it worse."""
+    """Write the full report of a failure to `results_dir/.logs/<id>.txt`; on a full disk, to the standard error stream."""
     try:
         failure_log(spec).parent.mkdir(parents=True, exist_ok=True)
         failure_log(spec).write_text(f"{spec.label}\n\n{text}", encoding="utf-8")
@@ -109,13 +115,13 @@ def log_failure(spec: RunSpec, text: str) -> None:
 
 
 def failure_log(spec: RunSpec) -> Path:
-    """Return where the traceback of a failed run is kept."""
+    """Return the file with the traceback of a failed run."""
     return Path(spec.results_dir) / LOGS / f"{spec.id}.txt"
 
 
 @contextmanager
 def thread_limit(count: int) -> Iterator[None]:
-    """Let torch, if the trial uses it, have `count` CPU threads."""
+    """Let torch, if it is imported, use `count` CPU threads."""
     torch = sys.modules.get("torch")
     if torch is None:
         yield
@@ -128,16 +134,16 @@ def thread_limit(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def locate(name: str) -> Trial:
+def locate(name: str) -> Any:
     """Return the function of a dotted name.
 
     Raises:
-        ConfigError: it cannot be imported.
+        ConfigError: the function cannot be imported.
     """
     module, _, member = name.rpartition(".")
     try:
-        return getattr(importlib.import_module(module), member)  # type: ignore[no-any-return]
+        return getattr(importlib.import_module(module), member)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(
-            f"the trial function {name} cannot be imported: {error}", "check the installation of clbench and torch"
+            f"the run function {name} cannot be imported: {error}", "check the installation of clbench and torch"
         ) from error

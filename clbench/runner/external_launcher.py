@@ -1,7 +1,7 @@
-"""Jobs that another launcher runs, on this machine or others: what is left for them, how far they are, what became of them.
+"""Jobs of another launcher, on this machine or others: which jobs to launch, their progress, and the outcomes of their runs.
 
-The launcher gives no news before all of its jobs have ended; the results folder does, since every run that is finished
-leaves its record there.
+The launcher reports nothing before all of its jobs have ended. Progress is therefore read from the results folder, where every
+finished run stores its record.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from clbench.errors import ClbenchError, StoreError
 from clbench.metrics.matrix import summary
 from clbench.records import read, record_path
 from clbench.run_spec import RunSpec
-from clbench.runner.execute import log_failure, one_line
-from clbench.runner.outcome import Outcome
+from clbench.runner.execute import log_failure, one_line, reason_and_remedy
+from clbench.runner.outcome import Outcome, Status
 from clbench.runner.run_specs import already, writable
 
 if TYPE_CHECKING:
     from clbench.runner.progress import Display
 
 Launch = Callable[[list[int]], Sequence[Exception | None]]
-"""Has the jobs of these numbers run, and returns what each of them raised."""
+"""Runs the jobs of these numbers, and returns the exception of each."""
 PAUSE = 1.0
 """Seconds between two looks at the results folder."""
 LONG = 300
-"""Characters of what another program says of its failure that still fit into one line."""
+"""Largest number of characters of another program's message in a reason."""
 
 
 class JobError(ClbenchError):
-    """Runs of a job failed; it travels from the job's process to the one that launched it.
+    """Runs of a job failed. The exception travels from the process of the job to the one that launched it.
 
     Args:
-        reasons: by id of the run, in one line each.
+        reasons: reason and remedy in one line, by id of the run.
     """
 
     def __init__(self, what: str, reasons: Mapping[str, str] | None = None) -> None:
@@ -44,18 +44,18 @@ class JobError(ClbenchError):
         self.reasons = dict(reasons or {})
 
 
-def run_elsewhere(jobs: Sequence[Sequence[RunSpec]], display: Display, launch: Launch, name: str) -> list[Outcome]:
-    """Have the jobs run that have something left to do, and return what became of every run, each id once.
+def run_external(jobs: Sequence[Sequence[RunSpec]], display: Display, launch: Launch, name: str) -> list[Outcome]:
+    """Launch the jobs with unfinished runs, and return the outcome of every run; equal runs count once.
 
     Args:
-        jobs: the runs of each.
+        jobs: the runs of each job.
         display: shows progress.
-        launch: runs jobs and returns when all have ended.
-        name: of the launcher, for messages.
+        launch: runs jobs, and returns when all have ended.
+        name: name of the launcher, for messages.
 
     Raises:
         StoreError: a results folder cannot be written to.
-        KeyboardInterrupt: passed on; what was finished is stored.
+        KeyboardInterrupt: passed on; finished runs are stored.
     """
     job_of: dict[str, int] = {}
     specs: dict[str, RunSpec] = {}
@@ -71,37 +71,40 @@ def run_elsewhere(jobs: Sequence[Sequence[RunSpec]], display: Display, launch: L
         writable(Path(folder))
     numbers = sorted({job_of[spec.id] for spec in todo})
     raised: dict[int, Exception | None] = {}
-    gone: Exception | None = None
+    given_up: Exception | None = None
     with display.shown(len(todo), 0), _watched(todo, display, outcomes):
         try:
             raised = dict(zip(numbers, launch(numbers), strict=True))
         except Exception as error:
-            gone = error
-            story = traceback.format_exc()
+            given_up = error
+            report = traceback.format_exc()
     for spec in todo:
         if spec.id not in outcomes:
-            if gone is not None:
-                log_failure(spec, story)
-            outcomes[spec.id] = _ended(spec, gone or raised[job_of[spec.id]], name if gone is not None else "")
+            if given_up is not None:
+                log_failure(spec, report)
+                outcomes[spec.id] = Outcome(spec, Status.FAILED, f"{name} gave up: {_short(given_up)}")
+            else:
+                outcomes[spec.id] = _without_record(spec, raised[job_of[spec.id]])
             display.finished(outcomes[spec.id])
     return [outcomes[key] for key in specs]
 
 
-def _ended(spec: RunSpec, error: Exception | None, gave_up: str) -> Outcome:
-    """Return what became of a run that left no record."""
-    if gave_up:
-        text = one_line(error or RuntimeError("no reason given"))
-        short = text if len(text) <= LONG else f"{text[:LONG]}..."
-        return Outcome(spec, "failed", f"{gave_up} gave up: {short}")
+def _short(error: Exception) -> str:
+    text = one_line(error)
+    return text if len(text) <= LONG else f"{text[:LONG]}..."
+
+
+def _without_record(spec: RunSpec, error: Exception | None) -> Outcome:
+    """Return the outcome of a run without a record, from the exception of its job."""
     if isinstance(error, JobError) and error.reasons:
         reason = error.reasons.get(spec.id)
-        return Outcome(spec, "failed", reason) if reason else Outcome(spec, "busy")
-    return Outcome(spec, "failed", one_line(error)) if error is not None else Outcome(spec, "busy")
+        return Outcome(spec, Status.FAILED, reason) if reason else Outcome(spec, Status.BUSY)
+    return Outcome(spec, Status.FAILED, *reason_and_remedy(error)) if error is not None else Outcome(spec, Status.BUSY)
 
 
 @contextmanager
 def _watched(specs: Sequence[RunSpec], display: Display, outcomes: dict[str, Outcome]) -> Iterator[None]:
-    """Within, note every run in `outcomes` and on the display as soon as its record is there."""
+    """Within the block, add a run to `outcomes` and to the display as soon as its record is stored."""
     over = threading.Event()
     waiting = list(specs)
 
@@ -127,12 +130,12 @@ def _watched(specs: Sequence[RunSpec], display: Display, outcomes: dict[str, Out
 
 
 def _found(spec: RunSpec) -> Outcome:
-    """Return the outcome of a run whose record has just appeared."""
+    """Return the outcome of a run whose record was stored a moment ago."""
     try:
         record = read(record_path(Path(spec.results_dir), spec.id))
     except StoreError as error:
-        return Outcome(spec, "failed", one_line(error))
+        return Outcome(spec, Status.FAILED, *reason_and_remedy(error))
     accuracy = None
-    with suppress(StoreError):  # the leaderboard leaves out what has no matrix
+    with suppress(StoreError):  # the leaderboard leaves out a record without a matrix
         accuracy = summary(record.result)["acc"]
-    return Outcome(spec, "done", accuracy=accuracy)
+    return Outcome(spec, Status.DONE, accuracy=accuracy)

@@ -1,4 +1,4 @@
-"""A job in the process of another launcher: it settles where the sweep was started, and takes no more than it was given."""
+"""A job in the process of another launcher: its working folder, and its share of the machine."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from clbench.errors import ConfigError
 from clbench.runner.devices import driver_present, visible_gpus
 
 COMMAND = "CLBENCH_COMMAND"
-"""Environment variable: process id of the command that started a sweep."""
+"""Environment variable with the process id of the command that started a sweep."""
 WATCHER = "clbench: end with the command"
 PAUSE = 1.0
-"""Seconds between two looks at whether the command is still there."""
+"""Seconds between two checks that the command still runs."""
 ON_THIS_MACHINE = ("JoblibLauncher", "LocalLauncher")
-"""Launchers whose jobs must end with the command; Ray sees to that itself, and a queue is meant to outlive it."""
-
+"""Launchers whose jobs must end with the command. Ray ends its jobs itself; the jobs of a queue shall outlive the command."""
 
 NO_GPU = "{name} gives its jobs no GPU"
 REMEDY = "{key}=1 gives each of them one"
@@ -28,18 +27,18 @@ GPUS = {
     "RayLauncher": ("hydra/launcher=ray", "hydra.launcher.ray.remote.num_gpus"),
     "LocalLauncher": ("hydra/launcher=submitit_local", "hydra.launcher.gpus_per_node"),
 }
-"""Launchers that hide all GPUs from a job unless the given key asks for some: their name, the key."""
+"""Launchers that hide all GPUs from a job unless a key asks for some: name of the launcher, and the key."""
 
 
-def settle_in(folder: str, plugins: Sequence[str]) -> None:
-    """Make paths and modules mean what they mean to the command that started the sweep.
+def enter_folder(folder: str, plugins: Sequence[str]) -> None:
+    """Give paths and modules the meaning that they have for the command that started the sweep.
 
     Args:
-        folder: where it was started.
+        folder: working folder of the command.
         plugins: folders given with `--config-dir`.
 
     Raises:
-        ConfigError: there is no such folder on this machine.
+        ConfigError: this machine has no such folder.
     """
     if not os.path.isdir(folder):
         raise ConfigError(
@@ -52,23 +51,23 @@ def settle_in(folder: str, plugins: Sequence[str]) -> None:
 
 
 def share(launcher: Mapping[str, Any], device: str, workers: int | str, number: int) -> int | str:
-    """Return how many workers a job may have, and hide from it the GPUs that are not its own.
+    """Return how many workers a job may have, and hide the GPUs of other jobs.
 
     Args:
         launcher: Hydra's node of the launcher.
         device: `auto`, `cpu` or `cuda`.
-        workers: what the configuration says; anything but `auto` stands.
-        number: of the job in its sweep.
+        workers: of the configuration; a number is returned unchanged.
+        number: number of the job in its sweep.
 
     Raises:
-        ConfigError: a GPU is asked for, and the launcher gives none.
+        ConfigError: `device=cuda`, but the launcher gives no GPU.
     """
     kind = _kind(launcher)
     if device == "cuda" and kind in GPUS and not _gpus(launcher):
         name, key = GPUS[kind]
         raise ConfigError(f"device=cuda, but {NO_GPU.format(name=name)}", REMEDY.format(key=key))
     own: int | str = workers
-    if kind == "JoblibLauncher":  # it knows nothing of GPUs: the jobs take them by turns
+    if kind == "JoblibLauncher":  # it knows nothing of GPUs: the jobs take turns
         own = 1
         gpus = list(visible_gpus(device))
         if gpus:
@@ -77,12 +76,12 @@ def share(launcher: Mapping[str, Any], device: str, workers: int | str, number: 
         own = workers if _gpus(launcher) else launcher.get("cpus_per_task") or 1
     elif kind == "RayLauncher" and not _gpus(launcher):
         own = max(1, int(launcher["ray"]["remote"].get("num_cpus") or 1))
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # else, by its version, Ray shows all
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # some versions of Ray would show all
     return own if workers == "auto" else workers
 
 
 def hint(launcher: Mapping[str, Any], devices: Collection[str]) -> str:
-    """Return what someone with a GPU should know before jobs for these devices go to a launcher that gives them none."""
+    """Return a hint if jobs for these devices go to a launcher that gives them no GPU of this machine; else nothing."""
     kind = _kind(launcher)
     if kind not in GPUS or _gpus(launcher) or set(devices) <= {"cpu"} or not driver_present():
         return ""
@@ -100,9 +99,9 @@ def _gpus(launcher: Mapping[str, Any]) -> float:
 
 
 def end_with_command(launcher: Mapping[str, Any]) -> None:
-    """End this process when the command that started the sweep on this machine has ended, however it has.
+    """End this process when the command that started the sweep on this machine has ended for any reason.
 
-    Leaving at once is safe: records and checkpoints are written whole or not at all.
+    An immediate end is safe: records and checkpoints are complete or absent.
     """
     command = int(os.environ.get(COMMAND, 0))
     watched = any(thread.name == WATCHER for thread in threading.enumerate())

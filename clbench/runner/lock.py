@@ -1,4 +1,9 @@
-"""Who is at a run, and what a killed process left of it: one lock per run, which the system frees however its holder ends."""
+"""One lock per run: a run is executed by one process at a time, and the system frees the lock however the process ends.
+
+The package filelock does not serve here. Some of its versions empty the lock file at every attempt, so that the holder's name
+is lost. On a system without `flock` it uses a file as a mark, which a killed process leaves. And a run's folder is removed
+together with its lock by the process that holds the lock, which needs the check of `_in_place`.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +21,16 @@ from clbench.records import record_path
 from clbench.run_spec import RunSpec
 
 ATTEMPTS = 100
-"""How often a folder may vanish between making it and opening the lock in it; once per process that just ended there."""
+"""How often the folder may vanish between its creation and the lock; once for each process that has just ended there."""
 SOMEONE = "another process"
 
 
 @contextmanager
-def claim(spec: RunSpec) -> Iterator[str | None]:
-    """Try to be the one process that is at `spec`, until the block ends or the process does.
+def lock_run(spec: RunSpec) -> Iterator[str | None]:
+    """Try to lock a run until the block or the process ends.
 
     Yields:
-        None if it is ours; else who is at it, for people.
+        None if this process has the lock; else the name of the process that has it, for people.
 
     Raises:
         StoreError: the results folder cannot be written.
@@ -56,9 +61,9 @@ class _LockError(Exception):
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[IO[str], bool]]:
-    """Open the lock file, and tell whether the lock is ours.
+    """Open the lock file, and yield it with whether this process has the lock.
 
-    Whoever ends a run removes its folder, lock and all: the file that we get hold of must still be the one in place.
+    A process that ends a run removes the folder with the lock file. The locked file must therefore still be in its place.
     """
     for attempt in range(ATTEMPTS):
         try:
@@ -79,7 +84,7 @@ def _opened(path: Path) -> Iterator[tuple[IO[str], bool]]:
             if _in_place(file, path):
                 yield file, True
                 return
-    raise _LockError(FileNotFoundError(2, "the lock is taken away as soon as it is made"))
+    raise _LockError(FileNotFoundError(2, "the lock file is removed as soon as it is made"))
 
 
 def _in_place(file: IO[str], path: Path) -> bool:
@@ -89,22 +94,22 @@ def _in_place(file: IO[str], path: Path) -> bool:
 
 
 def available(spec: RunSpec) -> bool:
-    """Return whether it is worth trying a run again that another process was at: it is stored, or nobody is at it."""
+    """Return whether to try a run again that another process executed: its record is stored, or no process has its lock."""
     if record_path(Path(spec.results_dir), spec.id).exists():
         return True
-    with claim(spec) as other:
+    with lock_run(spec) as other:
         return other is None
 
 
 def clear(spec: RunSpec) -> None:
-    """Remove what was kept of a run in progress, and halves of its record; it must be ours, and its record stored."""
+    """Remove the checkpoints of a stored run and incomplete copies of its record; this process must have its lock."""
     for half in Path(spec.results_dir).glob(f".{spec.id}.*.tmp"):
         half.unlink(missing_ok=True)
-    shutil.rmtree(spec.checkpoints, ignore_errors=True)  # who opened the lock meanwhile finds the record
+    shutil.rmtree(spec.checkpoints, ignore_errors=True)  # a process that opened the lock meanwhile finds the record
 
 
 def tidy(specs: Collection[RunSpec]) -> None:
-    """Remove what processes left that were killed between storing a record and clearing up; `specs` are stored, all of them."""
+    """Remove the files of processes that were killed after they stored a record; all of `specs` are stored."""
     by_folder: dict[str, list[RunSpec]] = {}
     for spec in specs:
         by_folder.setdefault(spec.results_dir, []).append(spec)
@@ -113,6 +118,6 @@ def tidy(specs: Collection[RunSpec]) -> None:
         left |= {path.name for path in Path(folder, ".checkpoints").glob("*")}
         for spec in stored:
             if spec.id in left:
-                with suppress(StoreError, OSError), claim(spec) as other:  # a folder that may only be read is fine
+                with suppress(StoreError, OSError), lock_run(spec) as other:  # a read-only folder is no error
                     if other is None:
                         clear(spec)

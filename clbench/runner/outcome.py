@@ -1,28 +1,49 @@
-"""What became of a run."""
+"""The result of a run in a sweep."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from clbench.run_spec import RunSpec
 
 
+class Status(StrEnum):
+    """How a run ended."""
+
+    DONE = "done"
+    """Trained now; its record is stored."""
+    PRESENT = "present"
+    """Its record was stored before."""
+    BUSY = "busy"
+    """Another process executes it."""
+    FAILED = "failed"
+    """It has no record."""
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run.
+    """The result of a run in a sweep.
 
     Args:
-        spec: it.
-        status: `done` (trained now), `present` (was there already), `busy` (another process is at it), `failed`.
-        reason: of a failure, in one line; of `busy`, who is at it.
-        seconds: from being given out to its end.
-        accuracy: last accuracy that was reported, in percent.
-        memory: kind of device and bytes at the peak, as the record of one that was there already tells it.
+        spec: the run.
+        status: how the run ended.
+        reason: of a failure, in one line; for `busy` the other process.
+        remedy: what the user can do about a failure.
+        seconds: from the start of the run to its end.
+        accuracy: the last reported accuracy in percent.
+        recorded_peak: kind of device and peak memory in bytes, from the record of a run that was stored before.
     """
 
     spec: RunSpec
-    status: str
+    status: Status
     reason: str = ""
+    remedy: str = ""
     seconds: float = 0.0
     accuracy: float | None = None
-    memory: tuple[str, int] | None = None
+    recorded_peak: tuple[str, int] | None = None
+
+    @property
+    def text(self) -> str:
+        """Reason and remedy in one line."""
+        return f"{self.reason} -> {self.remedy}" if self.remedy else self.reason

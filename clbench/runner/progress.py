@@ -1,4 +1,4 @@
-"""How a sweep is shown while it runs: live on a terminal, one plain line per finished run elsewhere, or not at all."""
+"""The display of a sweep in progress: live on a terminal, else one plain line per finished run, or nothing."""
 
 from __future__ import annotations
 
@@ -14,43 +14,47 @@ from rich.table import Table
 from rich.text import Text
 
 from clbench.run_spec import RunSpec
+from clbench.runner.outcome import Outcome, Status
 
 if TYPE_CHECKING:
-    from clbench.runner.outcome import Outcome
+    from clbench.runner.worker_messages import Progress
 
-WORDS = {"done": "", "present": "already there", "busy": "in progress elsewhere", "failed": "FAILED"}
-REMEDY = " -> "
-"""What follows it in a reason is told once, at the end."""
+WORDS = {
+    Status.DONE: "",
+    Status.PRESENT: "already there",
+    Status.BUSY: "in progress elsewhere",
+    Status.FAILED: "FAILED",
+}
 BAR = 32
 """Columns of the progress bar."""
 
 
 class Display:
-    """The silent display, and what a display is."""
+    """The silent display, and the interface of all displays."""
 
     @contextmanager
     def shown(self, total: int, workers: int) -> Iterator[None]:
-        """Be on show while `total` runs go through `workers` processes; 0: it is not known how many."""
+        """Show progress within the block: `total` runs in `workers` processes; 0: an unknown number."""
         yield
 
-    def event(self, spec: RunSpec, message: Mapping[str, Any]) -> None:
-        """Take note of progress within a run (`begin`, `start`, `epoch`, `task`, `print`, `again`)."""
+    def event(self, spec: RunSpec, message: Progress) -> None:
+        """Show progress within a run."""
 
     def finished(self, outcome: Outcome) -> None:
-        """Take note of the end of a run."""
+        """Show the end of a run."""
 
     def postponed(self, outcome: Outcome) -> None:
-        """Take note that another process is at a run, which is tried again later."""
+        """Show that another process executes a run, which will be tried again later."""
 
-    def waiting(self, elsewhere: Sequence[Outcome], seconds: float | None) -> None:
-        """Take note that nothing is left to do but to wait for runs in progress elsewhere, at most so many seconds each."""
+    def waiting(self, busy: Sequence[Outcome], seconds: float | None) -> None:
+        """Show that only runs of other processes are left, and that each is waited for at most so many seconds."""
 
 
 class PlainDisplay(Display):
     """One line per finished run, without control codes.
 
     Args:
-        console: where to write.
+        console: for the output.
     """
 
     def __init__(self, console: Console) -> None:
@@ -58,13 +62,13 @@ class PlainDisplay(Display):
 
     @contextmanager
     def shown(self, total: int, workers: int) -> Iterator[None]:
-        """Write lines from here on."""
+        """Write the number of runs."""
         self.total, self.ended = total, 0
         self._line(f"{total} {'run' if total == 1 else 'runs'} to train" + (f", {workers} at a time" if workers else ""))
         yield
 
-    def event(self, spec: RunSpec, message: Mapping[str, Any]) -> None:
-        """Pass on what the console logger says, and which runs are tried again."""
+    def event(self, spec: RunSpec, message: Progress) -> None:
+        """Write text of the console logger, and runs that are tried again."""
         if message["event"] == "again":
             self._line(message["text"])
         if message["event"] == "print":
@@ -75,9 +79,9 @@ class PlainDisplay(Display):
         self.ended += 1
         self._line(f"{self.ended}/{self.total} {summary(outcome)}")
 
-    def waiting(self, elsewhere: Sequence[Outcome], seconds: float | None) -> None:
-        """Say what is waited for."""
-        self._line(waiting_for(elsewhere, seconds))
+    def waiting(self, busy: Sequence[Outcome], seconds: float | None) -> None:
+        """Write what is waited for."""
+        self._line(waiting_for(busy, seconds))
 
     def _line(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -98,14 +102,14 @@ class LiveDisplay(Display):
 
     @contextmanager
     def shown(self, total: int, workers: int) -> Iterator[None]:
-        """Redraw a few times per second; what is printed meanwhile appears above."""
+        """Redraw several times per second; printed text appears above."""
         self.total, self.ended, self.failures, self.begun = total, 0, 0, monotonic()
         self.active.clear()
         with Live(self, console=self.console, refresh_per_second=8, transient=False):
             yield
 
-    def event(self, spec: RunSpec, message: Mapping[str, Any]) -> None:
-        """Keep the newest of each piece of news about a run."""
+    def event(self, spec: RunSpec, message: Progress) -> None:
+        """Keep the newest state of a run."""
         if message["event"] == "print":
             self.console.print(Text.from_ansi(message["text"]))
             return
@@ -114,34 +118,35 @@ class LiveDisplay(Display):
             self.console.print(Text(message["text"], style="yellow"))
             return
         _, state = self.active.setdefault(spec.id, (spec, {"begun": monotonic()}))
-        news = {key: value for key, value in message.items() if key != "event"}
+        news: dict[str, Any] = {key: value for key, value in message.items() if key != "event"}
         tasks = news.get("tasks") or state.get("tasks") or 1
         if message["event"] == "start":
             news["task"] = news["resumed_at"]
         elif message["event"] == "epoch":
-            news["task"] = min(news["task"], tasks - 1)  # a method that learns all tasks at once is at its only one
+            news["task"] = min(news["task"], tasks - 1)  # a method that learns all tasks at once counts as one task
         elif message["event"] == "task":
             news.update(task=min(news["task"] + 1, tasks), epoch=None)
         state.update(news)
 
     def finished(self, outcome: Outcome) -> None:
-        """Take a run off the list."""
+        """Remove a run from the list."""
         self.active.pop(outcome.spec.id, None)
         self.ended += 1
-        self.failures += outcome.status == "failed"
-        if outcome.status != "done":
-            self.console.print(Text(summary(outcome), style="red" if outcome.status == "failed" else "yellow"))
+        failed = outcome.status is Status.FAILED
+        self.failures += failed
+        if outcome.status is not Status.DONE:
+            self.console.print(Text(summary(outcome), style="red" if failed else "yellow"))
 
     def postponed(self, outcome: Outcome) -> None:
-        """Take a run off the list; it does not count as ended."""
+        """Remove a run from the list without counting it as ended."""
         self.active.pop(outcome.spec.id, None)
 
-    def waiting(self, elsewhere: Sequence[Outcome], seconds: float | None) -> None:
-        """Say what is waited for."""
-        self.console.print(Text(waiting_for(elsewhere, seconds), style="yellow"))
+    def waiting(self, busy: Sequence[Outcome], seconds: float | None) -> None:
+        """Write what is waited for."""
+        self.console.print(Text(waiting_for(busy, seconds), style="yellow"))
 
     def done(self) -> float:
-        """Return how much is done, in runs, those in progress counted by their share."""
+        """Return how many runs are done; a run in progress counts by its share."""
         return self.ended + sum(share(state) for _, state in list(self.active.values()))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -171,32 +176,32 @@ class LiveDisplay(Display):
 
 
 def display(console: Console, enabled: bool = True) -> Display:
-    """Return the display that suits the console."""
+    """Return the display for this console."""
     if not enabled:
         return Display()
     return LiveDisplay(console) if console.is_terminal and not console.is_dumb_terminal else PlainDisplay(console)
 
 
 def summary(outcome: Outcome) -> str:
-    """Return one line about a run that has ended."""
+    """Return one line about a run that has ended; remedies are printed once, at the end of the sweep."""
     parts = [outcome.spec.label, WORDS[outcome.status]]
-    if outcome.accuracy is not None and outcome.status == "done":
+    if outcome.accuracy is not None and outcome.status is Status.DONE:
         parts.append(f"accuracy {outcome.accuracy:.1f}")
     if outcome.seconds:
         parts.append(f"{outcome.seconds:.1f} s")
-    return "  ".join(part for part in parts if part) + (f": {outcome.reason.split(REMEDY)[0]}" if outcome.reason else "")
+    return "  ".join(part for part in parts if part) + (f": {outcome.reason}" if outcome.reason else "")
 
 
-def waiting_for(elsewhere: Sequence[Outcome], seconds: float | None) -> str:
-    """Return one line about runs that other processes are at."""
-    runs = "1 run" if len(elsewhere) == 1 else f"{len(elsewhere)} runs"
-    others = ", ".join(dict.fromkeys(outcome.reason for outcome in elsewhere))
-    limit = "" if seconds is None else f", at most {duration(seconds)} for the next to end"
+def waiting_for(busy: Sequence[Outcome], seconds: float | None) -> str:
+    """Return one line about runs that other processes execute."""
+    runs = "1 run" if len(busy) == 1 else f"{len(busy)} runs"
+    others = ", ".join(dict.fromkeys(outcome.reason for outcome in busy))
+    limit = "" if seconds is None else f", at most {duration(seconds)} until the next one ends"
     return f"waiting for {runs} in progress elsewhere ({others}){limit}"
 
 
 def share(state: Mapping[str, Any]) -> float:
-    """Return which share of a run is done, by its tasks and by the epochs of the current one."""
+    """Return the finished share of a run, from its tasks and the epochs of the current task."""
     tasks = state.get("tasks")
     if not tasks:
         return 0.0
@@ -205,7 +210,7 @@ def share(state: Mapping[str, Any]) -> float:
 
 
 def position(state: Mapping[str, Any]) -> list[str]:
-    """Return where a run is: task, epoch, accuracy so far."""
+    """Return the position of a run: task, epoch, accuracy so far."""
     tasks = state.get("tasks")
     if not tasks:
         return ["starting", "", ""]

@@ -1,169 +1,179 @@
-"""From a sweep to runs: what is already done, who does the rest, and what became of each."""
+"""Execution of all runs of a sweep: stored runs are kept, the other runs are trained, and each run gets its outcome."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 from pathlib import Path
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from clbench.errors import StoreError
 from clbench.records import read, record_path
 from clbench.run_spec import RunSpec
 from clbench.runner import devices, worker_pool
-from clbench.runner.device_memory import Limits, Needs, budgets, told
+from clbench.runner.device_memory import Limits, Needs, budgets, recorded_peak
 from clbench.runner.devices import slots
-from clbench.runner.execute import LOGS, TRIAL, one_line
+from clbench.runner.execute import LOGS, RUN_FUNCTION, execute, reason_and_remedy
 from clbench.runner.lock import available, tidy
-from clbench.runner.outcome import Outcome
-from clbench.runner.stacks import execute_stack, stack_up, together
+from clbench.runner.outcome import Outcome, Status
+from clbench.runner.stacks import assign_stacks, execute_stack, form_stacks
+from clbench.runner.worker_messages import End, Message
 
 if TYPE_CHECKING:
     from clbench.runner.progress import Display
 
 POLL = 0.2
-"""Seconds between two looks at runs that other processes are at."""
+"""Seconds between two looks at runs that other processes execute."""
 
 
 def run_specs(
     specs: Sequence[RunSpec],
     display: Display,
     workers: int | str = "auto",
-    trial: str = TRIAL,
+    function: str = RUN_FUNCTION,
     limits: Limits | None = None,
     wait: float | None = 0.0,
     logs: str = LOGS,
-    stack: int | str = 1,
+    largest_stack: int | str = 1,
 ) -> list[Outcome]:
-    """Run what is not done yet, and return what became of every run, in order; runs of the same id count once.
+    """Train the runs that are not stored yet, and return the outcome of every run in order; equal runs count once.
 
     Args:
-        specs: of any number of configurations and seeds.
+        specs: runs of any number of configurations and seeds.
         display: shows progress.
         workers: processes, or `auto`; 0: in this process.
-        trial: dotted name of the function that trains.
-        limits: numbers behind how many run side by side; None: as many as there are workers.
-        wait: seconds to wait, when the rest is done, for runs that another process is at, counted anew whenever one of
-            them ends; None: until all have ended.
-        logs: folder within the results folder for what workers print.
-        stack: how many seeds of a configuration go side by side in one process at most; `auto`: on GPUs all, else 1.
+        function: dotted name of the function that trains a run.
+        limits: numbers of admission; None: as many simultaneous runs as workers.
+        wait: seconds to wait for runs that other processes execute, when all other runs have ended. The time starts anew
+            whenever one of them ends. None: until all have ended.
+        logs: folder within the results folder for the output of workers.
+        largest_stack: how many seeds of a configuration may share a process; `auto`: on GPUs all, else 1.
 
     Raises:
         StoreError: a results folder cannot be written to.
-        ConfigError: the device is not there.
-        KeyboardInterrupt: passed on; the workers are stopped, what was finished is stored, checkpoints are kept.
+        ConfigError: this machine does not have the device.
+        KeyboardInterrupt: passed on. The workers are stopped; finished runs are stored, and checkpoints are kept.
     """
-    first_of: dict[str, RunSpec] = {}
-    for spec in specs:
-        first_of.setdefault(spec.id, spec)
-    unique = list(first_of.values())
-    outcomes = {spec.id: found for spec in unique if (found := already(spec)) is not None}
-    tidy([outcome.spec for outcome in outcomes.values() if outcome.status == "present"])
-    todo = [spec for spec in unique if spec.id not in outcomes]
+    sweep = _Sweep(specs, display)
+    tidy([outcome.spec for outcome in sweep.outcomes.values() if outcome.status is Status.PRESENT])
+    todo = [spec for spec in sweep.specs.values() if spec.id not in sweep.outcomes]
     if not todo:
-        return [outcomes[spec.id] for spec in unique]
+        return sweep.ordered()
     for folder in {spec.results_dir for spec in todo}:
         writable(Path(folder))
-    started: dict[str, float] = {}
-    accuracy: dict[str, float] = {}
-
-    def notify(spec: RunSpec, message: dict[str, Any]) -> None:
-        if message["event"] == "beside":
-            notify(first_of[message["spec"]], message["message"])
-            return
-        if spec.id in outcomes and outcomes[spec.id].status != "busy":
-            return  # of a stack that was tried again: this one had ended before
-        started.setdefault(spec.id, monotonic())
-        if message.get("acc") is not None:
-            accuracy[spec.id] = message["acc"]
-        if message["event"] not in worker_pool.LAST:
-            display.event(spec, message)
-            return
-        seconds = monotonic() - started[spec.id]
-        outcome = Outcome(spec, message["event"], message.get("reason", ""), seconds, accuracy.get(spec.id))
-        outcomes[spec.id] = outcome
-        if outcome.status == "busy":  # it may yet be done, by us or by others
-            del started[spec.id]
-            display.postponed(outcome)
-        else:
-            display.finished(outcome)
-        for other in spec.beside:
-            if other.id not in outcomes:  # their process is no more
-                notify(other, message)
 
     first = todo[0]
-    gpus = {} if workers == 0 and stack != "auto" else devices.visible_gpus(first.device)
-    places = [] if workers == 0 else slots(workers, first.device, first.threads, len(todo), gpus)
+    gpus = {} if workers == 0 and largest_stack != "auto" else devices.visible_gpus(first.execution.device)
+    places = [] if workers == 0 else slots(workers, first.execution.device, first.execution.threads, len(todo), gpus)
     needs = None if limits is None else Needs(limits, "cuda" if gpus else "cpu")
     budget = {} if limits is None else budgets(limits, places, gpus)
-    for outcome in outcomes.values():
-        if needs is not None and outcome.memory is not None and outcome.memory[0] == needs.kind:
-            needs.learn(outcome.spec, outcome.memory[1])
+    for outcome in sweep.outcomes.values():
+        if needs is not None and outcome.recorded_peak is not None and outcome.recorded_peak[0] == needs.kind:
+            needs.learn(outcome.spec, outcome.recorded_peak[1])
 
-    most = stack if isinstance(stack, int) else len(unique) if gpus else 1
-    stacks = stack_up(unique, most)
-
-    def attempt(specs: Sequence[RunSpec]) -> None:
-        specs = together(specs, stacks)
-        if workers == 0:
-            for spec in specs:
-                notify(spec, {"event": "begin"})
-                notify(spec, execute_stack(spec, trial, lambda message, spec=spec: notify(spec, message)))  # type: ignore[misc]
-        else:
-            worker_pool.run(specs, places, Path(first.results_dir) / logs, trial, notify, needs, budget)
-
+    most = largest_stack if isinstance(largest_stack, int) else len(sweep.specs) if gpus else 1
+    stacks = assign_stacks(list(sweep.specs.values()), most)
     with display.shown(len(todo), len(places) or 1):
-        attempt(todo)
-        elsewhere = [outcomes[spec.id] for spec in todo if outcomes[spec.id].status == "busy"]
-        if elsewhere:
-            for outcome in _await(elsewhere, wait, attempt, outcomes, display):
-                display.finished(outcome)
-    return [outcomes[spec.id] for spec in unique]
+        now, announced = todo, wait == 0
+        while now:
+            given = sweep.give(form_stacks(now, stacks))
+            if workers == 0:
+                for spec in given:
+                    sweep.notify(spec.id, {"event": "begin"})
+                    end = (execute_stack if spec.stacked else execute)(spec, function, sweep.notify)
+                    sweep.notify(spec.id, end)
+            else:
+                worker_pool.run(given, places, Path(first.results_dir) / logs, function, sweep.notify, needs, budget)
+            busy = [outcome for outcome in sweep.ordered() if outcome.status is Status.BUSY]
+            if busy and not announced:
+                announced = True
+                display.waiting(busy, wait)
+            now = _released([outcome.spec for outcome in busy], wait)
+        for outcome in busy:
+            display.finished(outcome)
+    return sweep.ordered()
 
 
-def _await(
-    elsewhere: list[Outcome],
-    wait: float | None,
-    attempt: Callable[[Sequence[RunSpec]], None],
-    outcomes: Mapping[str, Outcome],
-    display: Display,
-) -> list[Outcome]:
-    """Try the runs again that other processes were at, as these end; return what they are still at when patience ends.
+class _Sweep:
+    """The outcomes of a sweep so far, kept up to date by messages."""
 
-    A worker of a sweep that was killed leaves within moments, and its run is ours; another sweep's stores its records.
-    """
-    if wait != 0:
-        display.waiting(elsewhere, wait)
-    deadline = monotonic() + (inf if wait is None else wait)
-    while elsewhere and monotonic() < deadline:
-        again = [outcome.spec for outcome in elsewhere if available(outcome.spec)]
-        if again:
-            attempt(again)
-            elsewhere = [now for was in elsewhere if (now := outcomes[was.spec.id]).status == "busy"]
-            deadline = monotonic() + (inf if wait is None else wait)
+    def __init__(self, specs: Sequence[RunSpec], display: Display) -> None:
+        self.specs: dict[str, RunSpec] = {}
+        for spec in specs:
+            self.specs.setdefault(spec.id, spec)
+        found = ((run, already(spec)) for run, spec in self.specs.items())
+        self.outcomes: dict[str, Outcome] = {run: outcome for run, outcome in found if outcome is not None}
+        self._display = display
+        self._stacked: Mapping[str, Sequence[RunSpec]] = {}
+        self._started: dict[str, float] = {}
+        self._accuracy: dict[str, float] = {}
+
+    def ordered(self) -> list[Outcome]:
+        """Return the outcomes in the order of the runs."""
+        return [self.outcomes[run] for run in self.specs]
+
+    def give(self, specs: Sequence[RunSpec]) -> Sequence[RunSpec]:
+        """Note which runs are stacked, and return `specs`."""
+        self._stacked = {spec.id: spec.stacked for spec in specs}
+        return specs
+
+    def notify(self, run: str, message: Message) -> None:
+        """Note a message, and pass it on to the display."""
+        spec = self.specs[run]
+        if run in self.outcomes and self.outcomes[run].status is not Status.BUSY:
+            return  # its stack is tried again, but this run had ended
+        self._started.setdefault(run, monotonic())
+        if not isinstance(message, End):
+            accuracy = message.get("acc")
+            if accuracy is not None:
+                self._accuracy[run] = accuracy
+            self._display.event(spec, message)
+            return
+        seconds = monotonic() - self._started[run]
+        outcome = Outcome(spec, message.status, message.reason, message.remedy, seconds, self._accuracy.get(run))
+        self.outcomes[run] = outcome
+        if outcome.status is Status.BUSY:  # it will be tried again
+            del self._started[run]
+            self._display.postponed(outcome)
         else:
-            sleep(POLL)
-    return elsewhere
+            self._display.finished(outcome)
+        for other in self._stacked.get(run, ()):
+            if other.id not in self.outcomes:  # their process has died
+                self.notify(other.id, message)
+
+
+def _released(busy: Sequence[RunSpec], wait: float | None) -> list[RunSpec]:
+    """Wait until another process has ended some of the runs in `busy`, and return these; none if the time is up.
+
+    A worker of a killed sweep ends within moments, and its run can be taken over. Another sweep stores its records.
+    """
+    deadline = monotonic() + (inf if wait is None else wait)
+    while busy and monotonic() < deadline:
+        found = [spec for spec in busy if available(spec)]
+        if found:
+            return found
+        sleep(POLL)
+    return []
 
 
 def already(spec: RunSpec) -> Outcome | None:
-    """Return the outcome of a run whose record is there; a damaged one is a failure, and is left as it is."""
+    """Return the outcome of a run with a stored record. A damaged record is a failure, and stays as it is."""
     path = record_path(Path(spec.results_dir), spec.id)
     if not path.exists():
         return None
     try:
         record = read(path)
     except StoreError as error:
-        return Outcome(spec, "failed", one_line(error))
-    return Outcome(spec, "present", memory=told(record))
+        return Outcome(spec, Status.FAILED, *reason_and_remedy(error))
+    return Outcome(spec, Status.PRESENT, recorded_peak=recorded_peak(record))
 
 
 def writable(folder: Path) -> None:
-    """Make the results folder, if need be.
+    """Make the results folder if needed.
 
     Raises:
-        StoreError: it cannot be written to.
+        StoreError: the folder cannot be written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,38 +1,38 @@
-"""What every way of starting runs has in common: jobs are run, then the leaderboard and a summary are shown."""
+"""The common part of all ways to start runs: execute the jobs, then write the leaderboard and a summary."""
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rich.console import Console
 
 from clbench.config.job import Job
-from clbench.errors import ClbenchError, StoreError
+from clbench.errors import ClbenchError
+from clbench.execution import Execution
 from clbench.leaderboard.rows import rows, usable
 from clbench.leaderboard.tables import print_table, render
 from clbench.records import Record, load_all, read, record_path
 from clbench.run_spec import RunSpec
 from clbench.runner.device_memory import Limits
-from clbench.runner.execute import LOGS, TRIAL, failure_log, one_line
-from clbench.runner.outcome import Outcome
+from clbench.runner.execute import LOGS, RUN_FUNCTION, failure_log, one_line
+from clbench.runner.outcome import Outcome, Status
 from clbench.runner.progress import Display, display
 from clbench.runner.run_specs import run_specs
+from clbench.utils import atomic
+from clbench.utils.folder_lock import folder_lock
 
 WIDTH = 160
-"""Columns of a table that is not shown on a terminal."""
+"""Columns of a table outside a terminal."""
 INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it."""
+"""Exit status after Ctrl-C, as in shells."""
 
 
 @dataclass(frozen=True)
 class Broken:
-    """A job that could not even be described: its overrides, and what is wrong."""
+    """A job without a valid configuration: its overrides, and the error."""
 
     label: str
     error: ClbenchError
@@ -40,11 +40,11 @@ class Broken:
 
 @dataclass
 class Summary:
-    """What became of a command.
+    """The result of a command.
 
     Args:
-        outcomes: of every run.
-        broken: jobs that could not be described.
+        outcomes: the outcome of every run.
+        broken: jobs without a valid configuration.
     """
 
     outcomes: list[Outcome] = field(default_factory=list)
@@ -52,22 +52,22 @@ class Summary:
 
     @property
     def failed(self) -> int:
-        """How many runs and jobs failed."""
-        return len(self.broken) + sum(outcome.status == "failed" for outcome in self.outcomes)
+        """Number of failed runs and jobs."""
+        return len(self.broken) + sum(outcome.status is Status.FAILED for outcome in self.outcomes)
 
     def records(self, job: Job) -> list[Record]:
         """Return the stored records of a job's runs.
 
         Raises:
-            StoreError: one cannot be read.
+            StoreError: a record cannot be read.
         """
         paths = [record_path(Path(spec.results_dir), spec.id) for spec in job.specs()]
         return [read(path) for path in paths if path.exists()]
 
     def accuracy(self, job: Job) -> float:
-        """Return a job's final accuracy in percent, averaged over its seeds; NaN if one of them has failed."""
+        """Return a job's final accuracy in percent, averaged over its seeds; NaN if one of its runs has failed."""
         ids = {spec.id for spec in job.specs()}
-        if any(outcome.spec.id in ids and outcome.status in ("failed", "busy") for outcome in self.outcomes):
+        if any(outcome.spec.id in ids and outcome.status in (Status.FAILED, Status.BUSY) for outcome in self.outcomes):
             return float("nan")
         values = [row["acc"] for row in rows(self.records(job))]
         return float(values[0]) if values and values[0] is not None else float("nan")
@@ -79,38 +79,37 @@ def run_jobs(
     workers: int | str | None = None,
     progress: bool = True,
     report: bool = True,
-    trial: str = TRIAL,
+    function: str = RUN_FUNCTION,
     logs: str = LOGS,
-    elsewhere: Callable[[Sequence[Sequence[RunSpec]], Display], list[Outcome]] | None = None,
+    external: Callable[[Sequence[Sequence[RunSpec]], Display], list[Outcome]] | None = None,
 ) -> Summary:
-    """Run all runs of `jobs`, write the leaderboard of each results folder, and say what became of it all.
+    """Execute all runs of `jobs`, write the leaderboard of each results folder, and print a summary.
 
     Args:
-        jobs: runner settings are those of the first.
-        broken: jobs that are already known to have failed.
-        workers: instead of what the jobs say.
+        jobs: the settings of the runner are those of the first job.
+        broken: jobs that have failed before.
+        workers: overrules the number of workers of the jobs.
         progress: whether to show progress.
         report: whether to print the leaderboard and the summary.
-        trial: dotted name of the function that trains.
-        logs: folder within the results folder for what workers print.
-        elsewhere: runs the runs of each job instead of this process and its workers.
+        function: dotted name of the function that trains a run.
+        logs: folder within the results folder for the output of workers.
+        external: executes the runs of each job in place of this process and its workers.
 
     Raises:
-        ClbenchError: nothing could be run at all (folder, device).
+        ClbenchError: no run could start (folder, device).
         KeyboardInterrupt: passed on.
     """
     console = output()
     shown = display(console, progress)
-    if elsewhere is not None:
-        outcomes = elsewhere([job.specs() for job in jobs], shown)
+    if external is not None:
+        outcomes = external([job.specs() for job in jobs], shown)
     else:
         specs = [spec for job in jobs for spec in job.specs()]
         specs = [replace(spec, n_runs=len(specs), color=console.is_terminal) for spec in specs]
-        wanted = workers if workers is not None else jobs[0].workers if jobs else 0
-        limits = Limits(**jobs[0].memory) if jobs else None
-        wait = jobs[0].wait if jobs else 0
-        stack = jobs[0].stack if jobs else 1
-        outcomes = run_specs(specs, shown, wanted, trial, limits, wait, logs, stack)
+        how = jobs[0].execution if jobs else Execution()
+        limits = Limits(how.memory_share, how.memory_unknown, how.memory_context, how.memory_margin)  # type: ignore[arg-type]
+        wanted = how.workers if workers is None else workers
+        outcomes = run_specs(specs, shown, wanted, function, limits, how.wait, logs, how.stack)
     summary = Summary(outcomes, list(broken))
     for folder in dict.fromkeys(job.results_dir for job in jobs):
         mine = [outcome for outcome in outcomes if outcome.spec.results_dir == folder]
@@ -123,36 +122,36 @@ def run_jobs(
 
 
 def conclude(folder: Path, outcomes: Iterable[Outcome], console: Console | None) -> None:
-    """Write `leaderboard.md` for the whole folder, and print the rows that `outcomes` belong to."""
+    """Write `leaderboard.md` for the whole folder, and print the rows of `outcomes`."""
     if not folder.is_dir():
         return
-    with alone(folder):  # from reading on, so that no older table replaces a newer one
+    with folder_lock(folder):  # includes the reading, so that no older table replaces a newer one
         records, unreadable = load_all(folder)
         good, unusable = usable(records)
         if good:
-            write_text(folder / "leaderboard.md", render(rows(good), "markdown") + "\n")
+            atomic.write(folder / "leaderboard.md", render(rows(good), "markdown") + "\n", shared=False)
     if console is None:
         return
     touched = {outcome.spec.config_id for outcome in outcomes}
     shown = rows(record for record in good if record.config_id in touched)
     if shown:
         print_table(shown, console)
-    own = {str(record_path(folder, outcome.spec.id)) for outcome in outcomes if outcome.status == "failed"}
+    own = {str(record_path(folder, outcome.spec.id)) for outcome in outcomes if outcome.status is Status.FAILED}
     for error in [*unreadable, *unusable]:
-        if not any(path in str(error) for path in own):  # it is told as the failure of its run
+        if not any(path in str(error) for path in own):  # the failure of its run is printed anyway
             errors().print(f"left out: {one_line(error)}", markup=False, highlight=False, soft_wrap=True)
 
 
 def verdict(summary: Summary) -> str:
-    """Return the last line: how many runs were trained, were there already, failed, and where things are."""
+    """Return the last line: how many runs were trained, were already there, and failed, and the folders."""
     count = Counter(outcome.status for outcome in summary.outcomes)
     folders = ", ".join(dict.fromkeys(outcome.spec.results_dir for outcome in summary.outcomes))
-    if summary.outcomes and count["present"] == len(summary.outcomes) and not summary.broken:
-        runs = "the run was" if count["present"] == 1 else f"all {count['present']} runs were"
+    if summary.outcomes and count[Status.PRESENT] == len(summary.outcomes) and not summary.broken:
+        runs = "the run was" if count[Status.PRESENT] == 1 else f"all {count[Status.PRESENT]} runs were"
         return f"Nothing to train: {runs} already there in {folders}."
-    parts = [f"{count['done']} trained", f"{count['present']} already there"]
-    if count["busy"]:
-        parts.append(f"{count['busy']} in progress elsewhere")
+    parts = [f"{count[Status.DONE]} trained", f"{count[Status.PRESENT]} already there"]
+    if count[Status.BUSY]:
+        parts.append(f"{count[Status.BUSY]} in progress elsewhere")
     text = ", ".join([*parts, f"{summary.failed} failed"])
     return f"{text} (records and leaderboard.md: {folders})" if folders else text
 
@@ -160,53 +159,27 @@ def verdict(summary: Summary) -> str:
 def failures(summary: Summary) -> list[str]:
     """Return one line per failure."""
     lines = [f"failed: {broken.label}: {one_line(broken.error)}" for broken in summary.broken]
-    told = ""
+    last = ""
     for outcome in summary.outcomes:
-        if outcome.status == "failed":
+        if outcome.status is Status.FAILED:
             log = failure_log(outcome.spec)
-            reason = "as the one before" if outcome.reason == told else outcome.reason
-            told = outcome.reason
+            reason = "same reason as before" if outcome.text == last else outcome.text
+            last = outcome.text
             lines.append(f"failed: {outcome.spec.label}: {reason}" + (f" [{log}]" if log.exists() else ""))
     return lines
 
 
 def interrupted() -> str:
-    """Return what is said after Ctrl-C."""
+    """Return the message after Ctrl-C."""
     return "\nStopped. Finished runs are stored; the same command goes on from here."
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all, within `alone`; what a killed process left half-written is overwritten.
-
-    Raises:
-        StoreError: it cannot be written; what was there is still there.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise StoreError(f"{path} cannot be written: {error.strerror or error}", "free space, or check permissions") from error
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Let one process at a time write tables into `folder`, where its file system can tell; a killed one is out of the way."""
-    with ExitStack() as stack:
-        with suppress(OSError):
-            handle = os.open(folder, os.O_RDONLY)
-            stack.callback(os.close, handle)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
 def output() -> Console:
-    """Return the console for results; where it is no terminal, tables get room and nothing is coloured."""
+    """Return the console for results; outside a terminal it is wide and without colours."""
     console = Console()
     return console if console.is_terminal or console.is_jupyter else Console(width=WIDTH)
 
 
 def errors() -> Console:
-    """Return the console for what went wrong."""
+    """Return the console for errors."""
     return Console(stderr=True)

@@ -1,6 +1,6 @@
-"""A worker process: `python -m clbench.runner.worker`. Reads runs as lines of JSON, answers with lines of JSON.
+"""A worker process: `python -m clbench.runner.worker`. It reads runs and writes messages, one line of JSON each.
 
-Answers leave through a private copy of standard output; whatever the trial itself prints goes to the log.
+Messages use a private copy of the standard output. Output of the run itself goes to the log.
 """
 
 from __future__ import annotations
@@ -13,22 +13,25 @@ import queue
 import signal
 import threading
 from contextlib import suppress
-from typing import Any, TextIO
+from dataclasses import replace
+from typing import TextIO
 
 from clbench.run_spec import RunSpec
 from clbench.runner import device_memory
-from clbench.runner.execute import TRIAL
+from clbench.runner.execute import RUN_FUNCTION, execute
+from clbench.runner.outcome import Status
 from clbench.runner.stacks import execute_stack
+from clbench.runner.worker_messages import Message, encode
 
 PR_SET_PDEATHSIG = 1
-"""Of Linux's prctl: the signal that a process gets when the thread that started it ends."""
+"""Option of Linux's prctl: the signal for this process when the thread that started it ends."""
 
 
 def main() -> None:
-    """Serve until standard input ends."""
+    """Execute runs until the standard input ends."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--trial", default=TRIAL, help="dotted name of the function that trains")
-    trial = parser.parse_args().trial
+    parser.add_argument("--function", default=RUN_FUNCTION, help="dotted name of the function that trains a run")
+    function = parser.parse_args().function
     _die_with_runner()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     orders = os.fdopen(os.dup(0), encoding="utf-8")
@@ -38,31 +41,31 @@ def main() -> None:
     specs: queue.SimpleQueue[RunSpec] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(orders, specs), daemon=True).start()
 
-    def send(message: dict[str, Any]) -> None:
-        answers.write(json.dumps(message) + "\n")
+    def send(run: str, message: Message) -> None:
+        answers.write(encode(run, message))
         answers.flush()
 
     while True:
         spec = specs.get()
         device_memory.clear()
-        ended = execute_stack(spec, trial, send)
-        send({**ended, "memory": device_memory.peak()} if ended["event"] == "done" else ended)
+        end = execute_stack(spec, function, send) if spec.stacked else execute(spec, function, send)
+        send(spec.id, replace(end, peak_memory=device_memory.peak()) if end.status is Status.DONE else end)
 
 
 def _die_with_runner() -> None:
-    """Have Linux end this process when the runner dies, even inside a long call that lets no other thread of Python run.
+    """Let Linux end this process when the runner dies, even within a long call that holds Python's global lock.
 
-    Elsewhere, or if the runner is dead already, `_listen` finds out.
+    On other systems, and if the runner has died before, `_listen` ends this process.
     """
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _listen(orders: TextIO, specs: queue.SimpleQueue[RunSpec]) -> None:
-    """Queue the runs that arrive, and leave when there are no more.
+    """Queue the runs that arrive, and end the process when the input ends.
 
-    The input ends when the runner is done with us, or is dead: either way there is nobody left to work for. Leaving at
-    once is safe: records and checkpoints are written whole or not at all.
+    The input ends when the runner needs no worker any more, or has died. An immediate end is safe: records and checkpoints
+    are complete or absent.
     """
     for line in orders:
         specs.put(RunSpec.from_dict(json.loads(line)))

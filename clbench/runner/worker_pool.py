@@ -1,4 +1,4 @@
-"""Worker processes: started, fed one run at a time, replaced when they die, stopped. `schedule` says what comes when."""
+"""Worker processes: start, one run at a time, replacement after a death, stop. `schedule` decides the order of the runs."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ import queue
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from clbench.errors import StoreError
 from clbench.run_spec import RunSpec
-from clbench.runner.device_memory import Needs, out_of_memory
+from clbench.runner.device_memory import Needs, says_out_of_memory
 from clbench.runner.execute import failure_log, log_failure
+from clbench.runner.outcome import Status
 from clbench.runner.schedule import Schedule
+from clbench.runner.worker_messages import End, Message, Report, decode
 
-Message = dict[str, Any]
-Notify = Callable[[RunSpec, Message], None]
-LAST = ("done", "present", "busy", "failed")
-"""Events that end a run."""
-ALONE = (
-    "; it had its device to itself -> lower trainer.batch_size or eval.batch_size, give data.residence=host, or use a device "
-    "with more memory"
-)
-"""What is added to the reason of a run that was out of memory."""
+Inbox = queue.SimpleQueue[tuple["Worker", tuple[str, Message] | None]]
+"""Of (worker, (id of the run, message)); None: the worker's output has ended."""
+ALONE = "; it had its device to itself"
+"""Added to the reason of a run that was out of memory without another run on its device."""
+SMALLER = "lower trainer.batch_size or eval.batch_size, give data.residence=host, or use a device with more memory"
+LONG = 120
+"""Characters of a reason in the line about another try."""
 GRACE = 5.0
-"""Seconds that a worker gets to leave before it is killed."""
+"""Seconds between the request to end and the kill of a worker."""
 
 
 @dataclass
@@ -39,12 +39,12 @@ class Worker:
     """A running process.
 
     Args:
-        process: it.
+        process: the process.
         slot: its environment variables.
-        log: where its standard error goes.
-        spec: what it is at; None when it has nothing to do.
-        mark: length of the log in bytes when the run was given out.
-        number: of its slot.
+        log: file of its standard error.
+        spec: its present run; None while it is idle.
+        mark: length of the log in bytes at the start of the run.
+        number: number of its slot.
     """
 
     process: subprocess.Popen[str]
@@ -59,92 +59,95 @@ def run(
     specs: Sequence[RunSpec],
     slots: Sequence[dict[str, str]],
     logs: Path,
-    trial: str,
-    notify: Notify,
+    function: str,
+    notify: Report,
     needs: Needs | None = None,
     budgets: Mapping[str, int] | None = None,
 ) -> None:
-    """Run all runs, in at most one worker per slot and as many at once as memory allows.
+    """Execute all runs: at most one worker per slot, and as many simultaneous runs as memory allows.
 
-    A run whose worker dies has failed, and a new worker takes over. A run that was out of memory, or whose worker was killed by
-    the system as if it had been, is tried again with less beside it; it has failed when it had its device to itself.
+    A run has failed when its worker dies, and a new worker takes over. A run that was out of memory is tried again with fewer
+    runs on its device; a kill by the system counts as out of memory. The run has failed when it had its device to itself.
 
     Args:
-        specs: in the order in which they are given out.
+        specs: in the order of their start.
         slots: environment variables of each worker.
-        logs: folder for `worker-N.log`.
-        trial: dotted name of the function that trains.
-        notify: is told (spec, message) as things happen, in this thread; one message of `LAST` per run.
-        needs: what runs need; None: only slots are counted.
-        budgets: bytes that the runs on a device may need together, by its name.
+        logs: folder of `worker-N.log`.
+        function: dotted name of the function that trains a run.
+        notify: takes messages as they arrive, in this thread; one `End` for each of `specs`.
+        needs: memory needs of the runs; None: only slots are counted.
+        budgets: bytes that the runs on a device may need together, by name of the device.
 
     Raises:
         StoreError: the logs cannot be written.
         KeyboardInterrupt: passed on, with the workers stopped.
     """
     schedule = Schedule(specs, slots, needs, budgets)
-    inbox: queue.SimpleQueue[tuple[Worker, Message | None]] = queue.SimpleQueue()
+    inbox: Inbox = queue.SimpleQueue()
     workers: list[Worker] = []
 
     def fill() -> None:
         for number, spec in schedule.start():
             worker = next((w for w in workers if w.number == number), None)
             if worker is None:
-                worker = _start(slots[number], logs / f"worker-{number}.log", trial, inbox)
+                worker = _start(slots[number], logs / f"worker-{number}.log", function, inbox)
                 worker.number = number
                 workers.append(worker)
             _give(worker, spec, notify)
-        for worker in [worker for worker in workers if worker.spec is None]:  # it would only hold memory
+        for worker in [worker for worker in workers if worker.spec is None]:  # an idle worker would keep its memory
             _let_go(worker, workers, leaving)
 
-    def over(worker: Worker, message: Message) -> None:
-        """Take note of the last message about a run: that it has ended, or that it is tried again."""
+    def over(worker: Worker, end: End) -> None:
+        """End the worker's run, or schedule another try."""
         assert worker.spec is not None
         spec, worker.spec = worker.spec, None
-        if message["event"] != "failed" or not out_of_memory(message["reason"]):
-            schedule.end(worker.number, message.get("memory"))
-            notify(spec, message)
+        if not end.out_of_memory:
+            schedule.end(worker.number, end.peak_memory)
+            notify(spec.id, end)
             return
-        _let_go(worker, workers, leaving)  # a fresh process has all its memory in one piece
-        beside = schedule.again(worker.number)
-        if beside is None:
-            notify(spec, {**message, "reason": f"{message['reason']}{ALONE}"})
+        _let_go(worker, workers, leaving)  # a new process has all its memory in one piece
+        others = schedule.again(worker.number)
+        if others is None:
+            notify(spec.id, replace(end, reason=f"{end.reason}{ALONE}", remedy=SMALLER))
             return
         failure_log(spec).unlink(missing_ok=True)
-        notify(spec, {"event": "again", "text": f"{spec.label}: {_short(message['reason'])}; {_beside(beside)}"})
+        company = f"at most {others} other runs" if others else "no other run"
+        reason = textwrap.shorten(end.reason, LONG, placeholder=" ...")
+        notify(spec.id, {"event": "again", "text": f"{spec.label}: {reason}; tried again later, with {company} on its device"})
 
     leaving: list[Worker] = []
     try:
         fill()
         while any(worker.spec for worker in workers):
-            worker, message = inbox.get()
-            if message is None:
+            worker, answer = inbox.get()
+            if answer is None:
                 if worker in leaving:
                     leaving.remove(worker)
                 if worker in workers:
                     workers.remove(worker)
                 if worker.spec is None:
                     continue
-                reason, story = _obituary(worker)
-                log_failure(worker.spec, story)
-                over(worker, {"event": "failed", "reason": reason})
+                end, report = _death(worker)
+                log_failure(worker.spec, report)
+                over(worker, end)
                 fill()
             elif worker.spec is not None:
-                if message["event"] not in LAST:
-                    notify(worker.spec, message)
-                    continue
-                over(worker, message)
-                fill()
+                run, message = answer
+                if isinstance(message, End) and run == worker.spec.id:
+                    over(worker, message)
+                    fill()
+                else:
+                    notify(run, message)
     finally:
         _stop([*workers, *leaving])
 
 
-def _start(slot: dict[str, str], log: Path, trial: str, inbox: queue.SimpleQueue[tuple[Worker, Message | None]]) -> Worker:
-    # The worker finds modules where this process finds them (a plug-in's folder); -P keeps its own working folder from
-    # going before everything else. A session of its own: Ctrl-C comes to this process alone, which stops the workers.
+def _start(slot: dict[str, str], log: Path, function: str, inbox: Inbox) -> Worker:
+    # The worker finds modules where this process finds them (the folder of a plug-in). -P keeps the working folder from the
+    # first place of the search path. In a session of its own the worker gets no Ctrl-C; this process stops it.
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     environment = {**os.environ, **slot, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-P", "-m", "clbench.runner.worker", "--trial", trial]
+    command = [sys.executable, "-P", "-m", "clbench.runner.worker", "--function", function]
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "ab") as errors:
@@ -168,30 +171,30 @@ def _start(slot: dict[str, str], log: Path, trial: str, inbox: queue.SimpleQueue
     return worker
 
 
-def _listen(worker: Worker, inbox: queue.SimpleQueue[tuple[Worker, Message | None]]) -> None:
+def _listen(worker: Worker, inbox: Inbox) -> None:
     assert worker.process.stdout is not None
     with worker.process.stdout as answers:
         for line in answers:
             try:
-                inbox.put((worker, json.loads(line)))
-            except json.JSONDecodeError:  # the last line of a worker that was killed while writing it
+                inbox.put((worker, decode(line)))
+            except json.JSONDecodeError:  # the last line of a worker that was killed while it wrote
                 continue
     inbox.put((worker, None))
 
 
-def _give(worker: Worker, spec: RunSpec, notify: Notify) -> None:
+def _give(worker: Worker, spec: RunSpec, notify: Report) -> None:
     """Give the worker its next run."""
     assert worker.process.stdin is not None
     worker.spec = spec
-    notify(spec, {"event": "begin"})
+    notify(spec.id, {"event": "begin"})
     worker.mark = worker.log.stat().st_size
-    with suppress(BrokenPipeError):  # it is dead; its end is in the inbox
+    with suppress(BrokenPipeError):  # it is dead; the inbox has its end
         worker.process.stdin.write(json.dumps(spec.to_dict()) + "\n")
         worker.process.stdin.flush()
 
 
 def _let_go(worker: Worker, workers: list[Worker], leaving: list[Worker]) -> None:
-    """Let a worker that has nothing to do leave; it takes its memory with it."""
+    """Let an idle worker end, which frees its memory."""
     assert worker.process.stdin is not None
     if worker in workers:
         workers.remove(worker)
@@ -200,31 +203,23 @@ def _let_go(worker: Worker, workers: list[Worker], leaving: list[Worker]) -> Non
         worker.process.stdin.close()
 
 
-def _short(reason: str) -> str:
-    """Return the first sentence of a reason."""
-    return reason.split("; ")[0].split(". ")[0]
-
-
-def _beside(count: int) -> str:
-    return f"tried again later, with {f'at most {count} other runs' if count else 'nothing'} beside it on its device"
-
-
-def _obituary(worker: Worker) -> tuple[str, str]:
-    """Return (one line, the whole story) of a worker's end."""
+def _death(worker: Worker) -> tuple[End, str]:
+    """Return the end of a dead worker's run, and the full report for its log."""
     code = worker.process.wait()
+    killed = code == -signal.SIGKILL
     if code < 0:
         name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-        hint = " (often: out of memory)" if name == "SIGKILL" else ""  # `out_of_memory` goes by these words
-        reason = f"its process was ended by {name}{hint}"
+        reason = f"its process was ended by {name}{' (often: out of memory)' if killed else ''}"
     else:
         reason = f"its process ended by itself with status {code}"
     with open(worker.log, "rb") as file:
         file.seek(worker.mark)
         lines = file.read().decode("utf-8", "replace").splitlines()
-    last = [line.strip() for line in lines if line.strip()][-2:]
+    last = " / ".join([line.strip() for line in lines if line.strip()][-2:])
     if last:
-        reason += f"; the last it said: {' / '.join(last)}"
-    return reason, "\n".join([reason, "", *lines, ""])
+        reason += f"; its last output: {last}"
+    end = End(Status.FAILED, reason, out_of_memory=killed or says_out_of_memory(last))
+    return end, "\n".join([reason, "", *lines, ""])
 
 
 def _stop(workers: Sequence[Worker]) -> None:

@@ -1,4 +1,4 @@
-"""What a trial costs: seconds, samples per second, memory. Accumulates over resumes."""
+"""The cost of a run: seconds, samples per second, memory. Accumulates over resumes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clbench.engine.learner.learner import Learner
 
 
 class Cost:
-    """A clock for training and evaluation; evaluation within a task is taken out of training."""
+    """A clock for training and evaluation; the time of training excludes evaluation within a task."""
 
     def __init__(self, device: torch.device) -> None:
         """Start at zero."""
@@ -23,20 +23,20 @@ class Cost:
         self.train_seconds = self.eval_seconds = 0.0
         self.resumed = 0
         self.inference_ms: list[float] = []
-        """Per sample, of each evaluation of a trial on its own: what answering costs, and whether it grows."""
+        """Milliseconds per sample of each evaluation, for runs that are not stacked: shows whether prediction becomes slower."""
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
 
     @contextmanager
     def training(self, sharers: int = 1) -> Iterator[None]:
-        """Count what happens inside as training; of several trials side by side each bears its share."""
+        """Count the time inside as training; each of several runs side by side gets its share."""
         start, evaluated = self._now(), self.eval_seconds
         yield
         self.train_seconds += (self._now() - start) / sharers - (self.eval_seconds - evaluated)
 
     @contextmanager
     def evaluation(self, sharers: int = 1) -> Iterator[None]:
-        """Count what happens inside as evaluation, shared likewise."""
+        """Count the time inside as evaluation, shared in the same way."""
         start = self._now()
         yield
         self.eval_seconds += (self._now() - start) / sharers
@@ -47,12 +47,12 @@ class Cost:
         return time.perf_counter()
 
     def state(self) -> dict[str, Any]:
-        """Return what to keep in a checkpoint."""
+        """Return the values for a checkpoint."""
         seconds = {"train_seconds": self.train_seconds, "eval_seconds": self.eval_seconds}
         return {**seconds, "resumed": self.resumed, "inference_ms": self.inference_ms}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Continue from a checkpoint."""
         self.train_seconds, self.eval_seconds = state["train_seconds"], state["eval_seconds"]
         self.resumed = state["resumed"] + 1
         self.inference_ms = list(state.get("inference_ms", []))
@@ -61,8 +61,8 @@ class Cost:
         """Return the record's cost part; peak memory is the device's on CUDA, else the process's.
 
         Args:
-            learner: holds the model.
-            done: what a training reports (`Training.report`).
+            learner: has the model.
+            done: the counts of `Training.report`.
         """
         if self.device.type == "cuda":
             peak = torch.cuda.max_memory_allocated(self.device)

@@ -1,4 +1,4 @@
-"""From a run to what its trial consists of, checked to go together."""
+"""From the description of a run to its objects: stream, method, learner, training, checked for compatibility."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from clbench.federated.assign_clients import divide
 from clbench.federated.clients import Clients
 from clbench.federated.federated_training import FederatedTraining
 from clbench.federated.options import Federated
-from clbench.federated.transport import Exchange, LocalExchange
+from clbench.federated.transport import LocalTransport, Transport
 from clbench.instantiate import instantiate
 from clbench.method import Method
 from clbench.models import build_model
 from clbench.run_spec import RunSpec
-from clbench.scenarios.ability import beside
-from clbench.scenarios.placement import declare, place
+from clbench.scenarios.ability import add_ability_sets
+from clbench.scenarios.placement import place_stream, with_residence
+from clbench.scenarios.scenario_options import DataAccess, make_stream
 from clbench.stream import Stream
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device that `auto`, `cpu` or `cuda` names.
+    """Return the device for `auto`, `cpu` or `cuda`.
 
     Raises:
         ConfigError: `cuda` on a machine without it.
@@ -39,33 +40,26 @@ def pick_device(name: str) -> torch.device:
 
 
 AnyTraining = Training | FederatedTraining
-"""What lets a method learn tasks: here, or at clients."""
+"""Trains a method on tasks: in this process, or at clients."""
 
 
-Connect = Callable[[Clients], Exchange]
+Connect = Callable[[Clients], Transport]
 
 
 def assemble(spec: RunSpec, device: torch.device, connect: Connect | None = None) -> tuple[Stream, Method, Learner, AnyTraining]:
-    """Make the four things a trial consists of, and check that they go together.
+    """Return stream, method, learner and training of a run, checked for compatibility.
 
     Args:
-        spec: what the trial is.
-        device: where it runs.
-        connect: makes what connects the server of a federated trial with its clients; None: all are in this process.
+        spec: the run.
+        device: of the run.
+        connect: makes the transport between the server of a federated run and its clients; None: all are in this process.
     """
     config, seed = spec.config, spec.seed
-    search = [Path(folder) for folder in spec.search]
-    made = instantiate(
-        declare(config["scenario"], spec.residence),
-        "scenario",
-        seed=seed,
-        data_sha256=spec.identity["data_sha256"],
-        search=search,
-        download=spec.download,
-        device=torch.device("cpu"),
-    )
-    made = beside(made, config["eval"], search, spec.download)
-    stream = place(made, device, spec.residence, spec.residence_share)
+    search = [Path(folder) for folder in spec.execution.search]
+    access = DataAccess(seed, spec.identity["data_sha256"], search, spec.execution.download)
+    made = make_stream(with_residence(config["scenario"], spec.execution.residence), access)
+    made = add_ability_sets(made, config["eval"], access)
+    stream = place_stream(made, device, spec.execution.residence, spec.execution.residence_share)
     federated = instantiate(config["federated"], "federated") if "federated" in config else None
     if federated is not None:
         stream = divide(stream, federated, seed)
@@ -75,28 +69,28 @@ def assemble(spec: RunSpec, device: torch.device, connect: Connect | None = None
             f"method={spec.names['method']} does not support scenario.setting={stream.setting}",
             f"it declares {', '.join(sorted(method.settings))}: give scenario.setting=... or another method",
         )
-    if stream.vocabulary is not None and not method.answers:
+    if stream.vocabulary is not None and not method.supports_generation:
         raise RefusedError(
-            f"method={spec.names['method']} works on samples with a label; in this stream answers are written, token by token",
-            "choose an encoder (model=minilm, say), so that scenario.form=classes; or another method",
+            f"method={spec.names['method']} needs one label per sample; in this stream answers are generated token by token",
+            "choose an encoder, such as model=minilm, so that scenario.form=classes; or another method",
         )
     if stream.requests and federated is not None:
-        raise RefusedError(
-            "requests to forget in a federated stream: nothing says whose samples they are", "leave +federated out"
-        )
+        raise RefusedError("a federated stream has requests to forget, which name no client", "leave +federated out")
     if stream.requests and method.requests == "refused":
         raise RefusedError(
-            f"method={spec.names['method']} does not say what it does when something is to be forgotten, and this stream has "
+            f"method={spec.names['method']} does not handle requests to forget, and this stream has "
             f"{len(stream.requests)} requests",
-            "choose a method that unlearns (method=ga, retrain, ...), or method=naive, which passes over requests",
+            "choose a method that unlearns (method=ga, retrain, ...), or method=naive, which ignores requests",
         )
     _check_metrics(stream)
     trainer = instantiate(config["trainer"], "trainer")
     optimizer = instantiate(config["optimizer"], "optimizer")
-    learner = Learner(stream, lambda: build_model(config["model"], stream, seed, search, spec.download), optimizer, device, seed)
+    learner = Learner(
+        stream, lambda: build_model(config["model"], stream, seed, search, spec.execution.download), optimizer, device, seed
+    )
     if federated is not None:
         return stream, *federate(
-            config["method"], learner, trainer, federated, connect or partial(LocalExchange, chunk=spec.chunk)
+            config["method"], learner, trainer, federated, connect or partial(LocalTransport, chunk=spec.execution.chunk)
         )
     method.setup(learner, stream)
     return stream, method, learner, Training(learner, method, trainer)
@@ -106,7 +100,7 @@ def make_method(node: Mapping[str, Any]) -> Method:
     """Return the method of a node.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: the node is not a method.
     """
     method = instantiate(node, "method")
     if not isinstance(method, Method):
@@ -117,14 +111,14 @@ def make_method(node: Mapping[str, Any]) -> Method:
 def federate(
     node: Mapping[str, Any], learner: Learner, trainer: Trainer, federated: Federated, connect: Connect
 ) -> tuple[Method, Learner, FederatedTraining]:
-    """Return what a federated trial consists of beside its stream: the method that predicts, the learner, the training.
+    """Return method, learner and training of a federated run; the method predicts with the server's model.
 
     Args:
         node: of the clients' method.
-        learner: the server's, which local clients use, too.
-        trainer: how a client passes over its samples.
-        federated: what is federated, and how.
-        connect: makes what connects server and clients.
+        learner: of the server; clients in this process use it, too.
+        trainer: of a client's local training.
+        federated: the options of federated learning.
+        connect: makes the transport between server and clients.
     """
     clients = Clients(learner, lambda: make_method(node), trainer, federated)
     training = FederatedTraining(clients, connect(clients))
@@ -132,7 +126,7 @@ def federate(
 
 
 def _check_metrics(stream: Stream) -> None:
-    """Refuse a metric that nobody knows before anything is trained."""
+    """Refuse unknown metrics before training."""
     for column in stream.evaluation:
         if stream.vocabulary is not None and column.metric not in METRICS:
             raise ConfigError(f"scenario.metric={column.metric!r} ({column.name}) is unknown", f"one of: {', '.join(METRICS)}")

@@ -1,4 +1,4 @@
-"""Trials of one configuration that differ in their seed, run side by side on one device, sharing every step."""
+"""Runs that differ in their seed only, side by side on one device, sharing every step."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from clbench.engine.training.loop import Training
 from clbench.records import Record
 from clbench.run_spec import RunSpec
 from clbench.runs import checkpoint
-from clbench.runs.run import Trial, prepare, run_trial
+from clbench.runs.run import Run, prepare, train_run
 
-Told = Callable[[RunSpec, dict[str, Any]], None]
+Report = Callable[[RunSpec, dict[str, Any]], None]
 
 
-def run_stacked(specs: Sequence[RunSpec], report: Told) -> list[Record | Exception]:
-    """Train the runs side by side, each from a checkpoint they have in common, and return what became of each.
+def run_stacked(specs: Sequence[RunSpec], report: Report) -> list[Record | Exception]:
+    """Train the runs side by side, from a common checkpoint, and return the record or the error of each.
 
-    What cannot go side by side is run one by one, and the reason is reported. A trial that diverges leaves the others.
+    Runs that cannot share steps are trained one by one, and the reason is reported. A run that diverges drops out.
 
     Args:
         specs: of the same configuration, with different seeds.
-        report: is told (spec, message) of progress.
+        report: gets (spec, message) of progress.
     """
     outcomes: dict[str, Record | Exception] = {}
     clusters = _level(specs)
@@ -40,13 +40,13 @@ def run_stacked(specs: Sequence[RunSpec], report: Told) -> list[Record | Excepti
     fewer = 0
     try:
         if len(specs) > 1:
-            _together(specs, report, outcomes)
+            _in_lockstep(specs, report, outcomes)
     except StackingError as error:
         report(specs[0], {"event": "print", "text": f"{specs[0].row_label}: seeds run one by one: {error.what}"})
     except torch.OutOfMemoryError:
         fewer = len(specs) // 2
     left = [spec for spec in specs if spec.id not in outcomes]
-    if fewer and left:  # out of the handler, whose traceback holds what used the memory up
+    if fewer and left:  # outside the handler, whose traceback references the memory
         gc.collect()
         torch.cuda.empty_cache()
         text = f"{specs[0].row_label}: out of memory with {len(specs)} seeds side by side, now {fewer}"
@@ -56,72 +56,72 @@ def run_stacked(specs: Sequence[RunSpec], report: Told) -> list[Record | Excepti
         left = []
     for spec in left:
         try:
-            outcomes[spec.id] = run_trial(spec, partial(report, spec))
+            outcomes[spec.id] = train_run(spec, partial(report, spec))
         except Exception as error:
             outcomes[spec.id] = error
     return [outcomes[spec.id] for spec in specs]
 
 
-def _together(specs: Sequence[RunSpec], report: Told, outcomes: dict[str, Record | Exception]) -> None:
-    """Run all trials in lockstep; `outcomes` is filled in as they end.
+def _in_lockstep(specs: Sequence[RunSpec], report: Report, outcomes: dict[str, Record | Exception]) -> None:
+    """Train all runs in lockstep; each run that ends adds an entry to `outcomes`.
 
     Raises:
-        StackingError: they cannot; those without an outcome are where their checkpoints are.
+        StackingError: they cannot share steps; runs without an outcome resume from their checkpoints.
     """
     configs = [spec.config for spec in specs]
     if any(config != configs[0] for config in configs):
-        raise ValueError("only trials of one configuration can go side by side")
-    trials = [prepare(spec, partial(report, spec)) for spec in specs]
+        raise ValueError("only runs of one configuration can go side by side")
+    runs = [prepare(spec, partial(report, spec)) for spec in specs]
     try:
-        _run(trials, outcomes)
+        _train(runs, outcomes)
     except Exception as error:
-        for trial in trials:
-            if trial.spec.id not in outcomes:
-                trial.loggers.fail(str(error))
+        for run in runs:
+            if run.spec.id not in outcomes:
+                run.loggers.fail(str(error))
         raise
 
 
-def _run(trials: list[Trial], outcomes: dict[str, Record | Exception]) -> None:
-    if not trials[0].sequential:
+def _train(runs: list[Run], outcomes: dict[str, Record | Exception]) -> None:
+    if not runs[0].sequential:
         raise StackingError("the method learns all tasks in one event")
-    if trials[0].stream.requests:
-        raise StackingError("requests to forget are met one by one")
-    if trials[0].drift is not None:
-        raise StackingError("drift is measured one by one (eval.drift=true)")
-    trainings = [trial.training for trial in trials if isinstance(trial.training, Training)]
-    if len(trainings) < len(trials):
-        raise StackingError("their clients learn one after the other")
+    if runs[0].stream.requests:
+        raise StackingError("requests to forget are handled one run at a time")
+    if runs[0].drift is not None:
+        raise StackingError("drift is measured one run at a time (eval.drift=true)")
+    trainings = [run.training for run in runs if isinstance(run.training, Training)]
+    if len(trainings) < len(runs):
+        raise StackingError("federated runs train one at a time")
     training = StackedTraining(trainings)
-    training.accelerate(trials[0].spec.compile, trials[0].spec.graph, trials[0].say)
-    at = max(set.intersection(*(_points(trial.folder) for trial in trials)))
-    for trial in trials:
-        done = trial.begin(at)
+    training.accelerate(runs[0].spec.execution.compile, runs[0].spec.execution.graph, runs[0].say)
+    at = max(set.intersection(*(_points(run.folder) for run in runs)))
+    for run in runs:
+        done = run.begin(at)
     if at < 0:
-        _measure(trials, training, "untrained", -1, None)
-    for index in range(done, len(trials[0].tasks)):
-        _learn(trials, training, index)
+        _measure(runs, training, "untrained", -1, None)
+    for index in range(done, len(runs[0].tasks)):
+        _learn(runs, training, index)
         lost = {position: training.failed[position] for position in training.failed}
         for position, error in lost.items():
-            trials[position].loggers.fail(str(error))
-            outcomes[trials[position].spec.id] = error
-        staying = [position for position in range(len(trials)) if position not in lost]
-        trials = [trials[position] for position in staying]
-        if not trials:
+            runs[position].loggers.fail(str(error))
+            outcomes[runs[position].spec.id] = error
+        staying = [position for position in range(len(runs)) if position not in lost]
+        runs = [runs[position] for position in staying]
+        if not runs:
             return
         training.keep(staying)
-        for trial in trials:
-            trial.learned()
-        _measure(trials, training, "task", trials[0].tasks[index].index, None)
-        for trial in trials:
-            trial.save(trial.tasks[index], alone=False)
-        for trial in trials:
-            checkpoint.prune(trial.folder, trial.tasks[index].index)
-    for trial in trials:
-        outcomes[trial.spec.id] = trial.finish(stacked=len(trials))
+        for run in runs:
+            run.learned()
+        _measure(runs, training, "task", runs[0].tasks[index].index, None)
+        for run in runs:
+            run.save(run.tasks[index], alone=False)
+        for run in runs:
+            checkpoint.prune(run.folder, run.tasks[index].index)
+    for run in runs:
+        outcomes[run.spec.id] = run.finish(stacked=len(runs))
 
 
 def _level(specs: Sequence[RunSpec]) -> list[list[RunSpec]]:
-    """Return the runs that have a checkpoint in common together; those that are further than others lose no work for them."""
+    """Return the runs in groups with a common checkpoint, so that no run repeats tasks for others."""
     clusters: list[tuple[set[int], list[RunSpec]]] = []
     for spec in specs:
         points = _points(spec.checkpoints)
@@ -136,38 +136,37 @@ def _level(specs: Sequence[RunSpec]) -> list[list[RunSpec]]:
 
 
 def _points(folder: Path) -> set[int]:
-    """Return after which tasks a trial can go on; -1: from its beginning, if it has got no further than a task.
+    """Return the tasks after which a run can resume; -1: from its beginning, if it has finished one task at most.
 
-    Checkpoints of a round are written one after the other: killed in between, trials that go side by side are a task apart, and
-    those ahead learn it again.
+    Checkpoints after a task are written one by one. If the process is killed in between, runs side by side are one task apart,
+    and those ahead repeat it.
     """
     tasks = checkpoint.stored(folder)
     return {*tasks, -1} if max(tasks, default=-1) < 1 else set(tasks)
 
 
-def _learn(trials: Sequence[Trial], training: StackedTraining, index: int) -> None:
-    task = trials[0].tasks[index].index
-    every = trials[0].eval_every
+def _learn(runs: Sequence[Run], training: StackedTraining, index: int) -> None:
+    task = runs[0].tasks[index].index
+    every = runs[0].eval_every
 
-    def after_step(step: int) -> None:
+    def on_step(step: int) -> None:
         if every is not None and step % every == 0:
-            _measure(trials, training, "within", task, step)
+            _measure(runs, training, "within", task, step)
 
-    def after_epoch(epoch: int, epochs: int) -> None:
-        for trial in trials:
-            trial.passed(trial.tasks[index], epoch, epochs)
+    def on_epoch(epoch: int, epochs: int) -> None:
+        for run in runs:
+            run.passed(run.tasks[index], epoch, epochs)
 
-    training.after_step, training.after_epoch = after_step if every else None, after_epoch
     with ExitStack() as clocks:
-        for trial in trials:
-            clocks.enter_context(trial.cost.training(len(trials)))
-        training.learn(task)
+        for run in runs:
+            clocks.enter_context(run.cost.training(len(runs)))
+        training.learn(task, on_step if every else None, on_epoch)
 
 
-def _measure(trials: Sequence[Trial], training: StackedTraining, kind: str, task: int, step: int | None) -> None:
+def _measure(runs: Sequence[Run], training: StackedTraining, kind: str, task: int, step: int | None) -> None:
     with ExitStack() as clocks:
-        for trial in trials:
-            clocks.enter_context(trial.cost.evaluation(len(trials)))
-        rows = training.measure(trials[0].eval_batch)
-    for trial, row in zip(trials, rows, strict=True):
-        trial.measured(row, kind, task, step)
+        for run in runs:
+            clocks.enter_context(run.cost.evaluation(len(runs)))
+        rows = training.measure(runs[0].eval_batch)
+    for run, row in zip(runs, rows, strict=True):
+        run.measured(row, kind, task, step)

@@ -1,4 +1,4 @@
-"""Where a record comes from: code, packages, machine, time."""
+"""The provenance of a record: code, packages, machine, time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PACKAGES = ("torch", "torchvision", "numpy", "hydra-core")
 WHERE_USED = ("transformers", "tokenizers", "peft")
-"""Named in a record only if its trial has loaded them."""
+"""Named in a record only if its run has loaded them."""
 
 
 def provenance(spec: RunSpec, device: torch.device, resumed: int, stacked: int = 1) -> dict[str, Any]:
@@ -37,8 +37,8 @@ def provenance(spec: RunSpec, device: torch.device, resumed: int, stacked: int =
         "device": f"{device.type}: {name}",
         "threads": torch.get_num_threads(),
         "stacked": stacked,
-        "compile": spec.compile,
-        "graph": spec.graph,
+        "compile": spec.execution.compile,
+        "graph": spec.execution.graph,
         "products": cpu_matmul.taken() if device.type == "cpu" else None,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "resumed": resumed,
@@ -46,7 +46,7 @@ def provenance(spec: RunSpec, device: torch.device, resumed: int, stacked: int =
 
 
 def _processor() -> str:
-    """Return the processor with the instruction set that torch uses of it: results on two sets differ in last bits."""
+    """Return the processor and the instruction set that torch uses: results of two sets differ in the last bits."""
     return f"{platform.processor() or platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
 
 

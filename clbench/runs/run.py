@@ -1,24 +1,25 @@
-"""One trial: stream x method x model x seed -> record. Whoever reads this top to bottom has understood clbench."""
+"""One run: stream x method x model x seed -> record. Read this file from top to bottom to understand clbench."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from clbench.engine.evaluation.accuracy import Row, evaluate
-from clbench.engine.evaluation.claims import conclusion, described, shown, unlearning
+from clbench.engine.evaluation.claims import claim, described, shown, unlearning
 from clbench.engine.evaluation.drift import Drift
-from clbench.engine.evaluation.request_probes import examine
+from clbench.engine.evaluation.request_probes import probe
 from clbench.engine.evaluation.text_metrics import row_of
 from clbench.engine.learner.learner import Learner
-from clbench.engine.training.loop import Training
+from clbench.engine.training.loop import OnStep, Training
 from clbench.errors import ConfigError
-from clbench.federated.assign_clients import dealt
+from clbench.federated.assign_clients import partition_counts
 from clbench.loggers import build_loggers
-from clbench.loggers.base import Loggers, TrialInfo
+from clbench.loggers.base import Loggers, RunInfo
 from clbench.method import Method
 from clbench.records import Record
 from clbench.run_spec import RunSpec
@@ -35,34 +36,30 @@ from clbench.utils.notify import redirect
 Report = Callable[[dict[str, Any]], None]
 
 
-def run_trial(spec: RunSpec, report: Report) -> Record:
-    """Train and measure one run, from its newest checkpoint if there is one, and return its record (not yet stored).
+def train_run(spec: RunSpec, report: Report, connect: Connect | None = None) -> Record:
+    """Train and measure one run, from its newest checkpoint if any, and return its record (not yet stored).
 
     Args:
-        spec: what to run, resolved and JSON-able.
-        report: is told of progress by small dictionaries.
+        spec: the run, resolved and JSON-able.
+        report: gets progress as small dictionaries.
+        connect: makes the transport between the server of a federated run and its clients; None: all are in this process.
 
     Raises:
-        ClbenchError: the run cannot be run as configured, or it diverged; the message says why and what to do.
+        ClbenchError: the run is not possible as configured, or it diverged; the message gives reason and remedy.
     """
-    return run_with(spec, report)
-
-
-def run_with(spec: RunSpec, report: Report, connect: Connect | None = None) -> Record:
-    """Do as `run_trial`; `connect` makes what connects the server of a federated trial with its clients."""
-    trial = prepare(spec, report, connect)
-    trial.training.accelerate(spec.compile, spec.graph, trial.say)
+    run = prepare(spec, report, connect)
+    run.training.accelerate(spec.execution.compile, spec.execution.graph, run.say)
     try:
-        return trial.run()
+        return run.run()
     except Exception as error:
-        trial.loggers.fail(str(error))
+        run.loggers.fail(str(error))
         raise
 
 
-def prepare(spec: RunSpec, report: Report, connect: Connect | None = None) -> Trial:
-    """Return the trial of a run, ready to run; arguments and errors as of `run_trial`."""
-    device = pick_device(spec.device)
-    cpu_matmul.use(spec.products)
+def prepare(spec: RunSpec, report: Report, connect: Connect | None = None) -> Run:
+    """Return a run, ready to start; arguments and errors as of `train_run`."""
+    device = pick_device(spec.execution.device)
+    cpu_matmul.use(spec.execution.products)
 
     def say(text: str) -> None:
         report({"event": "print", "text": text})
@@ -70,13 +67,13 @@ def prepare(spec: RunSpec, report: Report, connect: Connect | None = None) -> Tr
     with redirect(say):
         stream, method, learner, training = assemble(spec, device, connect)
 
-    about = TrialInfo.of(spec.identity, spec.id, spec.variant, spec.results_dir, spec.n_runs, spec.color)
+    about = RunInfo.of(spec.identity, spec.id, spec.variant, spec.results_dir, spec.n_runs, spec.color)
     loggers = Loggers(build_loggers(spec.logger, say), about, say)
-    return Trial(spec, stream, method, learner, training, loggers, report)
+    return Run(spec, stream, method, learner, training, loggers, report)
 
 
-class Trial:
-    """The running state of a trial: the matrix so far, the curves, the cost."""
+class Run:
+    """A run in progress: the matrix so far, the curves, the cost."""
 
     def __init__(
         self,
@@ -99,11 +96,11 @@ class Trial:
         self.events: list[dict[str, Any]] = []
         self.matrix: list[list[list[Any]]] = []
         self.rows: list[torch.Tensor] = []
-        """Those of the matrix once more, for checkpoints: many small lists take longer to save than a task to learn."""
+        """The same matrix as tensors, for checkpoints: saving many small lists takes longer than learning a task."""
         self.losses: list[list[float]] = []
         self.diagnostics: list[dict[str, Any]] = []
         self.sequential = method.access != "all"
-        """A method that sees all tasks learns them in one event, the last."""
+        """False if the method gets all tasks at once: it learns them in one event, the last."""
 
     def run(self) -> Record:
         """Learn every task, measure after each, and return the record."""
@@ -111,36 +108,42 @@ class Trial:
         if not self.events:
             self._measure("untrained", -1, None)
         for task in self.tasks[done:]:
-            self._learn(task)
+            if self.drift is not None:
+                self.drift.start()
+            with redirect(self.say), self.cost.training():
+                self.training.learn(task, self._within(task), partial(self.passed, task))
+            self.learned()
+            if self.drift is not None:
+                self.diagnostics[-1] |= {"drift": self.drift.report()}
             self._measure("task" if task.kind == "learn" else "request", task.index, None)
-            self._examine(task)
+            self._probe(task)
             self.save(task)
         return self.finish()
 
     def say(self, text: str) -> None:
-        """Tell people something about this trial."""
+        """Print a line about this run."""
         self.report({"event": "print", "text": f"{self.spec.label}: {text}"})
 
     @property
     def tasks(self) -> list[Task]:
-        """What is learned, event by event."""
+        """The tasks to learn, event by event."""
         return list(self.stream.tasks) if self.sequential else [self.stream.tasks[-1]]
 
     def begin(self, at: int | None = None) -> int:
-        """Restore a checkpoint, if there is one, and return how many tasks of this run it has behind it.
+        """Restore a checkpoint, if any, and return the number of finished tasks.
 
         Args:
-            at: the task after which to go on; None: the newest there is, -1: none, start anew.
+            at: resume after this task; None: after the newest checkpoint; -1: start anew.
         """
         done = self._resume(at)
         self.report({"event": "start", "tasks": len(self.tasks), "resumed_at": done})
         return done
 
     def finish(self, stacked: int = 1) -> Record:
-        """Return the record of the finished trial.
+        """Return the record of the finished run.
 
         Args:
-            stacked: how many trials went side by side.
+            stacked: number of runs trained side by side.
         """
         record = Record(
             self.spec.identity,
@@ -151,35 +154,25 @@ class Trial:
         self.loggers.end(record)
         return record
 
-    def _learn(self, task: Task) -> None:
-        self.training.after_step = self._within(task) if self.eval_every else None
-        self.training.after_epoch = lambda epoch, epochs: self.passed(task, epoch, epochs)
-        if self.drift is not None:
-            self.drift.start()
-        with redirect(self.say), self.cost.training():
-            self.training.learn(task)
-        self.learned()
-        if self.drift is not None:
-            self.diagnostics[-1] |= {"drift": self.drift.report()}
-
     def passed(self, task: Task, epoch: int, epochs: int) -> None:
-        """Tell that an epoch is over."""
+        """Report the end of an epoch."""
         self.report({"event": "epoch", "task": task.index, "epoch": epoch + 1, "epochs": epochs})
 
     def learned(self) -> None:
-        """Note what there is to be seen of the training of the task just learned."""
+        """Keep curves and diagnostics of the task just learned."""
         self.losses.append(self.training.losses)
         self.diagnostics.append(self.training.diagnostics())
 
-    def _within(self, task: Task) -> Callable[[int], None]:
+    def _within(self, task: Task) -> OnStep | None:
         every = self.eval_every
-        assert every is not None
+        if not every:
+            return None
 
-        def after_step(step: int) -> None:
+        def on_step(step: int) -> None:
             if step % every == 0:
                 self._measure("within", task.index, step)
 
-        return after_step
+        return on_step
 
     def _measure(self, kind: str, task: int, step: int | None) -> None:
         before = self.cost.eval_seconds
@@ -193,34 +186,34 @@ class Trial:
         """Add a row to the matrix: (correct or sum, n) of every evaluation set.
 
         Args:
-            row: it.
-            kind: `untrained`, `task`, `request` (after one was met) or `within`.
-            task: the task being learned, -1 before the first.
-            step: within it; None: after it.
+            row: to add.
+            kind: `untrained`, `task`, `request` (after one was handled) or `within`.
+            task: the current task, -1 before the first.
+            step: within the task; None: after it.
         """
         self.events.append({"kind": kind, "task": task, "step": step})
         self.matrix.append([list(entry) for entry in row])
         self.rows.append(torch.tensor(row, dtype=torch.float64))
         if kind in ("task", "request"):
             seen = shown(self.stream, row, task)
-            self._conclude(task)
+            self._claim(task)
             self.report({"event": "task", "task": task, "acc": 100 * sum(hit / n for hit, n in seen) / len(seen)})
         self.loggers.event(self._result())
 
-    def _examine(self, task: Task) -> None:
-        """Where there are requests: say before the first whether there is enough to forget, and look closer after each."""
+    def _probe(self, task: Task) -> None:
+        """In a stream with requests: check before the first whether the model knows the samples, and probe after each."""
         if not self.stream.requests:
             return
-        assert isinstance(self.training, Training)  # federated trials refuse requests
+        assert isinstance(self.training, Training)  # federated runs refuse requests
         with self.cost.evaluation():
-            found = examine(self.learner, self.method, self.training.trainer, task, self.matrix[-1], self.eval_batch)
+            found = probe(self.learner, self.method, self.training.trainer, task, self.matrix[-1], self.eval_batch)
         self.diagnostics[-1] |= found
         if "no_claim" in found.get("conclusion", {}):
             self.say(found["conclusion"]["no_claim"])
 
-    def _conclude(self, task: int) -> None:
-        """Put what the stream's condition allows to conclude into the diagnostics; say it once if that is nothing."""
-        found = conclusion(self.stream, self.events, self.matrix)
+    def _claim(self, task: int) -> None:
+        """Add the claim that the stream's condition allows to the diagnostics; without a claim, print the reason once."""
+        found = claim(self.stream, self.events, self.matrix)
         if found:
             self.diagnostics[-1] |= {"conclusion": found}
             if task == 0 and "no_claim" in found:
@@ -240,7 +233,7 @@ class Trial:
             "matrix": self.matrix,
             "curves": {"loss": self.losses},
             "diagnostics": self.diagnostics,
-            **dealt(stream),
+            **partition_counts(stream),
             **unlearning(stream),
         }
 
@@ -248,8 +241,8 @@ class Trial:
         """Store the checkpoint after `task`.
 
         Args:
-            task: the one just learned.
-            alone: whether earlier checkpoints are removed; else `checkpoint.prune` does it, when those beside are stored too.
+            task: just learned.
+            alone: True to remove earlier checkpoints; otherwise `checkpoint.prune` does so, once all runs side by side are saved.
         """
         learner = self.learner
         model = {key: value.detach() for key, value in learner.model.state_dict().items()}
@@ -266,7 +259,7 @@ class Trial:
             "cost": self.cost.state(),
             "samples": self.training.samples,
         }
-        if self.spec.save_models:  # first: a task behind a checkpoint is not come back to
+        if self.spec.execution.save_models:  # first, because resume skips checkpointed tasks
             models = Path(self.spec.results_dir) / "models" / self.spec.id
             checkpoint.write_model(models / f"task-{task.index:04d}.pt", model)
         checkpoint.save(self.folder, task.index, tree, alone)
@@ -289,6 +282,7 @@ class Trial:
         self.events, self.losses = tree["events"], tree["losses"]
         rows = torch.as_tensor(tree["matrix"])  # lists in checkpoints of version 0.1
         self.matrix, self.rows = [row_of(self.stream, row) for row in rows.tolist()], list(rows.to("cpu", torch.float64))
-        self.diagnostics, self.training.samples = tree["diagnostics"], tree["samples"]
+        self.diagnostics = tree["diagnostics"]
+        self.training.count(samples=tree["samples"])
         self.cost.load_state(tree["cost"])
         return task + 1 if self.sequential else 1

@@ -1,10 +1,9 @@
-"""What is measured beside the tasks of a stream of answers: general ability, and whether answers keep their form."""
+"""Evaluation sets beyond the tasks of a stream of written answers: general ability, and the form of the answers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,43 +11,43 @@ import torch
 from clbench.data.pool import Split
 from clbench.errors import ConfigError, RefusedError
 from clbench.instantiate import instantiate
+from clbench.scenarios.scenario_options import DataAccess
 from clbench.stream import EvaluationSet, Stream
 
 
-def beside(stream: Stream, evaluation: Mapping[str, Any], search: Sequence[Path], download: bool) -> Stream:
-    """Return `stream` with further evaluation sets, of the role `utility`, behind those of its tasks; none is trained on.
+def add_ability_sets(stream: Stream, evaluation: Mapping[str, Any], access: DataAccess) -> Stream:
+    """Return `stream` with further evaluation sets, of the role `utility`, after those of its tasks. None is trained on.
 
     Args:
         stream: on the CPU.
-        evaluation: the node `eval`. `ability`: name -> data set in the form of answers, whose test part is measured by its own
-            `metric` (a text to be read on: `loss`). `format`: whether each task's share of answers that are one of its label
-            words, right or wrong, is measured.
-        search: folders to look for data in.
-        download: whether missing data may be fetched.
+        evaluation: the node `eval`. `ability`: name -> data set in the form of answers; its test part is measured by its own
+            `metric` (running text: `loss`). `format`: whether to measure, for each task, the share of answers that are one of its
+            label words, right or wrong.
+        access: to the data.
 
     Raises:
-        ConfigError: a data set that is not in the form of answers, or of another vocabulary.
-        RefusedError: samples have labels, so that nothing is written.
+        ConfigError: a data set that is not in the form of answers, or has another vocabulary.
+        RefusedError: samples have labels, so no answer is written.
     """
     ability, form = evaluation.get("ability") or {}, bool(evaluation.get("format"))
     if not ability and not form:
         return stream
     if stream.vocabulary is None:
         raise RefusedError(
-            "eval.ability and eval.format look at what a model writes, and this one chooses among classes",
+            "eval.ability and eval.format measure written answers, and this model chooses among classes",
             "choose a model that writes, such as model=smollm2, or leave both keys out",
         )
     columns = list(stream.evaluation)
     if form:
         tasks = [column for column in columns if column.role == "task" and column.split.pool.answers is not None]
         columns += [replace(each, name=f"format of {each.name}", role="utility", metric="format") for each in tasks]
-    columns += [_measured(name, node, stream, search, download) for name, node in ability.items()]
+    columns += [_ability_set(name, node, stream, access) for name, node in ability.items()]
     return replace(stream, evaluation=tuple(columns))
 
 
-def _measured(name: str, node: Mapping[str, Any], stream: Stream, search: Sequence[Path], download: bool) -> EvaluationSet:
+def _ability_set(name: str, node: Mapping[str, Any], stream: Stream, access: DataAccess) -> EvaluationSet:
     source = instantiate(node, f"eval.ability.{name}")
-    pool = source.load(search, download).test
+    pool = source.load(access.search, access.download).test
     if pool.vocabulary != stream.vocabulary or pool.pad != stream.pad:
         raise ConfigError(
             f"eval.ability.{name} has a vocabulary of {pool.vocabulary} tokens, and the stream one of {stream.vocabulary}",

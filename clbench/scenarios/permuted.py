@@ -1,74 +1,71 @@
-"""Permuted: all classes in every task, the pixels in an order of each task's own."""
+"""Permuted: every task holds all classes, with its own permutation of the pixels."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from clbench.data.sources.base import Source
 from clbench.errors import RefusedError
-from clbench.scenarios.stream_builder import Options, OrderSeed, Part, assemble, load, preprocess_of
-from clbench.stream import Outputs, Setting, Stream
+from clbench.scenarios.scenario_options import Count, DataAccess, OrderSeed, ScenarioOptions, draw_order
+from clbench.scenarios.stream_builder import Part, build_stream, load, preprocess_of
+from clbench.stream import Stream
 from clbench.utils.rng import generator
 
-if TYPE_CHECKING:
-    from clbench.data.sources.base import Source
 
+@dataclass(frozen=True, kw_only=True)
+class PermutedOptions(ScenarioOptions):
+    """Options of `permuted`; the shared ones are those of `ScenarioOptions`.
 
-def permuted(
-    *,
-    dataset: Source,
-    first_identity: bool,
-    setting: Setting,
-    n_tasks: int,
-    outputs: Outputs,
-    order_seed: OrderSeed,
-    valid_fraction: float,
-    online: bool,
-    seed: int,
-    data_sha256: str,
-    search: Sequence[Path],
-    download: bool,
-    device: torch.device,
-) -> Stream:
-    """Return the stream whose every task shows the whole data set under a fixed random permutation of the pixels.
-
-    All channels of a pixel move together. In the class setting each permuted copy has classes of its own
-    (`n_tasks * n_classes` outputs). Validation is drawn anew for each task, so an image held out in one task may be
-    learned from, permuted otherwise, in another. Goodfellow et al., 2013 (arXiv 1312.6211); Kirkpatrick et al., PNAS
-    2017.
-
-    Own keys; the others are those of `clbench.scenarios.split.split`:
+    Args:
+        dataset: source of the images.
         first_identity: whether the first task keeps the pixels in place.
         n_tasks: number of permutations.
-        order_seed: order in which the permutations come (they are drawn from the trial's seed whatever their order);
-            with `first_identity` the unpermuted task stays first.
+        order_seed: order of the permutations. The seed of the run alone draws the permutations themselves. With `first_identity`
+            the unpermuted task stays first.
+    """
+
+    dataset: Source
+    first_identity: bool
+    n_tasks: Count
+    order_seed: OrderSeed
+
+
+def permuted(options: PermutedOptions, access: DataAccess) -> Stream:
+    """Return the stream whose every task shows the whole data set under a fixed random permutation of the pixels.
+
+    All channels of a pixel move together. In the class setting each permuted copy has its own classes (`n_tasks * n_classes`
+    outputs). Validation samples are drawn anew for each task: an image that one task holds out may be a training image of another
+    task, under another permutation. Goodfellow et al., 2013 (arXiv 1312.6211); Kirkpatrick et al., PNAS 2017.
+
+    Args:
+        options: of the scenario.
+        access: to the data.
 
     Raises:
-        ConfigError: a value that cannot be used.
-        RefusedError: inputs that are not images, or crops and flips, which mean nothing once pixels are permuted.
+        RefusedError: inputs that are not images; crops or flips, which have no meaning for permuted pixels.
         DataError: as the data set raises it.
     """
-    options = Options(setting, outputs, n_tasks, order_seed, valid_fraction, seed, data_sha256)
+    dataset = options.dataset
     if dataset.crop or dataset.flip:
         raise RefusedError(
             f"scenario.dataset.crop={dataset.crop} flip={dataset.flip}: permuted pixels have no neighbours to crop or flip with",
             "set scenario.dataset.crop=0 scenario.dataset.flip=false",
         )
-    fixed = [0] if first_identity else []
-    order = fixed + [len(fixed) + i for i in options.order(n_tasks - len(fixed), "task order")]
-    train, test, n_classes = load(dataset, search, download, images=True)
+    fixed = [0] if options.first_identity else []
+    drawn = draw_order(options.order_seed, access.seed, options.n_tasks - len(fixed), "task order")
+    order = fixed + [len(fixed) + i for i in drawn]
+    train, test, n_classes = load(dataset, access, images=True)
     pixels, classes = train.inputs[0, 0].numel(), tuple(range(n_classes))
     parts = [
         Part("unpermuted", classes, torch.arange(pixels))
         if i in fixed
-        else Part(f"permutation {i}", classes, permutation(pixels, seed, i))
+        else Part(f"permutation {i}", classes, permutation(pixels, access.seed, i))
         for i in order
     ]
-    return assemble(parts, train.to(device), test.to(device), preprocess_of(dataset), options)
+    return build_stream(parts, train, test, preprocess_of(dataset), options, access)
 
 
 def permutation(pixels: int, seed: int, number: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Where the data of a stream is kept: on the device, in host memory, or in files. It changes speed and memory, no result."""
+"""Residence of a stream's data: on the device, in host memory, or in files. It changes speed and memory, no result."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from clbench.stream import Stream
 from clbench.utils.system import available_memory
 
 
-def declare(node: Mapping[str, Any], residence: str) -> dict[str, Any]:
-    """Return a scenario's node whose data set knows that it is to stay on disk, or not, where it has the choice.
+def with_residence(node: Mapping[str, Any], residence: str) -> dict[str, Any]:
+    """Return a scenario's node whose data set is told to stay on disk or not, if it has the choice (a field `mapped`).
 
     Args:
         node: of the scenario.
-        residence: as for `place`; `auto` and `device` leave it to the data set.
+        residence: as for `place_stream`; `auto` and `device` leave the choice to the data set.
     """
     dataset = node.get("dataset")
     if residence in ("auto", "device") or not isinstance(dataset, Mapping) or "mapped" in dataset:
@@ -29,30 +29,30 @@ def declare(node: Mapping[str, Any], residence: str) -> dict[str, Any]:
     return {**node, "dataset": {**dataset, "mapped": residence == "disk"}} if "mapped" in accepted else dict(node)
 
 
-def place(stream: Stream, device: torch.device, residence: str, share: float) -> Stream:
+def place_stream(stream: Stream, device: torch.device, residence: str, share: float) -> Stream:
     """Return `stream` with labels, rows and views on `device`, and inputs where `residence` says.
 
     Args:
-        stream: as its scenario made it, on the CPU.
-        device: of the trial.
-        residence: `device`; `host` (memory of the host; samples stream to the device); `disk` (files mapped into memory: of
-            data sets that come as such); `auto`: the first of these where all pools together fit.
-        share: of the free memory, on the device and on the host, that `auto` lets the pools take, in (0, 1].
+        stream: from its scenario, on the CPU.
+        device: of the run.
+        residence: `device`; `host`: host memory, samples stream to the device; `disk`: files mapped into memory, for data sets of
+            such files; `auto`: the first of these three that all pools together fit into.
+        share: of the free memory, on the device and on the host, that the pools may take under `auto`, in (0, 1].
 
     Raises:
-        ConfigError: `disk` for data that was read into memory.
+        ConfigError: `disk` for data that is read into memory.
     """
     pools: dict[int, Pool] = {}
     for split in _splits(stream):
         pools.setdefault(id(split.pool), split.pool)
     if residence == "auto":
-        residence = choose(list(pools.values()), device, share)
+        residence = choose_residence(list(pools.values()), device, share)
     elif residence == "disk" and not all(pool.mapped for pool in pools.values()):
         raise ConfigError(
             "data.residence=disk, but this data is read into memory as a whole",
             "give data.residence=host, or bring the data as .npy files or as a folder of images (docs/data.md)",
         )
-    moved = {key: _placed(pool, device, residence) for key, pool in pools.items()}
+    moved = {key: _place_pool(pool, device, residence) for key, pool in pools.items()}
 
     def move(split: Split) -> Split:
         tasks = split.tasks if isinstance(split.tasks, int) else split.tasks.to(device)
@@ -64,8 +64,8 @@ def place(stream: Stream, device: torch.device, residence: str, share: float) ->
     return replace(stream, tasks=tuple(tasks), evaluation=tuple(columns))
 
 
-def choose(pools: list[Pool], device: torch.device, share: float) -> str:
-    """Return where pools go that may go anywhere: the fastest place where they fit into `share` of what is free now."""
+def choose_residence(pools: list[Pool], device: torch.device, share: float) -> str:
+    """Return the fastest residence where the pools fit into `share` of the memory that is free now."""
     size = sum(pool.inputs.numel() * pool.inputs.element_size() for pool in pools)
     if device.type == "cuda" and size <= share * torch.cuda.mem_get_info(device)[0]:
         return "device"
@@ -76,12 +76,12 @@ def choose(pools: list[Pool], device: torch.device, share: float) -> str:
     return "host"
 
 
-def _placed(pool: Pool, device: torch.device, residence: str) -> Pool:
-    beside = replace(replace(pool, inputs=pool.inputs[:0]).to(device), inputs=pool.inputs, mapped=pool.mapped)
+def _place_pool(pool: Pool, device: torch.device, residence: str) -> Pool:
+    targets_moved = replace(replace(pool, inputs=pool.inputs[:0]).to(device), inputs=pool.inputs, mapped=pool.mapped)
     if residence == "disk":
-        return beside
+        return targets_moved
     inputs = pool.inputs.clone(memory_format=torch.contiguous_format) if pool.mapped else pool.inputs
-    return replace(beside, inputs=inputs if residence == "host" else inputs.to(device), mapped=False)
+    return replace(targets_moved, inputs=inputs if residence == "host" else inputs.to(device), mapped=False)
 
 
 def _splits(stream: Stream) -> list[Split]:

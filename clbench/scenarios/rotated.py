@@ -1,83 +1,76 @@
-"""Rotated: all classes in every task, the images turned by an angle of each task's own."""
+"""Rotated: every task holds all classes, with its own rotation of the images."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import torch
+from pydantic import FiniteFloat
 from torch import Tensor
 
+from clbench.data.sources.base import Source
 from clbench.errors import ConfigError
-from clbench.scenarios.stream_builder import Options, OrderSeed, Part, assemble, is_number, load, preprocess_of
-from clbench.stream import Outputs, Setting, Stream
+from clbench.scenarios.scenario_options import Count, DataAccess, OrderSeed, ScenarioOptions, draw_order
+from clbench.scenarios.stream_builder import Part, build_stream, load, preprocess_of
+from clbench.stream import Stream
 from clbench.utils.rng import generator
 
-if TYPE_CHECKING:
-    from clbench.data.sources.base import Source
 
+@dataclass(frozen=True, kw_only=True)
+class RotatedOptions(ScenarioOptions):
+    """Options of `rotated`; the shared ones are those of `ScenarioOptions`.
 
-def rotated(
-    *,
-    dataset: Source,
-    angles: Sequence[float] | None,
-    min_angle: float,
-    max_angle: float,
-    setting: Setting,
-    n_tasks: int,
-    outputs: Outputs,
-    order_seed: OrderSeed,
-    valid_fraction: float,
-    online: bool,
-    seed: int,
-    data_sha256: str,
-    search: Sequence[Path],
-    download: bool,
-    device: torch.device,
-) -> Stream:
-    """Return the stream whose every task shows the whole data set turned by one angle.
-
-    In the class setting each rotated copy has classes of its own (`n_tasks * n_classes` outputs). Validation is drawn
-    anew for each task. Lopez-Paz, Ranzato, NeurIPS 2017 (rotated MNIST); Buzzega et al., NeurIPS 2020 (20 tasks, angles
-    uniform in [0, 180)).
-
-    Own keys; the others are those of `clbench.scenarios.split.split`:
+    Args:
+        dataset: source of the images.
         angles: degrees counter-clockwise, one per task; None: drawn.
         min_angle: lowest angle that is drawn, degrees.
-        max_angle: bound of the angles that are drawn, degrees, itself excluded.
+        max_angle: upper bound of the drawn angles, degrees, itself excluded.
         n_tasks: number of angles.
-        order_seed: order in which the angles come (they are drawn from the trial's seed whatever their order).
+        order_seed: order of the angles. The seed of the run alone draws the angles themselves.
+    """
+
+    dataset: Source
+    angles: tuple[FiniteFloat, ...] | None
+    min_angle: FiniteFloat
+    max_angle: FiniteFloat
+    n_tasks: Count
+    order_seed: OrderSeed
+
+
+def rotated(options: RotatedOptions, access: DataAccess) -> Stream:
+    """Return the stream whose every task shows the whole data set turned by one angle.
+
+    In the class setting each rotated copy has its own classes (`n_tasks * n_classes` outputs). Validation samples are drawn anew
+    for each task. Lopez-Paz, Ranzato, NeurIPS 2017 (rotated MNIST); Buzzega et al., NeurIPS 2020 (20 tasks, angles uniform in
+    [0, 180)).
+
+    Args:
+        options: of the scenario.
+        access: to the data.
 
     Raises:
-        ConfigError: a value that cannot be used.
+        ConfigError: too few or too many angles, or an empty range.
         RefusedError: inputs that are not images.
         DataError: as the data set raises it.
     """
-    options = Options(setting, outputs, n_tasks, order_seed, valid_fraction, seed, data_sha256)
-    degrees = choose_angles(angles, min_angle, max_angle, n_tasks, seed)
-    train, test, n_classes = load(dataset, search, download, images=True)
+    degrees = choose_angles(options.angles, options.min_angle, options.max_angle, options.n_tasks, access.seed)
+    train, test, n_classes = load(options.dataset, access, images=True)
     height, width = train.inputs.shape[-2:]
     classes = tuple(range(n_classes))
     parts = [
         Part(f"rotation {degrees[i]:.1f}°", classes, rotation(height, width, degrees[i]))
-        for i in options.order(n_tasks, "task order")
+        for i in draw_order(options.order_seed, access.seed, options.n_tasks, "task order")
     ]
-    return assemble(parts, train.to(device), test.to(device), preprocess_of(dataset), options)
+    return build_stream(parts, train, test, preprocess_of(options.dataset), options, access)
 
 
 def choose_angles(angles: Sequence[float] | None, low: float, high: float, n_tasks: int, seed: int) -> list[float]:
     """Return the given angles, or one per task drawn uniformly in `[low, high)` from (seed, "rotation", task).
 
     Raises:
-        ConfigError: something that is not a number, too few or too many angles, an empty range.
+        ConfigError: too few or too many angles, or an empty range.
     """
-    for value in (low, high, *(angles or ())):
-        if not is_number(value):
-            raise ConfigError(
-                f"an angle of the scenario is {value!r}, which is not a number of degrees",
-                "give numbers for scenario.angles, scenario.min_angle and scenario.max_angle",
-            )
     if angles is not None:
         if len(angles) != n_tasks:
             raise ConfigError(
@@ -92,13 +85,13 @@ def choose_angles(angles: Sequence[float] | None, low: float, high: float, n_tas
 
 
 def rotation(height: int, width: int, degrees: float) -> Tensor:
-    """Return the view `[height*width]` that turns an image counter-clockwise about its centre; -1 (zero) outside of it.
+    """Return the view `[height*width]` that turns an image counter-clockwise about its centre; -1 (zero) outside of the image.
 
-    Nearest neighbour, as torchvision's `rotate` on tensors: an image of pixel numbers is rotated by it once, so that
-    both agree in every pixel, ties included.
+    Nearest neighbour, as torchvision's `rotate` on tensors. The view is made by one such rotation of an image of pixel numbers,
+    so both agree in every pixel, ties included.
     """
     from torchvision.transforms.functional import InterpolationMode, rotate
 
-    numbers = torch.arange(1, height * width + 1, dtype=torch.float32).view(1, height, width)  # 0 is left for "outside"
+    numbers = torch.arange(1, height * width + 1, dtype=torch.float32).view(1, height, width)  # 0 means "outside"
     turned: Tensor = rotate(numbers, degrees, interpolation=InterpolationMode.NEAREST)
     return turned.to(torch.int64).flatten() - 1

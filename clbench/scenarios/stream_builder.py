@@ -1,7 +1,6 @@
-"""From parts (which classes, seen how) to a stream: labels, validation, evaluation sets, fingerprint.
+"""From parts (a task's classes and its view of the pixels) to a stream: labels, validation, evaluation sets, fingerprint.
 
-All scenarios of labelled inputs end here, so that what a label is, how validation is carved, and how a task is named
-in the matrix are said once.
+All scenarios of labelled inputs end here. This file alone defines labels, the validation split, and the names of evaluation sets.
 """
 
 from __future__ import annotations
@@ -10,35 +9,30 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from clbench.data.pool import Pool, Split
 from clbench.data.preprocess import Preprocess
+from clbench.data.sources.base import Source
 from clbench.errors import ConfigError, DataError, RefusedError
-from clbench.stream import EvaluationSet, Outputs, Setting, Stream, Task, fingerprint
+from clbench.scenarios.scenario_options import DataAccess, ScenarioOptions
+from clbench.stream import EvaluationSet, Stream, Task, fingerprint
 from clbench.utils.rng import generator
 
-if TYPE_CHECKING:
-    from clbench.data.sources.base import Source
-
-OrderSeed = int | Literal["seed"] | None
-"""Order of classes or tasks: canonical (None), drawn from an integer, or drawn from the trial's own seed."""
 Decode = Callable[[list[int]], str]
 
 
 @dataclass(frozen=True)
 class Part:
-    """What one task will be made of.
+    """What one task is made of.
 
     Args:
         name: for people.
         classes: class numbers of the pools, in the order of their outputs.
         view: int64 `[H*W]`, see `clbench.data.pool.Split`.
-        metric: how its test samples are scored; None: `accuracy`, or where answers are written `exact_match`.
+        metric: how test samples are scored; None: `accuracy`, or `exact_match` where answers are written.
     """
 
     name: str
@@ -47,77 +41,23 @@ class Part:
     metric: str | None = None
 
 
-@dataclass(frozen=True)
-class Options:
-    """What every scenario is told besides its own keys; values that none can use are refused before data is loaded.
-
-    Args:
-        setting: `task`, `domain` or `class`.
-        outputs: `seen` or `all`.
-        n_tasks: at least 1.
-        order_seed: order of classes or tasks.
-        valid_fraction: of each task's training samples, held out per class; in [0, 1).
-        seed: the trial's.
-        data_sha256: digest of all data, and of whatever is done to it before it comes into the pools.
-
-    Raises:
-        ConfigError: naming the key and its value.
-    """
-
-    setting: Setting
-    outputs: Outputs
-    n_tasks: int
-    order_seed: OrderSeed
-    valid_fraction: float
-    seed: int
-    data_sha256: str
-
-    def __post_init__(self) -> None:
-        for key, known in (("setting", get_args(Setting)), ("outputs", get_args(Outputs))):
-            if getattr(self, key) not in known:
-                raise ConfigError(
-                    f"scenario.{key}={getattr(self, key)!r} is unknown", f"scenario.{key} is one of: {', '.join(known)}"
-                )
-        if not is_integer(self.n_tasks) or self.n_tasks < 1:
-            raise ConfigError(f"scenario.n_tasks={self.n_tasks!r} is not a number of tasks", "give an integer of at least 1")
-        if self.order_seed is not None and self.order_seed != "seed" and not is_integer(self.order_seed):
-            raise ConfigError(
-                f"scenario.order_seed={self.order_seed!r} cannot be used",
-                "give null (canonical order), an integer, or seed (the order follows the trial's seed)",
-            )
-        if not is_number(self.valid_fraction) or not 0 <= self.valid_fraction < 1:
-            raise ConfigError(
-                f"scenario.valid_fraction={self.valid_fraction!r} is not a fraction",
-                "give a number from 0 (no validation) to below 1",
-            )
-
-    def order(self, n: int, purpose: str) -> list[int]:
-        """Return an order of `n` things: 0, 1, 2, ... if `order_seed` is None, else drawn from (it, purpose)."""
-        if self.order_seed is None:
-            return list(range(n))
-        source = self.seed if self.order_seed == "seed" else self.order_seed
-        return torch.randperm(n, generator=generator(source, purpose)).tolist()
-
-
-def load(source: Source, search: Sequence[Path], download: bool, *, images: bool) -> tuple[Pool, Pool, int]:
+def load(source: Source, access: DataAccess, *, images: bool) -> tuple[Pool, Pool, int]:
     """Return (train, test, number of classes) of a data set, on the CPU.
 
     Args:
-        source: the data set; from here on its `n_classes`, `mean`, `std` and `image` have their final values.
-        search: folders to look for it in.
-        download: whether it may be fetched.
+        source: the data set. Its `n_classes`, `mean`, `std` and `image` then have their final values.
+        access: to the data.
         images: whether the scenario moves pixels.
 
     Raises:
-        DataError: as the data set raises it, and labels outside of the classes that it declares: they would silently
-            be left out, or taken for another data set's.
+        DataError: as the data set raises it. Also labels outside of the declared classes: they would silently be dropped, or be
+            taken for another data set's.
         RefusedError: inputs that are not images where `images` are needed.
     """
-    data = source.load(search, download)
+    data = source.load(access.search, access.download)
     if images and not source.image:
         raise RefusedError(
-            f"{source.name} holds no images (a sample has shape {list(data.train.inputs.shape[1:])}), "
-            "and this scenario moves pixels",
+            f"{source.name} holds no images (a sample has shape {list(data.train.inputs.shape[1:])}): this scenario moves pixels",
             "choose a data set of images, or a split scenario",
         )
     n_classes = source.n_classes
@@ -133,65 +73,73 @@ def load(source: Source, search: Sequence[Path], download: bool, *, images: bool
 
 
 def metric_of(source: Source, metric: str | None) -> str | None:
-    """Return how a data set's test samples are scored: as the scenario says, else as it says itself, for answers alone."""
+    """Return the metric of a data set's test samples: the scenario's, else the data set's own (only for written answers)."""
     own = getattr(source, "metric", None) if getattr(source, "form", None) == "answers" else None
     return own if metric is None else metric
 
 
 def decode_of(source: Source) -> Decode | None:
-    """Return what makes text of the tokens of a data set that is loaded; None for other inputs."""
+    """Return the function from tokens to text of a loaded data set; None for other inputs."""
     words = getattr(source, "words", None)
     return None if words is None else words.decode
 
 
 def preprocess_of(source: Source) -> Preprocess:
-    """Return the normalisation and augmentation of a data set that is loaded."""
+    """Return the normalisation and augmentation of a loaded data set."""
     return Preprocess(tuple(source.mean or ()), tuple(source.std or ()), source.crop, source.flip)
 
 
-def assemble(
-    parts: Sequence[Part], train: Pool, test: Pool, preprocess: Preprocess, options: Options, decode: Decode | None = None
+def build_stream(
+    parts: Sequence[Part],
+    train: Pool,
+    test: Pool,
+    preprocess: Preprocess,
+    options: ScenarioOptions,
+    access: DataAccess,
+    decode: Decode | None = None,
 ) -> Stream:
-    """Make the stream in which each part is a task, in the given order.
+    """Return the stream in which each part is a task, in the given order.
 
     Args:
         parts: one per task.
-        train: pool to learn from, on the device of the trial.
-        test: pool to measure on, on the same device; never touched by validation.
-        preprocess: from stored inputs to what the model gets.
-        options: the setting says what a label is: its position within the task, or (`class`) within the stream.
+        train: pool to learn from.
+        test: pool to measure on; validation never uses it.
+        preprocess: from stored inputs to the model's inputs.
+        options: of the scenario. A label is the position of its class within the task, in the `class` setting within the stream.
+        access: to the data; names the device of the stream, and the seed that draws the validation samples.
         decode: from tokens to text, where inputs are tokens.
 
     Raises:
-        ConfigError: validation leaves nothing, normalisation does not fit the channels, or a metric the form of the samples.
+        ConfigError: no validation sample; a normalisation that does not fit the channels; a metric that does not fit the samples.
         DataError: a task without samples.
     """
     _check_normalisation(preprocess, train.inputs)
+    train, test = train.to(access.device), test.to(access.device)
     setting = options.setting
     starts = [0, *accumulate(len(part.classes) for part in parts)] if setting == "class" else [0] * len(parts)
     tasks: list[Task] = []
     columns: list[EvaluationSet] = []
-    before: Split | None = None
+    previous: Split | None = None
     for index, part in enumerate(parts):
-        drawn, measured = (take(pool, part, index, starts[index]) for pool in (train, test))
-        if before is not None:  # permuted copies name the same samples: two hundred tasks hold one list of them
-            drawn, measured = share(drawn, before), share(measured, columns[-1].split)
-        before = drawn
-        own, valid = carve(drawn, options.valid_fraction, options.seed, part.name)
-        for place, split in (("train", own), ("test", measured)):
+        learned, tested = (select_part(pool, part, index, starts[index]) for pool in (train, test))
+        if previous is not None:  # permuted tasks have equal rows and labels: two hundred tasks share one tensor of each
+            learned, tested = share_tensors(learned, previous), share_tensors(tested, columns[-1].split)
+        previous = learned
+        own, valid = split_validation(learned, options.valid_fraction, access.seed, part.name)
+        for kind, split in (("train", own), ("test", tested)):
             if not len(split):
                 raise DataError(
-                    f"task {index} ({part.name}) has no {place} samples",
+                    f"task {index} ({part.name}) has no {kind} samples",
                     "check the data set's n_classes and the labels in its files",
                 )
         tasks.append(Task(index, part.name, part.classes, own, valid))
-        columns.append(EvaluationSet(f"task {index}: {part.name}", measured, metric=_metric(part, test)))
-    digest = fingerprint(options.data_sha256, setting, tuple(tasks), tuple(columns))
+        columns.append(EvaluationSet(f"task {index}: {part.name}", tested, metric=_metric(part, test)))
+    digest = fingerprint(access.data_sha256, setting, tuple(tasks), tuple(columns))
     shape = tuple(train.inputs.shape[1:])
     return Stream(setting, options.outputs, tuple(tasks), tuple(columns), shape, preprocess, digest, decode)
 
 
-def take(pool: Pool, part: Part, index: int, first: int) -> Split:
+def select_part(pool: Pool, part: Part, index: int, first: int) -> Split:
     """Return the samples of `part` in the pool's order; labels count up from `first` in the order of its classes."""
     classes = torch.tensor(part.classes)
     table = torch.full((int(classes.max()) + 1,), -1)
@@ -202,21 +150,21 @@ def take(pool: Pool, part: Part, index: int, first: int) -> Split:
     return Split(pool, rows, labels[rows], index, None if part.view is None else part.view.to(device))
 
 
-def share(split: Split, other: Split) -> Split:
-    """Return `split` with the rows and the labels of `other` in the place of its own, where they are equal."""
+def share_tensors(split: Split, other: Split) -> Split:
+    """Return `split` with the tensors of `other` in place of its own rows and labels, where the values are equal."""
     pairs = ((split.rows, other.rows), (split.labels, other.labels))
     rows, labels = (theirs if torch.equal(ours, theirs) else ours for ours, theirs in pairs)
     return replace(split, rows=rows, labels=labels)
 
 
-def carve(split: Split, fraction: float, seed: int, name: str) -> tuple[Split, Split | None]:
+def split_validation(split: Split, fraction: float, seed: int, name: str) -> tuple[Split, Split | None]:
     """Divide a task's training samples into (train, valid), class by class; both keep the order of the pool.
 
-    The number held out is `fraction` of all, rounded; classes share it in proportion (largest remainder). Which
-    samples is drawn from (seed, "validation", task).
+    The number of validation samples is `fraction` of all, rounded; classes share it in proportion (largest remainder). The
+    samples are drawn from (seed, "validation", task).
 
     Raises:
-        ConfigError: nothing is held out, or a class keeps no training sample.
+        ConfigError: there is no validation sample, or a class keeps no training sample.
     """
     if fraction == 0 or not len(split):
         return split, None
@@ -228,15 +176,15 @@ def carve(split: Split, fraction: float, seed: int, name: str) -> tuple[Split, S
     for label, quota in enumerate(_quotas(counts, fraction)):
         own = torch.nonzero(labels == label).squeeze(1)
         held[own[torch.randperm(len(own), generator=random)[:quota]]] = True
-    place = f"in task {split.tasks} ({name}, {len(split)} training samples)"
+    where = f"in task {split.tasks} ({name}, {len(split)} training samples)"
     if not held.any():
         raise ConfigError(
-            f"scenario.valid_fraction={fraction} holds no validation sample out {place}",
+            f"scenario.valid_fraction={fraction} holds no validation sample out {where}",
             "give a larger fraction, or 0 for no validation",
         )
     if set(labels[~held].tolist()) != set(labels.tolist()):
         raise ConfigError(
-            f"scenario.valid_fraction={fraction} leaves a class without training samples {place}",
+            f"scenario.valid_fraction={fraction} leaves a class without training samples {where}",
             "give a smaller fraction, or 0 for no validation",
         )
     train, valid = (split.select(torch.nonzero(mask).squeeze(1).to(split.rows.device)) for mask in (~held, held))
@@ -259,13 +207,8 @@ def is_integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def is_number(value: object) -> bool:
-    """Return whether `value` is a finite number and not a truth value."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def spelled(classes: Sequence[int]) -> str:
-    """Return class numbers for people: a run as `0-4`, few as they are, many shortened."""
+def format_classes(classes: Sequence[int]) -> str:
+    """Return class numbers as text for people: `0-4` for consecutive numbers, else a list, shortened if long."""
     if len(classes) > 1 and all(b == a + 1 for a, b in pairwise(classes)):
         return f"{classes[0]}-{classes[-1]}"
     if len(classes) <= 10:
@@ -274,7 +217,7 @@ def spelled(classes: Sequence[int]) -> str:
 
 
 def _quotas(counts: Sequence[int], fraction: float) -> list[int]:
-    """Share `fraction` of all in proportion to `counts`, rounded so that the sum is right (largest remainder)."""
+    """Divide `fraction` of the total in proportion to `counts`, rounded to the right sum (largest remainder)."""
     shares = [fraction * count for count in counts]
     quotas = [math.floor(share) for share in shares]
     missing = math.floor(fraction * sum(counts) + 0.5) - sum(quotas)

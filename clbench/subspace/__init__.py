@@ -1,10 +1,10 @@
-"""The projection core: from layer inputs to orthonormal bases, and from bases to projections.
+"""Subspaces of layer inputs: orthonormal bases from inputs, and projections of updates from bases.
 
-Conventions. A layer's weight is read as a matrix `W` `[out, d]` (a convolution's as `[out, C_in/groups * k * k]`); its
-inputs are rows `x` `[n, d]` with `y = x W^T`. With a bias, a constant 1 is appended to every row and the bias is the last
-column of `W`. A basis is thin: `U` `[d, k]` with orthonormal columns, k <= d. Every row of a weight gradient is a
-combination of the layer's inputs, so an update whose rows are orthogonal to U leaves the outputs on all inputs in span(U)
-unchanged (Saha et al., ICLR 2021, section 4).
+Conventions. A layer's weight is a matrix `W` `[out, d]` (of a convolution: `[out, C_in/groups * k * k]`). The layer's inputs are
+rows `x` `[n, d]` with `y = x W^T`. With a bias, every row gets a constant 1 at its end, and the bias is the last column of `W`.
+A basis is thin: `U` `[d, k]` with orthonormal columns, k <= d. Every row of a weight gradient is a combination of the layer's
+inputs. So an update with rows orthogonal to U leaves the outputs on all inputs in span(U) unchanged (Saha et al., ICLR 2021,
+section 4).
 """
 
 from clbench.subspace.basis import complement, extend, leading, null_space, relax

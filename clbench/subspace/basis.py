@@ -1,4 +1,4 @@
-"""Orthonormal bases: by energy, extended by what is new, split by angles; and null spaces."""
+"""Orthonormal bases of layer inputs: extend, truncate by energy, split by angles, complement; and null spaces."""
 
 from __future__ import annotations
 
@@ -7,35 +7,39 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from clbench.utils.cpu_matmul import less, mm
+from clbench.utils.cpu_matmul import mm, subtract_product
 
 DOUBLE = torch.float64
 LEFT_OUT = 1e-3
-"""Share of energy left out above which single precision is enough: a Gram matrix then knows the energies to about 1e-6."""
+"""If more energy than this share is left out, single precision is enough: the error of the energies is about 1e-6."""
 GRAM_NOISE = 8
-"""Roundings of the total within which an eigenvalue of a Gram matrix counts as zero."""
+"""An eigenvalue of a Gram matrix counts as zero below so many rounding errors of the total."""
 
 
 def extend(
     basis: Tensor | None, inputs: Tensor, threshold: float, stop_short: bool = False, held: float | None = None, least: int = 0
 ) -> Tensor:
-    """Return `basis` with the fewest new directions, so that it holds at least `threshold` of the energy of `inputs`.
+    """Return `basis` with the fewest new directions that make it hold at least `threshold` of the energy of `inputs`.
 
-    New directions are left singular vectors of what the basis misses, largest first (GPM, equations 8-9; the criterion
-    counts the basis's own share). A threshold of 0 adds nothing, of 1 the whole numerical range. The columns of `basis`
-    come out as they went in. Precision: see `_precision`.
+    New directions are left singular vectors of the inputs' residual outside the basis, largest first (GPM, equations 8-9; the
+    criterion counts the basis's own share). Threshold 0 adds nothing; 1 adds the whole numerical range. The old columns stay as
+    they are. Precision: see `_precision`.
+
+    >>> rows = torch.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0]])  # energies 4 and 1
+    >>> extend(None, rows, threshold=0.8).abs().tolist()
+    [[1.0], [0.0], [0.0]]
 
     Args:
         basis: `[d, k]` orthonormal, or None.
         inputs: rows `[n, d]`.
         threshold: share of the squared Frobenius norm, in [0, 1].
-        stop_short: take one direction less, so that just under `threshold` is held.
-        held: share of the energy that the basis holds already, in [0, 1], where it is known: `inputs` then only say how what
-            it misses is spread over directions, in any scale; at 1 nothing is added. None: measured on `inputs`.
-        least: take at least so many new directions, if there are any.
+        stop_short: take one direction less, so that the basis holds just under `threshold`.
+        held: known share of the energy in the basis, in [0, 1]. `inputs` then only gives the distribution of the residual over
+            directions, in any scale; at 1 nothing is added. None: measured on `inputs`.
+        least: minimum number of new directions, as far as there are any.
 
     Returns:
-        `[d, k + r]` orthonormal, in the dtype of `inputs`; never wider than d.
+        `[d, k + r]` orthonormal, in the dtype of `inputs`; at most d columns.
     """
     d = inputs.shape[1]
     old = inputs.new_zeros(d, 0) if basis is None else basis.to(inputs.dtype)
@@ -43,12 +47,12 @@ def extend(
         return old
     work, exact = _precision(inputs.dtype, threshold), threshold >= 1
     x, u = inputs.to(work), old.to(work)
-    residual = less(x, mm(x, u), u.mT) if u.shape[1] else x
+    residual = subtract_product(x, mm(x, u), u.mT) if u.shape[1] else x
     energy, directions = spectrum(residual, exact)
     missing = energy.sum()
     flat = x.reshape(-1)
     total = flat.dot(flat) if held is None else missing / (1 - held)
-    # The numerical rank, of what was computed in the inputs' own precision; a Gram matrix knows energies only to eps.
+    # The numerical rank in the precision of the inputs. A Gram matrix gives energies only to eps.
     noise = (torch.finfo(inputs.dtype).eps * max(x.shape)) ** 2
     floor = total * (noise if exact else max(noise, GRAM_NOISE * torch.finfo(work).eps))
     room = torch.minimum((energy > floor).sum(), torch.tensor(d - u.shape[1], device=energy.device))
@@ -61,16 +65,19 @@ def extend(
 
 
 def _precision(dtype: torch.dtype, threshold: float) -> torch.dtype:
-    """Return the precision in which energies are computed: single is enough where much more than its rounding is left out."""
+    """Return the precision for energies: single is enough if the energy left out is much larger than its rounding error."""
     return DOUBLE if threshold > 1 - LEFT_OUT else torch.promote_types(dtype, torch.float32)
 
 
 def spectrum(rows: Tensor, exact: bool = False) -> tuple[Tensor, Callable[[int], Tensor]]:
-    """Return the squared singular values of `rows` `[n, d]`, largest first, and a function for the directions they belong to.
+    """Return the squared singular values of `rows` `[n, d]`, largest first, and a function for their directions.
 
-    The function takes a count r and returns the first r directions `[d, r]`: they cost a product, which is why only those
-    wanted are made. Through the Gram matrix of the shorter side, which loses singular values below the root of the precision
-    (1e-8 of the largest in double, 3e-4 in single), or `exact` through a singular value decomposition.
+    The function takes a count r and returns the first r directions `[d, r]`. They cost a matrix product, so the function makes
+    only those that are needed. The default uses the Gram matrix of the shorter side. It loses singular values below the root of
+    the precision (1e-8 of the largest in double, 3e-4 in single). `exact` uses a singular value decomposition.
+
+    >>> spectrum(torch.tensor([[3.0, 0.0], [0.0, 2.0]]))[0].tolist()
+    [9.0, 4.0]
     """
     n, d = rows.shape
     if exact:
@@ -88,9 +95,10 @@ def spectrum(rows: Tensor, exact: bool = False) -> tuple[Tensor, Callable[[int],
 def _off(directions: Tensor, basis: Tensor, exact: bool) -> Tensor:
     """Return `directions` `[d, r]` orthonormal among themselves and to `basis` `[d, k]`.
 
-    A pass squares what is left of the overlap. From a Gram matrix that is small (no direction within its rounding is taken), so
-    that one pass is enough, and a Cholesky factor makes them orthonormal at a third of the price of Householder's reflections.
-    An `exact` decomposition may hold directions that are hardly there, and wants two ("twice is enough", says Kahan).
+    Each pass squares the remaining overlap. Directions from a Gram matrix have a small overlap, because directions within its
+    rounding error are not taken: one pass is enough. A Cholesky factor then makes them orthonormal at a third of the cost of
+    Householder reflections. An `exact` decomposition may give directions of almost no energy: it needs two passes (Kahan:
+    "twice is enough").
     """
     if not exact:
         directions = directions - basis @ (basis.mT @ directions)
@@ -106,7 +114,10 @@ def _off(directions: Tensor, basis: Tensor, exact: bool) -> Tensor:
 def leading(rows: Tensor, share: float) -> Tensor:
     """Return the fewest leading directions `[d, q]`, at least one, that hold `share` of the energy of `rows` `[n, d]`.
 
-    Rows of zeros have none.
+    Rows of zeros give no direction.
+
+    >>> leading(torch.tensor([[2.0, 0.0], [0.0, 1.0]]), share=0.8).abs().tolist()
+    [[1.0], [0.0]]
     """
     if not bool(rows.any()):
         return rows.new_zeros(rows.shape[1], 0)
@@ -118,25 +129,30 @@ def leading(rows: Tensor, share: float) -> Tensor:
 
 
 def complement(basis: Tensor) -> Tensor:
-    """Return an orthonormal basis `[d, d - k]` of what is orthogonal to `basis` `[d, k]`."""
+    """Return an orthonormal basis `[d, d - k]` of the orthogonal complement of `basis` `[d, k]`.
+
+    >>> complement(torch.tensor([[1.0], [0.0]])).abs().tolist()
+    [[0.0], [1.0]]
+    """
     full: Tensor = torch.linalg.qr(basis.to(DOUBLE), mode="complete").Q
     return full[:, basis.shape[1] :].to(basis.dtype)
 
 
 def relax(frozen: Tensor, wanted: Tensor, cosine: float) -> tuple[Tensor, Tensor]:
-    """Split `frozen` into the directions near to `wanted` and the rest.
+    """Split `frozen` into the directions near `wanted` and the rest.
 
-    The principal vectors of the two spaces, in closed form by one decomposition: with `frozen^T wanted = X diag(cos) Y^T`
-    the columns of `frozen X` have the angles `cos` to span(wanted) (Bjorck and Golub, 1973). ROGO's greedy search (Yang et
-    al., AI Open 2023) finds the same directions one by one.
+    One decomposition gives the principal vectors of the two spaces in closed form. With `frozen^T wanted = X diag(cos) Y^T`, the
+    columns of `frozen X` have the cosines `cos` to span(wanted) (Bjorck and Golub, 1973). ROGO's greedy search (Yang et al., AI
+    Open 2023) finds the same directions one by one.
 
     Args:
         frozen: `[d, k]` orthonormal.
         wanted: `[d, q]` orthonormal.
-        cosine: of the largest angle that is still near.
+        cosine: cosine of the largest angle that counts as near.
 
     Returns:
-        Near `[d, r]`, nearest first, and rest `[d, k - r]`; together an orthonormal basis of span(frozen).
+        The near directions `[d, r]`, nearest first, and the rest `[d, k - r]`. Together they are an orthonormal basis of
+        span(frozen).
     """
     x, cosines, _ = torch.linalg.svd(frozen.to(DOUBLE).mT @ wanted.to(DOUBLE), full_matrices=True)
     near = int((cosines >= cosine).sum())
@@ -145,10 +161,13 @@ def relax(frozen: Tensor, wanted: Tensor, cosine: float) -> tuple[Tensor, Tensor
 
 
 def null_space(second_moment: Tensor, ratio: float) -> Tensor:
-    """Return the directions `[d, m]` in which `second_moment` `[d, d]` is at most `ratio` times its smallest eigenvalue.
+    """Return the eigenvectors `[d, m]` of `second_moment` `[d, d]` with at most `ratio` times its smallest eigenvalue.
 
-    The approximate null space of Adam-NSCL (Wang et al., CVPR 2021, section 4.2): at least one direction. Eigenvalues that
-    rounding made negative, or that lie within it, count as its size.
+    The approximate null space of Adam-NSCL (Wang et al., CVPR 2021, section 4.2), with at least one direction. Eigenvalues below
+    the rounding error, negative ones included, count as the rounding error.
+
+    >>> null_space(torch.diag(torch.tensor([1.0, 100.0])), ratio=10.0).abs().tolist()
+    [[1.0], [0.0]]
     """
     values, vectors = torch.linalg.eigh(second_moment.to(DOUBLE))
     values = values.clamp(min=float(values[-1]) * torch.finfo(second_moment.dtype).eps)

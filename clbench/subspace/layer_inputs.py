@@ -1,4 +1,4 @@
-"""How what enters a layer becomes rows of its weight's inputs: one function per type of layer, `weights`."""
+"""Layer inputs as rows: one function per type of layer, `weights`, gives the rows that each weight matrix multiplies."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
-"""The arguments that a layer was called with."""
+"""The arguments of one call of a layer."""
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,11 @@ class Weight:
     """One weight matrix of a layer.
 
     Args:
-        name: the parameter, as the layer knows it.
-        bias: the parameter that is added to its outputs, or None.
-        rows: from the layer and one call of it to the rows `[n, d]` that this matrix was multiplied with, in the order of its
+        name: name of the parameter in the layer.
+        bias: name of the parameter that is added to the outputs, or None.
+        rows: function of the layer and one call of it. Returns the rows `[n, d]` that this matrix multiplied, in the order of its
             columns, without the bias's constant.
-        transposed: whether the parameter is `[d, out]` (an embedding's).
+        transposed: whether the parameter has the shape `[d, out]`, as an embedding's has.
     """
 
     name: str
@@ -35,9 +35,12 @@ class Weight:
 
 @singledispatch
 def weights(layer: nn.Module) -> tuple[Weight, ...]:
-    """Return the weight matrices that a layer owns; none for a type that is not known.
+    """Return the weight matrices that a layer owns; none for an unknown type of layer.
 
-    A new type of layer takes one function: `@subspace.weights.register`.
+    Register one function for a new type of layer: `@subspace.weights.register`.
+
+    >>> [weight.name for weight in weights(nn.Linear(2, 3))], weights(nn.ReLU())
+    (['weight'], ())
     """
     return ()
 
@@ -54,7 +57,7 @@ def _(layer: nn.Conv2d) -> tuple[Weight, ...]:
 
 @weights.register
 def _(layer: nn.Embedding) -> tuple[Weight, ...]:
-    """The input of an embedding is one-hot: a row per distinct token, as long as the root of how often it came."""
+    """The input of an embedding is one-hot: one row per distinct token, with the root of the token's count as its length."""
 
     def rows(own: nn.Embedding, call: Call) -> Tensor:
         tokens, counts = call[0][0].unique(return_counts=True)
@@ -66,9 +69,9 @@ def _(layer: nn.Embedding) -> tuple[Weight, ...]:
 
 @weights.register
 def _(layer: nn.MultiheadAttention) -> tuple[Weight, ...]:
-    """One matrix for queries, keys and values, and the output's, whose module PyTorch never calls."""
+    """Two matrices: one for queries, keys and values, and one for the output, whose module PyTorch never calls."""
     if layer.in_proj_weight is None or layer.bias_k is not None:
-        raise TypeError("attention with kdim, vdim or add_bias_kv has no rows; use separate linear layers")
+        raise TypeError("attention with kdim, vdim or add_bias_kv is not supported; use separate linear layers")
 
     def entering(own: nn.MultiheadAttention, call: Call) -> Tensor:
         found = dict(zip(("query", "key", "value"), call[0], strict=False)) | call[1]
@@ -89,7 +92,11 @@ def _(layer: nn.MultiheadAttention) -> tuple[Weight, ...]:
 
 
 def with_one(rows: Tensor) -> Tensor:
-    """Return `rows` `[n, d]` with the bias's constant 1 at the end: `[n, d + 1]`."""
+    """Return `rows` `[n, d]` with the bias's constant 1 at the end: `[n, d + 1]`.
+
+    >>> with_one(torch.tensor([[2.0, 3.0]])).tolist()
+    [[2.0, 3.0, 1.0]]
+    """
     return torch.cat([rows, rows.new_ones(len(rows), 1)], dim=1)
 
 
@@ -100,10 +107,10 @@ def _flat(x: Tensor) -> Tensor:
 def _patches(layer: nn.Conv2d, inputs: Tensor) -> Tensor:
     """Return one row per output position (im2col with the layer's own kernel, stride, padding and dilation).
 
-    With groups, the rows of all groups one after the other, as they share no weights but the width.
+    With groups, the rows of all groups follow one another: groups share the width of their rows, but no weights.
     """
     if isinstance(layer.padding, str):
-        raise TypeError("a convolution whose padding is given by name has no rows; give its padding in pixels")
+        raise TypeError("a convolution with its padding given by name is not supported; give its padding in pixels")
     padding = (layer.padding[1], layer.padding[1], layer.padding[0], layer.padding[0])
     mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
     columns = F.unfold(F.pad(inputs, padding, mode=mode), layer.kernel_size, dilation=layer.dilation, stride=layer.stride)

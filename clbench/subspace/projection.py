@@ -1,4 +1,4 @@
-"""Projections of an update `[out, d]` and its bias's `[out]`, by whichever of two thin products is the cheaper."""
+"""Projections of a weight's update `[out, d]` and its bias's update `[out]`, by the cheaper of two thin matrix products."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import torch
 from torch import Tensor
 
 from clbench.subspace.basis import complement
-from clbench.utils.cpu_matmul import less, mm
+from clbench.utils.cpu_matmul import mm, subtract_product
 
 
 @dataclass(frozen=True)
 class Projector:
-    """`W U diag(shares) U^T`, or `W` without it.
+    """The component `W U diag(shares) U^T` of an update W, or W minus this component.
 
     Args:
         basis: U without the bias's row, `[d, k]`.
         constant: the bias's row of U, `[k]`, or None.
         shares: `[k]`, or None: all 1.
-        keeps: whether the component in U is what stays, else what goes.
+        keeps: True: return the component in U. False: return the update without this component.
     """
 
     basis: Tensor
@@ -36,7 +36,7 @@ class Projector:
             along = along * self.shares
         if self.keeps:
             return mm(along, self.basis.mT), None if bias is None else along @ self._row(bias)
-        kept = less(weight, along, self.basis.mT)
+        kept = subtract_product(weight, along, self.basis.mT)
         return kept, None if bias is None else bias - along @ self._row(bias)
 
     def _row(self, bias: Tensor) -> Tensor:
@@ -44,15 +44,19 @@ class Projector:
 
 
 def remove(basis: Tensor, bias: bool, importance: Tensor | None = None) -> Projector:
-    """Return what removes the component in span(basis).
+    """Return the projector that removes the component in span(basis).
 
-    Where the basis fills more than half of the space, the component in its complement is computed instead of taking the
-    other away: fewer operations, and the result lies in the allowed space to its own precision.
+    If the basis fills more than half of the space, the projector computes the component in the complement. This takes fewer
+    operations, and the result lies in the allowed space to its own precision.
+
+    >>> project = remove(torch.tensor([[1.0], [0.0], [0.0]]), bias=False)
+    >>> project(torch.tensor([[5.0, 6.0, 7.0]]), None)[0].tolist()
+    [[0.0, 6.0, 7.0]]
 
     Args:
-        basis: `[d, k]` orthonormal; with `bias` its last row belongs to the bias.
-        bias: whether it does.
-        importance: share in [0, 1] of each direction's component that is removed, `[k]`; None: all of it.
+        basis: `[d, k]` orthonormal. With `bias` its last row belongs to the bias.
+        bias: whether the last row of `basis` belongs to the bias.
+        importance: share in [0, 1] of each direction's component that is removed, `[k]`; None: the whole component.
     """
     d, k = basis.shape
     if importance is None:
@@ -66,11 +70,11 @@ def remove(basis: Tensor, bias: bool, importance: Tensor | None = None) -> Proje
 
 
 def keep(basis: Tensor, bias: bool) -> Projector:
-    """Return what leaves the component in span(basis) only; arguments as of `remove`."""
+    """Return the projector that leaves only the component in span(basis); arguments as of `remove`."""
     return _make(basis, bias, None, True)
 
 
 def _make(basis: Tensor, bias: bool, shares: Tensor | None, keeps: bool) -> Projector:
     top = basis[:-1] if bias else basis
-    # Columns one after the other in memory: of a product with U and one with its transpose, a few rows at a time, both are fast.
+    # Column after column in memory: for a few rows, the product with U and the product with its transpose are both fast then.
     return Projector(top.mT.contiguous().mT, basis[-1].contiguous() if bias else None, shares, keeps)

@@ -1,4 +1,4 @@
-"""Runs made and run as the command line does, without a process or a store."""
+"""Make and execute runs like the command line, without a worker process or a result store."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from clbench.config.hydra_compose import Composer, new_composer
 from clbench.config.job import Job, make_job
 from clbench.records import Record
 from clbench.run_spec import RunSpec
-from clbench.runner.execute import FLOWER, TRIAL, locate, thread_limit
+from clbench.runner.execute import FLOWER_FUNCTION, RUN_FUNCTION, RunFunction, locate, thread_limit
 
 BRIEF = ("trainer.epochs=1", "scenario.n_tasks=5")
-"""What keeps a check short: one pass over five tasks of digits."""
+"""Overrides of a short check: one pass over five tasks of digits."""
 
 
 def make_spec(
@@ -26,14 +26,14 @@ def make_spec(
     seed: int = 0,
     results_dir: str | Path = "runs",
 ) -> RunSpec:
-    """Return the run that the command line would make.
+    """Return the description of the run that the command line would make.
 
     Args:
         method: name of a configuration in the group `method`, or a node with `_target_` and hyper-parameters.
         overrides: as on the command line.
         config_dirs: folders of configuration, as `--config-dir`.
-        seed: of the trial.
-        results_dir: where checkpoints go.
+        seed: of the run.
+        results_dir: the folder of checkpoints.
     """
     named = method if isinstance(method, str) else json.dumps(dict(method))
     job = _job(named, isinstance(method, str), tuple(overrides), tuple(str(folder) for folder in config_dirs))
@@ -43,10 +43,10 @@ def make_spec(
 
 @cache
 def _job(method: str, by_name: bool, overrides: tuple[str, ...], config_dirs: tuple[str, ...]) -> Job:
-    """Compose once what a check runs many times: composing takes longer than the runs do."""
+    """Compose each configuration only once: checks run it many times, and composition takes longer than a run."""
     composer = _composer(config_dirs)
-    chosen = [f"method={method}"] if by_name else []
-    composed = composer(["scenario=split_digits", *BRIEF, *chosen, "logger=none", "device=cpu", *overrides])
+    named = [f"method={method}"] if by_name else []
+    composed = composer(["scenario=split_digits", *BRIEF, *named, "logger=none", "device=cpu", *overrides])
     return make_job(composed, composer, None if by_name else json.loads(method))
 
 
@@ -56,7 +56,7 @@ def _composer(config_dirs: tuple[str, ...]) -> Composer:
 
 
 def run(spec: RunSpec) -> Record:
-    """Run one run in this process and return its record; nothing is stored but checkpoints under its results_dir."""
-    function = locate(FLOWER if spec.over_flower else TRIAL)
-    with thread_limit(spec.threads):
+    """Execute a run in this process and return its record; only checkpoints are stored, under its results_dir."""
+    function: RunFunction = locate(FLOWER_FUNCTION if spec.over_flower else RUN_FUNCTION)
+    with thread_limit(spec.execution.threads):
         return function(spec, lambda event: None)

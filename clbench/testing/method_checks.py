@@ -1,4 +1,4 @@
-"""What the suite promises of a method, checked."""
+"""Checks of the suite's promises about a method."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from unittest.mock import patch
 
 import torch
 
+from clbench.contract.protocols import OPTIONAL_HOOKS
+from clbench.contract.traits import DERIVED, REPLACES_PARAMETERS
 from clbench.errors import RefusedError
 from clbench.instantiate import instantiate
-from clbench.method import Method
+from clbench.method import Method, Trait
+from clbench.methods.compose import Compose
 from clbench.run_spec import RunSpec
 from clbench.stream import Stream
 from clbench.testing.make_run import make_spec, run
@@ -23,7 +26,7 @@ SETTINGS = ("task", "domain", "class")
 
 
 class InterruptedRunError(Exception):
-    """Stands for the death of a process right after a checkpoint."""
+    """Simulates the end of a process right after a checkpoint."""
 
 
 def check_method(
@@ -32,19 +35,22 @@ def check_method(
     config_dirs: Sequence[str | Path] = (),
     neutral: Mapping[str, Any] | None = None,
 ) -> None:
-    """Check everything the suite promises of a method; the first broken promise is raised as an AssertionError.
+    """Check all promises of the suite about a method. The first broken one is raised as an AssertionError.
 
-    Interface; refusal of settings it does not declare; and in each declared setting: determinism, equality after resuming
-    at every task, blindness to what its access does not cover, a neutral strength that is the plain run bit for bit, and
-    (if it declares `stackable`) hooks that hold with a leading replica axis. Parameters that train by other names only when it
-    declares that it renews them. At requests to forget: refusal unless it says what
-    it does then; else determinism, resuming, and blindness to all but the request and, if declared, what is retained.
+    The checks cover:
+        the interface, and refusal of undeclared settings;
+        in each declared setting: determinism, equality after resuming at every task, independence of data outside the access;
+            with a neutral strength, equality with naive fine-tuning bit for bit; with `stackable`, hooks on tensors with a
+            leading replica axis;
+        replaced parameters, only if a trait declares them;
+        requests to forget: refusal, if the method does not declare a reaction; otherwise determinism, resuming, and independence
+            of all data except the request and, if declared, retained data.
 
     Args:
-        method: as `make_spec` takes it.
+        method: as in `make_spec`.
         overrides: further overrides for every run.
-        config_dirs: as `make_spec`.
-        neutral: hyper-parameters that switch the method off, e.g. `{"strength": 0.0}`; None: it has none.
+        config_dirs: as in `make_spec`.
+        neutral: hyper-parameters that switch the method off, e.g. `{"strength": 0.0}`; None: the method has none.
     """
     spec = make_spec(method, overrides, config_dirs)
     made = instantiate(spec.config["method"], "method")
@@ -61,28 +67,29 @@ def check_method(
             check_neutral(method, neutral, options, config_dirs)
         if made.stackable:
             check_stackable(method, options, config_dirs)
-    check_renewal(method, [*overrides, f"scenario.setting={min(made.settings)}"], config_dirs)
+    check_replaced_parameters(method, [*overrides, f"scenario.setting={min(made.settings)}"], config_dirs)
     if "class" in made.settings:
         check_requests(method, overrides, config_dirs)
 
 
 def check_interface(method: Any) -> None:
-    """Check what a method is and declares."""
+    """Check the class and the declarations of a method."""
     assert isinstance(method, Method), f"{type(method).__name__} is not derived from clbench.method.Method"
     assert set(method.settings) <= set(SETTINGS), f"unknown settings {set(method.settings) - set(SETTINGS)}"
     assert method.settings, "a method must declare at least one setting"
-    assert method.requests in ("refused", "skipped", "met"), f"unknown requests {method.requests!r}"
+    assert method.requests in ("refused", "ignored", "handled"), f"unknown requests {method.requests!r}"
     assert method.access in ("current", "seen", "all", "retained"), f"unknown access {method.access!r}"
-    assert method.holds in ("nothing", "trained", "layers"), f"unknown holds {method.holds!r}"
-    assert method.renews in ("never", "once", "later"), f"unknown renews {method.renews!r}"
-    known = {name for name in vars(Method) if not name.startswith("_")}
+    declared = set(method.traits)
+    assert declared <= set(Trait), f"unknown traits {declared - set(Trait)}"
+    assert isinstance(method, Compose) or not declared & DERIVED, f"{declared & DERIVED} is derived from hooks: do not declare it"
+    known = {name for name in vars(Method) if not name.startswith("_")} | set(OPTIONAL_HOOKS)
     near = {name for name in vars(type(method)) if not name.startswith("_") and name not in known}
     typos = [name for name in near if any(name.replace("_", "") == other.replace("_", "") for other in known)]
     assert not typos, f"{typos[0]} looks like a hook but is none; hooks are {sorted(known)}"
 
 
 def check_refusal(method: str | Mapping[str, Any], overrides: Sequence[str], config_dirs: Sequence[str | Path]) -> None:
-    """Check that a setting which the method does not declare is refused, by name."""
+    """Check that an undeclared setting is refused, by name."""
     with tempfile.TemporaryDirectory() as folder:
         spec = make_spec(method, overrides, config_dirs, results_dir=folder)
         try:
@@ -96,18 +103,18 @@ def check_refusal(method: str | Mapping[str, Any], overrides: Sequence[str], con
 
 
 def check_repeats(method: str | Mapping[str, Any], overrides: Sequence[str], config_dirs: Sequence[str | Path]) -> None:
-    """Check that the same run gives the same result, bit for bit, and another seed another."""
+    """Check that the same run gives the same result, bit for bit, and that another seed gives another result."""
     with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two, tempfile.TemporaryDirectory() as three:
         first = run(make_spec(method, overrides, config_dirs, results_dir=one)).result
-        torch.rand(7)  # whatever happened in the process before must not matter
+        torch.rand(7)  # earlier random draws in the process must not matter
         second = run(make_spec(method, overrides, config_dirs, results_dir=two)).result
         other = run(make_spec(method, overrides, config_dirs, seed=1, results_dir=three)).result
-    assert first == second, "two runs of the same cell differ: is a random number drawn outside learner.generator?"
+    assert first == second, "two runs with the same seed differ: is a random number drawn outside learner.generator?"
     assert first["matrix"] != other["matrix"], "another seed gives the same matrix: is the seed ignored?"
 
 
 def check_resumes(method: str | Mapping[str, Any], overrides: Sequence[str], config_dirs: Sequence[str | Path]) -> None:
-    """Check that a run which died after any of its tasks goes on to the identical result."""
+    """Interrupt a run after each task; check that the resumed run has the identical result."""
     with tempfile.TemporaryDirectory() as folder:
         spec = make_spec(method, overrides, config_dirs, results_dir=folder)
         whole = run(make_spec(method, overrides, config_dirs, results_dir=Path(folder) / "whole")).result
@@ -119,32 +126,37 @@ def check_resumes(method: str | Mapping[str, Any], overrides: Sequence[str], con
                 continue
         else:
             result = run(spec).result
-    assert result == whole, "a resumed run differs from an undisturbed one: is something kept outside the method's attributes?"
+    assert result == whole, (
+        "a resumed run differs from an uninterrupted one: is something stored outside the method's attributes?"
+    )
 
 
 def _run_one_task(spec: RunSpec) -> dict[str, Any]:
-    """Run until the next checkpoint is written, then die; return the result if there was none left to write."""
-    from clbench.runs.run import Trial, run_trial
+    """Run until the next checkpoint, then stop. After the last task, return the result.
 
-    original = Trial.save
+    It has as many threads as the uninterrupted run: another number rounds otherwise.
+    """
+    from clbench.runs.run import Run
 
-    def save_and_die(trial: Trial, task: Any) -> None:
-        original(trial, task)
-        if task is not trial.stream.tasks[-1]:
+    original = Run.save
+
+    def save_and_die(present: Run, task: Any) -> None:
+        original(present, task)
+        if task is not present.stream.tasks[-1]:
             raise InterruptedRunError
 
-    Trial.save = save_and_die  # type: ignore[method-assign, assignment]
+    Run.save = save_and_die  # type: ignore[method-assign, assignment]
     try:
-        return run_trial(spec, lambda event: None).result
+        return run(spec).result
     finally:
-        Trial.save = original  # type: ignore[method-assign]
+        Run.save = original  # type: ignore[method-assign]
 
 
 def check_access(method: str | Mapping[str, Any], overrides: Sequence[str], config_dirs: Sequence[str | Path]) -> None:
-    """Check that a method with access `current` does not depend on earlier tasks' data it does not hold in memory.
+    """Check that a method with access `current` does not depend on earlier tasks' data outside its memory.
 
-    After each task, the pool's rows of that task are overwritten, but for those that a memory of the method names (those
-    count as its state). The result must not change.
+    After each task, the pool's rows of that task are overwritten, except those in a memory of the method (they count as its
+    state). The result must not change.
     """
     from clbench.engine.evaluation.accuracy import evaluate
     from clbench.runs.run import assemble
@@ -157,7 +169,7 @@ def check_access(method: str | Mapping[str, Any], overrides: Sequence[str], conf
             spec = make_spec(method, overrides, config_dirs, results_dir=folder)
             stream, made, learner, training = assemble(spec, torch.device("cpu"))
             results.append(_learn_corrupted(stream, made, learner, training, corrupt, evaluate))
-    assert results[0] == results[1], "the result depends on data of earlier tasks that the method does not hold in memory"
+    assert results[0] == results[1], "the result depends on data of earlier tasks that is not in the method's memory"
 
 
 def _learn_corrupted(stream: Stream, method: Method, learner: Any, training: Any, corrupt: bool, evaluate: Any) -> list[Any]:
@@ -174,8 +186,10 @@ def _learn_corrupted(stream: Stream, method: Method, learner: Any, training: Any
     return rows
 
 
-def check_renewal(method: str | Mapping[str, Any], overrides: Sequence[str], config_dirs: Sequence[str | Path]) -> None:
-    """Check that what trains in the backbone goes by other names no earlier and no oftener than `renews` says."""
+def check_replaced_parameters(
+    method: str | Mapping[str, Any], overrides: Sequence[str], config_dirs: Sequence[str | Path]
+) -> None:
+    """Check that the backbone's trained parameters change their names only as the traits say: never, before task 0, or later."""
     from clbench.runs.run import assemble
 
     with tempfile.TemporaryDirectory() as folder:
@@ -195,17 +209,19 @@ def check_renewal(method: str | Mapping[str, Any], overrides: Sequence[str], con
                 training.learn(task)
     new = [names - known for names in found]
     later = set().union(*new[1:]) - new[0]
-    if made.renews == "never":
-        assert not new[0] | later, f"{min(new[0] | later)} trains and was not there at first: declare renews"
-    if made.renews != "later":
-        assert not later, f"{min(later)} trains and was not there in the first task: declare renews = 'later'"
+    if not made.traits & REPLACES_PARAMETERS:
+        assert not new[0] | later, (
+            f"{min(new[0] | later)} trains and was not there at first: declare a trait REPLACES_PARAMETERS_..."
+        )
+    if Trait.REPLACES_PARAMETERS_LATER not in made.traits:
+        assert not later, f"{min(later)} trains and was not there in task 0: declare Trait.REPLACES_PARAMETERS_LATER"
 
 
 def check_requests(method: str | Mapping[str, Any], overrides: Sequence[str], config_dirs: Sequence[str | Path]) -> None:
-    """Check what a method does when something is to be forgotten, on a stream of four requests.
+    """Check a method's reaction to requests to forget, on a stream of four requests.
 
-    If it refuses: that it does. Else that runs repeat and resume, and that it does not depend on samples it is not handed: before
-    each request all training samples but its own and, for access `retained`, those still to be retained, are overwritten.
+    A method with `requests = "refused"` must refuse. All other runs must repeat and resume, and must not depend on other samples:
+    before each request, all training samples are overwritten, except its own and, with access `retained`, the retained ones.
     """
     from clbench.runs.run import assemble
 
@@ -216,11 +232,11 @@ def check_requests(method: str | Mapping[str, Any], overrides: Sequence[str], co
             assemble(make_spec(method, options, config_dirs), torch.device("cpu"))
         except RefusedError:
             return
-        raise AssertionError("the method does not say what it does at a request to forget, but was not refused")
+        raise AssertionError("the method does not declare its reaction to requests to forget, but was not refused")
     check_repeats(method, options, config_dirs)
     check_resumes(method, options, config_dirs)
     rows = [_learn_blinded(make_spec(method, options, config_dirs), corrupt) for corrupt in (False, True)]
-    assert rows[0] == rows[1], "at a request the method depends on data that it is not handed"
+    assert rows[0] == rows[1], "at a request the method depends on data outside its access"
 
 
 def _learn_blinded(spec: RunSpec, corrupt: bool) -> list[Any]:
@@ -234,9 +250,9 @@ def _learn_blinded(spec: RunSpec, corrupt: bool) -> list[Any]:
     whole = pool.inputs.clone()
     for task in stream.tasks:
         if corrupt and task.kind == "forget":
-            handed = [task, *(retained(stream, task) if method.access == "retained" else ())]
+            allowed = [task, *(retained(stream, task) if method.access == "retained" else ())]
             hidden = torch.ones(len(pool), dtype=torch.bool)
-            hidden[torch.cat([each.train.rows for each in handed])] = False
+            hidden[torch.cat([each.train.rows for each in allowed])] = False
             pool.inputs[hidden] = 0
         training.learn(task)
         pool.inputs.copy_(whole)

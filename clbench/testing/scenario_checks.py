@@ -1,4 +1,4 @@
-"""What the suite promises of a scenario, checked."""
+"""Checks of the suite's promises about a scenario."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from clbench.testing.make_run import make_spec
 
 
 def check_requested(stream: Stream) -> None:
-    """Check what a stream asks to forget: learned before, asked for once, measured, and not all there is."""
+    """Check a stream's requests: their data was learned before, is requested once, is measured, and is not all data."""
     assert (stream.goal is not None) == bool(stream.requests), "a stream has a goal if, and only if, it has requests to forget"
     gone: set[int] = set()
     for task in stream.requests:
         rows = set(task.train.rows.tolist())
         known = {row for other in stream.learned if other.index < task.index for row in other.train.rows.tolist()}
-        assert rows, f"request {task.index} asks to forget nothing"
-        assert rows <= known, f"request {task.index} asks to forget what was not learned before"
-        assert not rows & gone, f"request {task.index} asks to forget what was asked for before"
+        assert rows, f"request {task.index} has no samples to forget"
+        assert rows <= known, f"request {task.index} asks to forget samples that were not learned before"
+        assert not rows & gone, f"request {task.index} asks to forget samples of an earlier request"
         gone |= rows
-        assert gone < known, f"request {task.index} leaves nothing to be retained"
+        assert gone < known, f"request {task.index} leaves no sample to be retained"
         roles = {column.role for column in stream.evaluation if column.request == task.index}
         assert "forget_train" in roles, f"request {task.index} has no evaluation set of the role forget_train"
     if stream.requests:
-        assert any(column.role == "retain" for column in stream.evaluation), "nothing measures what is retained"
+        assert any(column.role == "retain" for column in stream.evaluation), "no evaluation set measures retained samples"
 
 
 def check_scenario(scenario: str, overrides: Sequence[str] = (), config_dirs: Sequence[str | Path] = ()) -> None:
-    """Check everything the suite promises of a scenario; the first broken promise is raised as an AssertionError.
+    """Check all promises of the suite about a scenario. The first broken one is raised as an AssertionError.
 
-    Same seed, same stream; training, validation and test samples disjoint; labels within the outputs of the setting;
-    every learning task with an evaluation set of its own, in order.
+    The same seed gives the same stream. Training, validation and test samples are disjoint. Labels are within the outputs of the
+    setting. Every learning task has its own evaluation set, in order.
 
     Args:
         scenario: name of a configuration in the group `scenario`.
         overrides: as on the command line.
-        config_dirs: as `make_spec`.
+        config_dirs: as in `make_spec`.
     """
     from clbench.runs.run import assemble
 

@@ -1,4 +1,4 @@
-"""What the suite promises of a server rule, checked."""
+"""Checks of the suite's promises about a server rule."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from clbench.testing.make_run import make_spec, run
 from clbench.testing.method_checks import check_repeats, check_resumes
 
 BRIEF = ("federated.clients=4", "federated.rounds=2", "scenario.n_tasks=2", "scenario.setting=task")
-"""What keeps a check short: two rounds of four clients in each of two tasks of digits."""
+"""Overrides of a short check: two rounds of four clients in each of two tasks of digits."""
 
 
 def check_server(
@@ -30,19 +30,19 @@ def check_server(
     config_dirs: Sequence[str | Path] = (),
     rests: bool = True,
 ) -> None:
-    """Check everything the suite promises of a server rule; the first broken promise is raised as an AssertionError.
+    """Check all promises of the suite about a server rule. The first broken one is raised as an AssertionError.
 
-    Interface; what `aggregate` returns; determinism; equality after resuming at every task; one client alone; clients that
-    fail, and a part of the clients in each round; and that what the rule does at clients does not need what it keeps at the
-    server, where real clients are not.
+    The checks cover the interface, the result of `aggregate`, determinism, equality after resuming at every task, a single
+    client, clients that fail, and rounds with a part of the clients. The rule's code at clients must not need its state at the
+    server.
 
     Args:
         server: name of a configuration in the group `federated/server`, or a node with `_target_` and hyper-parameters.
-        method: the clients' method, as `make_spec` takes it: `seq_lora` for a rule that averages adapters, say.
+        method: the clients' method, as in `make_spec`, such as `seq_lora` for a rule that averages adapters.
         overrides: further overrides for every run.
-        config_dirs: as `make_spec`.
-        rests: whether the model computes what it did, if clients come back with what they were sent; not so for a rule that moves
-            on its own, by weight decay, say.
+        config_dirs: as in `make_spec`.
+        rests: True: if clients return their model unchanged, the next model must compute the same. False: for a rule that moves
+            the model by itself, such as by weight decay.
     """
     options = _options(server, overrides)
     check_server_interface(instantiate(make_spec(method, options, config_dirs).config["federated"], "federated").server)
@@ -56,7 +56,7 @@ def check_server(
 
 
 def check_server_interface(rule: Any) -> None:
-    """Check what a rule is and declares."""
+    """Check the class and the declarations of a rule."""
     assert isinstance(rule, Server), f"{type(rule).__name__} is not derived from clbench.federated.servers.base.Server"
     assert rule.weighting in ("samples", "uniform"), f"unknown weighting {rule.weighting!r}"
     known = {name for name in vars(Server) if not name.startswith("_")}
@@ -73,7 +73,7 @@ def check_aggregation(
     config_dirs: Sequence[str | Path],
     rests: bool,
 ) -> None:
-    """Check names, shapes and values of every next model, that its inputs are left alone, and that the rule rests at rest."""
+    """Check names, shapes and values of every next model, that inputs do not change, and that the rule rests if clients do."""
     with tempfile.TemporaryDirectory() as folder:
         training = _training(make_spec(method, _options(server, overrides), config_dirs, results_dir=folder))
         rule, learner = training.server, training.learner
@@ -83,15 +83,15 @@ def check_aggregation(
             before = [{name: tensor.clone() for name, tensor in given.items()} for given in (start, mean)]
             moved: Tensors = inner(learner, start, mean)
             for given, kept, label in zip((start, mean), before, ("start", "mean"), strict=True):
-                assert given.keys() == kept.keys(), f"aggregate takes names out of {label}, or adds some"
+                assert given.keys() == kept.keys(), f"aggregate removes names from {label}, or adds some"
                 changed = [name for name in kept if not torch.equal(given[name], kept[name])]
-                assert not changed, f"aggregate changes {label}[{changed[0]!r}] in place; it is not its own"
+                assert not changed, f"aggregate changes {label}[{changed[0]!r}] in place; return a new tensor"
             model = learner.model.state_dict()
             for name, tensor in moved.items():
                 assert name in model, f"aggregate returns {name}, which the model does not have"
                 shape, wanted = list(tensor.shape), list(model[name].shape)
                 assert shape == wanted, f"aggregate returns {name} of the shape {shape}; the model's is {wanted}"
-            assert finite(moved), "aggregate returns values that are not finite, of finite ones"
+            assert finite(moved), "aggregate returns values that are not finite, for finite inputs"
             return moved
 
         rule.aggregate = watched
@@ -101,7 +101,7 @@ def check_aggregation(
 
 
 def _check_rest(training: FederatedTraining, aggregate: Any) -> None:
-    """Check that a rule which just began, and whose clients send back what they got, leaves what the model computes."""
+    """Check that a new rule does not change the model's outputs if clients return their model unchanged."""
     learner, task = training.learner, training.learner.stream.tasks[0]
     rule = training.server
     rule.setup(learner, learner.stream)
@@ -117,8 +117,8 @@ def _check_rest(training: FederatedTraining, aggregate: Any) -> None:
     apart = float((after - before).abs().max())
     limit = 1e-4 * max(1.0, float(before.abs().max()))
     assert apart <= limit, (
-        f"clients sent back the model that they got, and the next one computes something else (logits differ by {apart:.2g}): "
-        "if the rule is meant to move on its own, check it with rests=False"
+        f"clients returned their model unchanged, but the next model has other outputs (logits differ by {apart:.2g}): "
+        "if the rule is meant to move by itself, check it with rests=False"
     )
 
 
@@ -128,7 +128,7 @@ def check_apart(
     overrides: Sequence[str],
     config_dirs: Sequence[str | Path],
 ) -> None:
-    """Check that clients which have only the rule's configuration make the same model as clients beside the server's own rule."""
+    """Check that clients with only the rule's configuration give the same model as clients with the server's own rule."""
     models = []
     for apart in (False, True):
         with tempfile.TemporaryDirectory() as folder:
@@ -143,14 +143,14 @@ def check_apart(
             except (AttributeError, KeyError) as error:
                 if not apart:
                     raise
-                raise AssertionError(f"what the rule does at clients needs what it keeps at the server: {error}") from error
+                raise AssertionError(f"the rule's code at clients needs its state at the server: {error}") from error
             models.append(weights(training.learner))
     same = all(torch.equal(tensor, models[1][name]) for name, tensor in models[0].items())
-    assert same, "what the rule does at clients depends on what it keeps at the server: send it down instead (`down`, `ask`)"
+    assert same, "the rule's code at clients depends on its state at the server: send it down instead (`down`, `ask`)"
 
 
 def _training(spec: RunSpec) -> FederatedTraining:
-    """Return the training of a federated run, before anything is learned."""
+    """Return the training of a federated run, before the first task."""
     from clbench.runs.run import assemble
 
     training = assemble(spec, torch.device("cpu"))[-1]
@@ -159,18 +159,18 @@ def _training(spec: RunSpec) -> FederatedTraining:
 
 
 def _options(server: str | Mapping[str, Any], overrides: Sequence[str]) -> list[str]:
-    """Return the overrides of a run: a brief federated stream under this rule."""
+    """Return the overrides of a run: a short federated stream with this rule."""
     if isinstance(server, str):
-        chosen = [f"federated/server={server}"]
+        own = [f"federated/server={server}"]
     else:
         if "_target_" not in server:
             raise RefusedError("a rule's node needs _target_", "give the dotted name of your class")
-        chosen = [f"++federated.server.{key}={_spelled(value)}" for key, value in server.items()]
-    return ["+federated=iid", *BRIEF, *chosen, *overrides]
+        own = [f"++federated.server.{key}={_spelled(value)}" for key, value in server.items()]
+    return ["+federated=iid", *BRIEF, *own, *overrides]
 
 
 def _spelled(value: Any) -> str:
-    """Return a plain value as an override spells it."""
+    """Return a plain value in the syntax of overrides."""
     if value is None:
         return "null"
     if isinstance(value, bool):

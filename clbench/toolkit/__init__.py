@@ -1,1 +1,1 @@
-"""For authors of methods: layers, weights and importances of any model. The engine imports nothing of it."""
+"""Tools for authors of methods: layers, weights and importances of any model. The engine never imports them."""

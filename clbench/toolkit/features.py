@@ -1,4 +1,4 @@
-"""What methods on frozen features share: one pass over a split, and scores in the outputs of the setting."""
+"""Shared parts of methods on frozen features: one pass over a split, and scores for the active outputs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clbench.data.pool import Split
-from clbench.data.prefetch import ahead
+from clbench.data.prefetch import prefetch
 from clbench.engine.learner.learner import Learner
 
 CHUNK = 1000
@@ -17,23 +17,23 @@ CHUNK = 1000
 
 
 def walk(learner: Learner, split: Split, positions: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (features, one-hot labels) of a split in large batches, the model in evaluation mode, nothing augmented.
+    """Yield (features, one-hot labels) of a split in large batches, in evaluation mode and without augmentation.
 
     Args:
-        learner: whose features these are.
-        split: where samples come from.
-        positions: which, in which order: int64 `[n]`; None: all, in theirs.
+        learner: computes the features.
+        split: the samples.
+        positions: the samples to use, in this order: int64 `[n]`; None: all, in their own order.
 
     Yields:
-        Float64 `[B, d]` and float64 `[B, outputs]`, where outputs are those of all heads side by side. Sums over samples
-        are taken in double precision, so that neither their order nor the size of batches is seen in a result.
+        Float64 `[B, d]` and float64 `[B, outputs]`, with the outputs of all heads concatenated. Double precision makes sums over
+        samples independent of their order and of the batch size.
     """
     learner.model.eval()
     stream, total = learner.stream, outputs(learner)
     offsets = torch.tensor(stream.offsets, device=split.labels.device)
     everything = torch.arange(len(split), device=split.rows.device) if positions is None else positions
     parts = torch.split(everything, CHUNK)
-    for part, raw in zip(parts, ahead(split, parts), strict=True):
+    for part, raw in zip(parts, prefetch(split, parts), strict=True):
         with torch.no_grad():
             features = learner.features(learner.batch(split, part, raw=raw).inputs)
             tasks = split.tasks if isinstance(split.tasks, int) else split.tasks.index_select(0, part)
@@ -43,22 +43,22 @@ def walk(learner: Learner, split: Split, positions: Tensor | None = None) -> Ite
 
 
 def outputs(learner: Learner) -> int:
-    """Return the outputs of all heads together."""
+    """Return the number of outputs of all heads."""
     return sum(learner.stream.head_sizes)
 
 
-def in_play(learner: Learner, scores: Tensor, met: Tensor, task_id: int | None) -> Tensor:
-    """Return what `Method.predict` has to: scores `[B, outputs in play]`, -inf for classes without a sample so far.
+def active_scores(learner: Learner, scores: Tensor, seen: Tensor, task_id: int | None) -> Tensor:
+    """Return the result of `Method.predict`: scores `[B, active outputs]`, with -inf for classes without a sample so far.
 
-    Before anything is learned all are -inf, and the first class wins: chance.
+    Before any training all scores are -inf, and the first class is the prediction: chance level.
 
     Args:
         learner: after its current task.
-        scores: `[B, outputs]`, of all heads side by side.
-        met: bool `[outputs]`.
-        task_id: whose head is asked, in the task setting.
+        scores: `[B, outputs]`, of all heads, concatenated.
+        seen: bool `[outputs]`: True for classes with a sample so far.
+        task_id: the task whose head is used, in the task setting.
     """
-    stream, scores = learner.stream, scores.masked_fill(~met, float("-inf"))
+    stream, scores = learner.stream, scores.masked_fill(~seen, float("-inf"))
     if not stream.own_heads:
         return scores[:, : stream.active_outputs(learner.task)]
     if task_id is None:

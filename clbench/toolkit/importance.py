@@ -1,7 +1,7 @@
-"""How much each parameter matters to the outputs: means over samples of powers of per-sample gradients.
+"""Importance of each parameter for the outputs: means over samples of powers of per-sample gradients.
 
-Squares of the log-likelihood's gradient are the diagonal Fisher information (EWC), absolute values of the gradient of
-the outputs' squared norm the sensitivity (MAS).
+Squared gradients of the log-likelihood give the diagonal Fisher information (EWC). Absolute gradients of the outputs' squared
+norm give the sensitivity (MAS).
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from clbench.utils import cpu_matmul
 Estimator = Literal["exact", "empirical", "sampled", "weighted"]
 
 GRADIENT_BYTES = 64 * 2**20
-"""Per-sample gradients are held for as many samples at a time as fit in this many bytes (speed only)."""
+"""Bytes of per-sample gradients that are in memory at one time (affects speed only)."""
 LINEAR_CHUNK = 1024
-"""Samples per pass where no per-sample gradient is formed (speed only)."""
+"""Samples per pass if no per-sample gradient is formed (affects speed only)."""
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """What is differentiated sample by sample, and what becomes of the gradient before it is summed.
+    """A function that is differentiated per sample, and the power of its gradient that is summed.
 
     Args:
         value: from logits `[B, K]` and labels `[B]` to one number per sample `[B]`.
-        power: elementwise, with power(a * b) = power(a) * power(b): square or absolute value.
+        power: square or absolute value: elementwise, with power(a * b) = power(a) * power(b).
     """
 
     value: Callable[[Tensor, Tensor], Tensor]
@@ -56,15 +56,15 @@ SENSITIVITY = Quantity(_squared_norm, torch.abs)
 
 
 def refuse(estimator: Estimator, stream: Stream) -> None:
-    """Refuse, before anything is trained, an estimator that cannot be had on a stream.
+    """Refuse an estimator that is impossible on a stream, before any training.
 
     Raises:
-        RefusedError: the exact one where answers are written.
+        RefusedError: `exact` for a model that writes answers.
     """
     if estimator == "exact" and stream.vocabulary is not None:
         raise RefusedError(
             f"method.fisher=exact: the exact Fisher information sums over all {stream.vocabulary} tokens, "
-            "at every place of every answer",
+            "at every position of every answer",
             "give method.fisher=empirical or sampled (in a composition method.parts.NAME.fisher)",
         )
 
@@ -74,18 +74,17 @@ def diagonal_fisher(
 ) -> dict[str, Tensor]:
     """Return the mean over samples of squared gradients of log p(y|x), by parameter name, shaped as the parameter.
 
-    The choice of y names the estimator (Kunstner et al., NeurIPS 2019; van de Ven, 'On the computation of the Fisher
-    information in continual learning', ICLR 2025 blog track): `exact` is the expectation over y ~ p(y|x), `sampled` one
-    draw of it, `empirical` the true label, `weighted` the true label's term of the expectation alone, p(y|x) times the
-    square (the online EWC of the program of Buzzega et al., NeurIPS 2020, `models/ewc_on.py`). The model is in evaluation
-    mode, as its outputs are used after the task.
+    The estimators differ in y (Kunstner et al., NeurIPS 2019; van de Ven, 'On the computation of the Fisher information in
+    continual learning', ICLR 2025 blog track). `exact`: the expectation over y ~ p(y|x). `sampled`: one draw of y.
+    `empirical`: the true label. `weighted`: only the true label's term of the expectation, p(y|x) times the square (the online
+    EWC in the program of Buzzega et al., NeurIPS 2020, `models/ewc_on.py`). The model is in evaluation mode, like at later use.
 
     Args:
         learner: its current task's outputs are the classes.
-        split: where samples come from.
+        split: the samples.
         estimator: see above.
-        samples: how many are drawn without replacement; None: all.
-        generator: of the method's own, on the CPU.
+        samples: number of samples, drawn without replacement; None: all.
+        generator: the method's own, on the CPU.
     """
     return _mean(learner, split, FISHER, estimator, samples, generator)
 
@@ -93,15 +92,15 @@ def diagonal_fisher(
 def output_sensitivity(learner: Learner, split: Split, samples: int | None, generator: torch.Generator) -> dict[str, Tensor]:
     """Return the mean over samples of |d ||f(x)||^2 / d theta|, by parameter name, shaped as the parameter.
 
-    f(x) are the logits in play for the current task, the norm is the L2 norm; no label is asked (Aljundi et al., ECCV 2018,
-    equations 2 and 3). The absolute value is taken per sample, as written there; programs that differentiate the mean over
-    a batch first get smaller values. The model is in evaluation mode.
+    f(x) are the active logits of the current task, and the norm is the L2 norm. No label is needed (Aljundi et al., ECCV 2018,
+    equations 2 and 3). The absolute value is taken per sample, as in the paper. Programs that first differentiate the mean over a
+    batch get smaller values. The model is in evaluation mode.
 
     Args:
         learner: its current task's outputs are f.
-        split: where samples come from.
-        samples: how many are drawn without replacement; None: all.
-        generator: of the method's own, on the CPU.
+        split: the samples.
+        samples: number of samples, drawn without replacement; None: all.
+        generator: the method's own, on the CPU.
     """
     return _mean(learner, split, SENSITIVITY, "empirical", samples, generator)
 
@@ -135,10 +134,10 @@ def _only_linear(learner: Learner, names: list[str]) -> bool:
 def _of_linear_layers(
     learner: Learner, batch: Batch, quantity: Quantity, estimator: Estimator, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """Return sums of powers of per-sample gradients without forming any.
+    """Return sums of powers of per-sample gradients, without computing any single gradient.
 
-    A linear layer's gradient on one sample is delta x^T, whose square is delta^2 (x^2)^T and whose absolute value
-    |delta| |x|^T: a matrix product of powers sums it over the batch. Derived; tests hold it against `_of_any_module`.
+    A linear layer's gradient on one sample is delta x^T. Its square is delta^2 (x^2)^T, and its absolute value |delta| |x|^T. One
+    matrix product of powers therefore sums it over the batch. Tests compare the result with `_of_any_module`.
     """
     model, (head, outputs) = learner.model, _outputs(learner)
     calls: dict[str, tuple[Tensor, Tensor]] = {}
@@ -163,8 +162,8 @@ def _of_linear_layers(
     probabilities = F.log_softmax(logits.detach(), dim=1).exp()
     powers: dict[str, Tensor] = {}
     for labels, weight in _labels(estimator, batch.labels, probabilities, generator):
-        chosen = quantity.value(logits, labels).sum()
-        deltas = torch.autograd.grad(chosen, [output for _, output in calls.values()], retain_graph=True)
+        value = quantity.value(logits, labels).sum()
+        deltas = torch.autograd.grad(value, [output for _, output in calls.values()], retain_graph=True)
         for layer, delta in zip(calls, deltas, strict=True):
             power = quantity.power(delta) * weight.unsqueeze(1)
             powers[layer] = powers[layer] + power if layer in powers else power
@@ -198,9 +197,9 @@ def _of_any_module(
 def _one_by_one(
     learner: Learner, batch: Batch, quantity: Quantity, estimator: Estimator, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """Return sums of powers of per-sample gradients, a backward pass each: models of transformers know no other way.
+    """Return sums of powers of per-sample gradients, with one backward pass per sample, as models of transformers need it.
 
-    Where answers are written, a sample's quantity is the sum over its answer's tokens, and a weight the product of theirs.
+    If the model writes answers, a sample's value is the sum over its answer's tokens, and its weight the product over them.
     """
     model, (head, outputs) = learner.model, _outputs(learner)
     names, parameters = learner.trainable()
@@ -219,19 +218,19 @@ def _one_by_one(
 
 
 def _chunk(learner: Learner, names: list[str]) -> int:
-    """Return how many per-sample gradients are held at a time."""
+    """Return the number of per-sample gradients in memory at one time."""
     return max(1, GRADIENT_BYTES // (4 * sum(learner.parameters[name].numel() for name in names)))
 
 
 def _outputs(learner: Learner) -> tuple[int | None, int | None]:
-    """Return (head, outputs in play) of the current task: those that its loss runs over; None: all."""
+    """Return (head, number of active outputs) of the current task, as in its loss; None: all."""
     if learner.stream.own_heads:
         return (None if learner.stream.outputs == "all" else learner.task), None
     return 0, learner.stream.active_outputs(learner.task)
 
 
 def _labels(estimator: Estimator, true: Tensor, probabilities: Tensor, generator: torch.Generator) -> list[tuple[Tensor, Tensor]]:
-    """Return pairs (labels `[B]`, weights `[B]`) whose weighted powers add up to the estimator."""
+    """Return pairs (labels `[B]`, weights `[B]`); the sum of their weighted powers is the estimator."""
     ones = torch.ones_like(probabilities[:, 0])
     if estimator == "empirical":
         return [(true, ones)]

@@ -1,4 +1,4 @@
-"""The layers of any backbone in the order in which data pass through them, found by structure and not by name."""
+"""The layers of any backbone in the order of the forward pass, found by structure and not by name."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Layers:
-    """A backbone from its inputs on.
+    """The parts of a backbone, from the inputs on.
 
     Args:
-        inputs: name -> module of what comes before the first layer: embeddings of tokens and positions, their normalisation
-            and dropout, the stem of a convolutional network.
-        layers: one entry per layer, bottom first: name -> module of what belongs to it.
+        inputs: name -> module, for modules before the first layer: embeddings of tokens and positions, their normalisation and
+            dropout, the stem of a convolutional network.
+        layers: one entry per layer, bottom first: name -> module, for the modules of this layer.
     """
 
     inputs: dict[str, nn.Module]
@@ -24,22 +24,22 @@ class Layers:
 
     @property
     def names(self) -> list[str]:
-        """The name of each layer: of its first module."""
+        """The name of each layer's first module."""
         return [next(iter(layer)) for layer in self.layers]
 
     def holds_others(self, name: str) -> bool:
-        """Return whether a module that is listed here has others within it that are listed by themselves."""
+        """Return whether a listed module contains other listed modules."""
         listed = [*self.inputs, *(each for layer in self.layers for each in layer)]
         return any(other != name and (not name or other.startswith(f"{name}.")) for other in listed)
 
 
 def find_layers(backbone: nn.Module, run: Callable[[], Tensor]) -> Layers:
-    """Return the layers of a backbone, by one forward pass in evaluation mode; nothing is changed.
+    """Return the layers of a backbone, by one forward pass in evaluation mode. The backbone does not change.
 
-    Where it has lists of repeated blocks (`nn.ModuleList` or `nn.Sequential` whose members are of one type and have modules of
-    their own: `layers.N`, `h.N`, `encoder.layer.N`, `block.N`), a block is a layer. Lists within blocks do not count; several
-    lists follow each other as data pass through them (T5: the encoder's blocks, then the decoder's). Else (an MLP, a
-    plain convolutional network) every module with a weight matrix is a layer, with the normalisation and dropout that follow it.
+    If it has lists of repeated blocks, each block is a layer. Such a list is an `nn.ModuleList` or `nn.Sequential` whose members
+    have one type and contain modules: `layers.N`, `h.N`, `encoder.layer.N`, `block.N`. Lists within blocks do not count. Several
+    lists follow in the order of the forward pass (T5: the encoder's blocks, then the decoder's). Otherwise (an MLP, a plain
+    convolutional network), every module with a weight matrix is a layer, with the normalisation and dropout after it.
 
     Args:
         backbone: a module.
@@ -67,7 +67,7 @@ def find_layers(backbone: nn.Module, run: Callable[[], Tensor]) -> Layers:
 
 
 def _own(module: nn.Module) -> bool:
-    """Return whether a module has something of its own that learns, counts or draws."""
+    """Return whether a module itself has parameters, buffers or dropout."""
     held = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
     return bool(held) or isinstance(module, nn.modules.dropout._DropoutNd)
 
@@ -96,7 +96,7 @@ def _compound(module: nn.Module) -> bool:
 
 
 def _calls(backbone: nn.Module, run: Callable[[], Tensor]) -> dict[str, nn.Module]:
-    """Return name -> module in the order of first calls."""
+    """Return name -> module, in the order of the first calls."""
     called: dict[str, nn.Module] = {}
     handles = []
     for name, module in backbone.named_modules():
@@ -107,7 +107,7 @@ def _calls(backbone: nn.Module, run: Callable[[], Tensor]) -> dict[str, nn.Modul
         handles.append(module.register_forward_pre_hook(note))
     modes = {part: part.training for part in backbone.modules()}
     fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # it skips the layers, and with them the hooks
+    torch.backends.mha.set_fastpath_enabled(False)  # the fast path skips the layers and their hooks
     backbone.eval()
     try:
         with torch.no_grad():

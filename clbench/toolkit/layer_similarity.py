@@ -1,4 +1,4 @@
-"""How much the layers of a backbone change what enters them: cosines of inputs and outputs."""
+"""Similarity of the inputs and outputs of a backbone's layers: cosines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clbench.data.pool import Split
-from clbench.data.prefetch import ahead
+from clbench.data.prefetch import prefetch
 from clbench.engine.learner.learner import Learner
 from clbench.models.language import trimmed
 
@@ -21,19 +21,19 @@ CHUNK = 32
 def cosines(learner: Learner, split: Split, positions: Tensor, modules: Mapping[str, nn.Module]) -> dict[str, float]:
     """Return the mean cosine of input and output of each module over the samples at `positions`, in evaluation mode.
 
-    Of texts, over all tokens but padding; in an encoder-decoder, which cuts a row in two, over all positions. Modules whose
-    input and output differ in width, or that are not called, are left out.
+    For texts, the mean covers all tokens except padding. In an encoder-decoder, which splits a row, it covers all positions.
+    Modules that are not called, or whose input and output differ in width, are left out.
 
     Args:
-        learner: holds the model.
-        split: where the samples come from.
+        learner: contains the model.
+        split: the samples.
         positions: int64 `[n]`.
-        modules: by name; the first argument counts as the input, the output or its first element as the output.
+        modules: by name. The input is the first argument; the output is the result or its first element.
     """
     sums: dict[str, Tensor] = {}
     counts: dict[str, Tensor] = {}
     pad = getattr(learner.model.backbone, "pad", None)
-    text: list[Tensor] = []  # which positions of the rows under way hold a token
+    text: list[Tensor] = []  # True for positions of the current rows that contain a token
 
     def hook(name: str) -> Any:
         def record(module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
@@ -52,7 +52,7 @@ def cosines(learner: Learner, split: Split, positions: Tensor, modules: Mapping[
     learner.model.eval()
     try:
         parts = torch.split(positions, CHUNK)
-        for part, raw in zip(parts, ahead(split, parts), strict=True):
+        for part, raw in zip(parts, prefetch(split, parts), strict=True):
             inputs = learner.batch(split, part, raw=raw).inputs
             if pad is not None:
                 text.append((trimmed(inputs, pad) != pad).float())
@@ -65,7 +65,7 @@ def cosines(learner: Learner, split: Split, positions: Tensor, modules: Mapping[
 
 
 def relative(values: Mapping[str, float]) -> dict[str, float]:
-    """Return `values` divided by their mean, negative ones as 0; all 1 where none is positive."""
+    """Return `values` divided by their mean, with negative ones as 0; all 1 if none is positive."""
     positive = {name: max(value, 0.0) for name, value in values.items()}
     mean = sum(positive.values()) / max(len(positive), 1)
     return {name: value / mean if mean > 0 else 1.0 for name, value in positive.items()}

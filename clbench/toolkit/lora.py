@@ -15,26 +15,26 @@ from torch import Tensor, nn
 from clbench.errors import ConfigError, RefusedError
 
 Targets = list[str] | Literal["all-linear"] | None
-"""Which layers get an adapter: endings of their names, all linear ones, or what PEFT's own table says of the model's type."""
+"""The layers that get an adapter: endings of their names, all linear ones, or (None) PEFT's choice for the model's type."""
 
 Draws = Callable[[str], torch.Generator]
-"""Generator (on the CPU) of each layer's A, by the layer's name."""
+"""Returns the generator (on the CPU) of a layer's A, by the layer's name."""
 
 UNREACHED = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
-"""Modules that read the weights of layers within them themselves: an adapter there would silently do nothing."""
+"""Modules that read the weights of their inner layers directly. An adapter on such a layer would silently do nothing."""
 
 
 class Holder(Protocol):
-    """What has a model with a backbone; a learner, say."""
+    """An object with a model that has a backbone, such as a learner."""
 
     model: Any
 
 
 class Adapters:
-    """The adapters on a backbone: y = W x + sum of scaling * B A dropout(x) over those present.
+    """The adapters on a backbone: y = W x + sum over active adapters of scaling * B A dropout(x).
 
-    A is `[r, d_in]`, B `[d_out, r]`; B starts at zero, so that an adapter that was just added changes no output. An adapted
-    layer's own weight is then the parameter `backbone.LAYER.base_layer.weight`, the factors of an adapter
+    A is `[r, d_in]` and B is `[d_out, r]`. B starts at zero, so a new adapter changes no output. The adapted layer's own weight
+    is then the parameter `backbone.LAYER.base_layer.weight`. The factors of an adapter are the parameters
     `backbone.LAYER.lora_A.ADAPTER.weight` and `backbone.LAYER.lora_B.ADAPTER.weight`.
 
     Args:
@@ -44,28 +44,28 @@ class Adapters:
 
     Raises:
         ConfigError: PEFT is not installed, or `targets` match nothing.
-        RefusedError: a layer named shares its weight with another.
+        RefusedError: a target layer shares its weight with another.
     """
 
     def __init__(self, holder: Holder, targets: Targets, scaling: float) -> None:
         if importlib.util.find_spec("peft") is None:
             raise ConfigError("low-rank adapters need the package peft, which is not installed", "pip install 'clbench[llm]'")
         self.holder, self.scaling = holder, scaling
-        self.layers = chosen(holder.model, targets)
+        self.layers = target_layers(holder.model, targets)
         self.shapes = {name: _shape(holder.model.backbone.get_submodule(name)) for name in self.layers}
         self.present: dict[str, int] = {}
-        """Rank of each adapter, in the order in which they were added."""
+        """Rank of each adapter, in the order of their addition."""
         self._draws: dict[str, Draws] = {}
 
     def add(self, name: str, rank: int, dropout: float = 0.0, draws: Draws | None = None) -> None:
-        """Put an adapter beside every chosen layer.
+        """Add an adapter to every target layer.
 
         Args:
-            name: of the adapter; without a dot. One that is there already stays as it is.
+            name: of the adapter, without a dot. An existing adapter does not change.
             rank: r.
-            dropout: share of its inputs that are dropped in training.
-            draws: of A: kaiming uniform with a = sqrt(5), as PEFT draws it, but from a stream of its own. None: A and B stay
-                what they happen to be, to be written.
+            dropout: rate of dropout on its inputs, in training.
+            draws: random numbers for A: kaiming uniform with a = sqrt(5), like in PEFT, but from separate generators. None: A and
+                B are arbitrary, and `write` must set them.
         """
         if name in self.present:
             return
@@ -73,15 +73,15 @@ class Adapters:
 
         backbone = self.holder.model.backbone
         if hasattr(backbone, "peft_config"):
-            del backbone.peft_config  # PEFT's note of the last adapter; it warns of it
+            del backbone.peft_config  # PEFT would warn about the last adapter's configuration
         config = LoraConfig(
             r=rank,
             lora_alpha=self.scaling * rank,
             lora_dropout=dropout,
-            target_modules="|".join(re.escape(layer) for layer in self.layers),  # a pattern: these names and no others
+            target_modules="|".join(re.escape(layer) for layer in self.layers),  # a pattern that matches exactly these names
         )
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that a layer of transformers' GPT-2 is transposed, which PEFT then allows for
+            warnings.simplefilter("ignore")  # a warning that a layer of transformers' GPT-2 is transposed; PEFT then handles it
             inject_adapter_in_model(config, backbone, adapter_name=name)
         self.present[name] = rank
         if draws is None:
@@ -90,7 +90,7 @@ class Adapters:
         self.write(name, self._drawn(name))
 
     def _drawn(self, name: str) -> dict[str, tuple[Tensor, Tensor]]:
-        """Return A and B that an adapter starts from, by layer."""
+        """Return the initial A and B of an adapter, by layer."""
         found = {}
         for layer, (a, b) in self.factors(name).items():
             drawn = torch.empty(a.shape)
@@ -99,7 +99,7 @@ class Adapters:
         return found
 
     def initial(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the state dict of a model without adapters as that of the model with them, the adapters as they were drawn."""
+        """Turn the state dict of a model without adapters into that of the model with them, with the adapters' initial values."""
         if not self.present:
             return weights
         places = {f"backbone.{layer}": f"backbone.{layer}.base_layer" for layer in self.layers}
@@ -111,7 +111,7 @@ class Adapters:
         return found
 
     def train(self, name: str) -> None:
-        """Let all adapters act, `name` train, and everything else in the backbone stand still (running statistics too)."""
+        """Activate all adapters, train `name`, and freeze everything else in the backbone (running statistics too)."""
         self.act(list(self.present))
         for parameter in self.holder.model.backbone.parameters():
             parameter.requires_grad_(False)
@@ -120,7 +120,7 @@ class Adapters:
                 factor.requires_grad_(True)
 
     def act(self, names: Sequence[str]) -> None:
-        """Let these adapters act and no others; whether a factor trains is to be said afterwards."""
+        """Activate exactly these adapters. The caller then says which factors train."""
         for layer in self.layers if self.present else ():
             self._module(layer).set_adapter(list(names))
 
@@ -129,12 +129,12 @@ class Adapters:
         return {layer: self._factors(layer, name) for layer in self.layers}
 
     def output(self, layer: str, name: str) -> nn.Module:
-        """Return the module whose output, times the scaling, an adapter adds to a layer's."""
+        """Return the module whose output, times the scaling, an adapter adds to the layer's output."""
         part: nn.Module = self._module(layer).lora_B[name]
         return part
 
     def write(self, name: str, factors: Mapping[str, tuple[Tensor, Tensor]]) -> None:
-        """Give an adapter these A and B, by layer."""
+        """Set A and B of an adapter, by layer."""
         with torch.no_grad():
             for layer, (a, b) in factors.items():
                 own_a, own_b = self._factors(layer, name)
@@ -150,9 +150,9 @@ class Adapters:
         self.remove(name)
 
     def remove(self, name: str) -> None:
-        """Take an adapter away."""
+        """Remove an adapter."""
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that another adapter is active now, which `train` says anew
+            warnings.simplefilter("ignore")  # a warning that another adapter is active now; `train` sets the active ones again
             for layer in self.layers:
                 self._module(layer).delete_adapter(name)
         del self.present[name]
@@ -171,19 +171,19 @@ def parameter_name(layer: str, factor: Literal["A", "B"], adapter: str) -> str:
     return f"backbone.{layer}.lora_{factor}.{adapter}.weight"
 
 
-def chosen(model: nn.Module, targets: Targets) -> tuple[str, ...]:
+def target_layers(model: nn.Module, targets: Targets) -> tuple[str, ...]:
     """Return the names, within the backbone, of the layers that `targets` match.
 
     Raises:
-        ConfigError: none, or an ending that matches none.
-        RefusedError: one that is named shares its weight with another layer.
+        ConfigError: no layer matches, or an ending matches none.
+        RefusedError: a target layer shares its weight with another.
     """
     backbone = model.get_submodule("backbone")
     linear = linear_layers(backbone)
     tied = _tied(model)
     if not linear:
         raise ConfigError(
-            f"method.targets={targets}: {type(backbone).__name__} has no linear layer that an adapter can be put on",
+            f"method.targets={targets}: {type(backbone).__name__} has no linear layer for an adapter",
             "use a model with linear layers below the heads, or another method",
         )
     endings = _endings(backbone) if targets is None else targets
@@ -206,7 +206,7 @@ def chosen(model: nn.Module, targets: Targets) -> tuple[str, ...]:
 
 
 def linear_layers(backbone: nn.Module) -> dict[str, Any]:
-    """Return the linear layers within a backbone that an adapter acts on (transformers' `Conv1D` is one), by name."""
+    """Return the linear layers within a backbone that can have an adapter (also transformers' `Conv1D`), by name."""
     from transformers.pytorch_utils import Conv1D
 
     barred = tuple(f"{name}." for name, module in backbone.named_modules() if isinstance(module, UNREACHED))
@@ -218,14 +218,14 @@ def linear_layers(backbone: nn.Module) -> dict[str, Any]:
 
 
 def principal_cosines(first: Tensor, second: Tensor) -> Tensor:
-    """Return the cosines of the principal angles between the row spaces of `[r, d]` and `[R, d]`, `[min(r, R, d)]`, falling."""
+    """Return the cosines `[min(r, R, d)]` of the principal angles between the row spaces of `[r, d]` and `[R, d]`, descending."""
     bases = [torch.linalg.qr(rows.detach().double().mT).Q for rows in (first, second)]
     cosines: Tensor = torch.linalg.svdvals(bases[0].mT @ bases[1])
     return cosines.clamp(max=1.0)
 
 
 def _endings(backbone: nn.Module) -> list[str] | Literal["all-linear"]:
-    """Return what PEFT adapts by itself in a model of this type; all linear layers, if it has no word on it."""
+    """Return PEFT's default targets for a model of this type; all linear layers if it has none."""
     from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as TABLE
 
     types = [getattr(getattr(part, "config", None), "model_type", None) for part in backbone.modules()]
@@ -238,7 +238,7 @@ def _ends(name: str, ending: str) -> bool:
 
 
 def _tied(model: nn.Module) -> set[int]:
-    """Return the identities of parameters that have several names."""
+    """Return the identities of parameters with several names."""
     seen: set[int] = set()
     tied: set[int] = set()
     for _, parameter in model.named_parameters(remove_duplicate=False):
@@ -247,6 +247,6 @@ def _tied(model: nn.Module) -> set[int]:
 
 
 def _shape(layer: Any) -> tuple[int, int]:
-    """Return (d_in, d_out) of a linear layer; `Conv1D` has its weight transposed."""
+    """Return (d_in, d_out) of a linear layer; the weight of `Conv1D` is transposed."""
     rows, columns = layer.weight.shape
     return (columns, rows) if isinstance(layer, nn.Linear) else (rows, columns)

@@ -1,4 +1,4 @@
-"""Which modules of a backbone a configuration names."""
+"""The modules of a backbone that a configuration names."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ Targets = list[str] | Literal["all-linear"]
 
 
 def linear_kinds() -> tuple[type[nn.Module], ...]:
-    """Return the types of plain linear modules: torch's, and the transposed one of transformers where that is loaded.
+    """Return the types of plain linear modules: torch's, and the transposed one of transformers if that is loaded.
 
-    Subclasses are not among them: `nn.MultiheadAttention` reads the weights of its own projections directly.
+    Subclasses are left out: `nn.MultiheadAttention` reads the weights of its own projections directly.
     """
     loaded: Any = sys.modules.get("transformers.pytorch_utils")
     return (nn.Linear,) if loaded is None else (nn.Linear, loaded.Conv1D)
 
 
 def modules_named(backbone: nn.Module, targets: Targets, kinds: Sequence[type[nn.Module]]) -> dict[str, nn.Module]:
-    """Return the modules of exactly the types `kinds` that `targets` name, by name, in the backbone's order.
+    """Return the modules with exactly the types `kinds` that `targets` name, by name, in the backbone's order.
 
     Args:
-        backbone: where names start.
-        targets: see `Targets`; an ending matches whole parts of a name only: `1` is not `11`, `proj` not `q_proj`.
-        kinds: types that are wanted.
+        backbone: names are relative to this module.
+        targets: see `Targets`. An ending matches only whole parts of a name: `1` is not `11`, `proj` not `q_proj`.
+        kinds: the types.
 
     Raises:
-        ConfigError: an ending matches nothing, or there is nothing of these types.
+        ConfigError: an ending matches nothing, or there is no module of these types.
     """
     able = {name: module for name, module in backbone.named_modules() if type(module) in kinds}
     what = " or ".join(kind.__name__ for kind in kinds)
@@ -43,7 +43,7 @@ def modules_named(backbone: nn.Module, targets: Targets, kinds: Sequence[type[nn
         )
     if targets == "all-linear":
         return able
-    chosen: set[str] = set()
+    selected: set[str] = set()
     for target in targets:
         found = {name for name in able if name == target or name.endswith(f".{target}")}
         if not found:
@@ -52,19 +52,19 @@ def modules_named(backbone: nn.Module, targets: Targets, kinds: Sequence[type[nn
                 f"method.targets: {target!r} names no {what} module of {type(backbone).__name__}",
                 f"give endings of names such as {', '.join(endings[:12])}, or method.targets=all-linear",
             )
-        chosen |= found
-    if not chosen:
+        selected |= found
+    if not selected:
         raise ConfigError("method.targets is empty", "give method.targets=all-linear, or endings of module names")
-    return {name: module for name, module in able.items() if name in chosen}
+    return {name: module for name, module in able.items() if name in selected}
 
 
 def refuse_tied(model: nn.Module, modules: dict[str, nn.Module], prefix: str = "backbone.") -> None:
-    """Refuse modules whose weight another module of `model` uses too.
+    """Refuse modules that share their weight with another module of `model`.
 
     Args:
-        model: all of it.
+        model: the whole model.
         modules: by their names below `prefix`.
-        prefix: where their names start in the model.
+        prefix: the start of their names in the model.
 
     Raises:
         RefusedError: one of them shares its weight.

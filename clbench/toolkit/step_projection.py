@@ -1,4 +1,4 @@
-"""Steps off protected spaces: at the step, or earlier, at what enters the layer, where that is the same for less."""
+"""Projection of steps away from protected spaces: at the step, or at a layer's inputs if that is cheaper."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Projection:
 
     The gradient of a linear layer is `delta^T x` with one row per sample, so a projection of its rows is one of the inputs
     `x`: `[B, d]` instead of `[out, d]` go through the projector, several times less in small batches. It gives the same step
-    wherever a step is the gradient and nothing else (`learner.bare`: plain SGD, no clipping, no part that edits gradients, no
-    second one that edits or watches the step, no batch in parts). Elsewhere, for layers of other kinds, larger batches and
-    weights that a method substitutes, the step itself is projected.
+    wherever a step is the gradient and nothing else (`learner.plain_step`: plain SGD, no clipping, no part that edits gradients,
+    no second one that edits or watches the step, no batch in parts). Elsewhere, for layers of other kinds, larger batches and
+    reparametrised weights, the step itself is projected.
     """
 
     def __init__(self, learner: Learner, matrices: Mapping[str, Matrix], projectors: Mapping[str, Projector]) -> None:
@@ -32,15 +32,15 @@ class Projection:
         self._learner = learner
         self._done: set[str] = set()
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
-        if learner.bare and learner.chain is not None and learner.reparametrize is None:
-            widths = {link.name: link.weight.shape[0] for link in (*learner.chain.layers, *learner.chain.heads)}
+        if learner.plain_step and learner.mlp is not None and learner.reparametrize is None:
+            widths = {layer.name: layer.weight.shape[0] for layer in (*learner.mlp.layers, *learner.mlp.heads)}
             self._of_layers = {matrices[name].layer: (name, widths[matrices[name].layer]) for name in projectors}
-            learner.projecting = self
-        elif learner.bare:
+            learner.project_inputs(self)
+        elif learner.plain_step:
             self._handles = [self._watch(name) for name in projectors if self._linear(name)]
 
     def __call__(self, updates: dict[str, Tensor]) -> None:
-        """Project the steps in `updates` that are not projected yet."""
+        """Project all steps in `updates` that are not projected yet."""
         left = {name: projector for name, projector in self.projectors.items() if name not in self._done}
         weight_matrices.project(updates, self.matrices, left)
         self._done.clear()
@@ -54,11 +54,11 @@ class Projection:
         return self.projectors[name]
 
     def release(self) -> None:
-        """Leave the layers alone."""
+        """Remove the hooks."""
         for handle in self._handles:
             handle.remove()
-        if self._learner.projecting is self:
-            self._learner.projecting = None
+        if self._learner.input_projection is self:
+            self._learner.project_inputs(None)
 
     def _linear(self, name: str) -> bool:
         return type(self._learner.model.get_submodule(self.matrices[name].layer)) is nn.Linear
@@ -79,12 +79,12 @@ class Projection:
 
 
 def _cheaper(rows: int, width: int) -> bool:
-    """Return whether it is less work to project the `rows` that enter a linear layer of `width` outputs than its step."""
+    """Return whether it is less work to project `rows` inputs of a linear layer with `width` outputs than to project its step."""
     return 2 * rows <= width
 
 
 class _Linear(torch.autograd.Function):
-    """A linear layer whose weight and bias get the gradient of projected inputs; everything else is its own."""
+    """A linear layer whose weight and bias get the gradient of projected inputs. All other gradients are unchanged."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, output: Tensor, projector: Projector) -> Tensor:

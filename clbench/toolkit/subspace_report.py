@@ -1,4 +1,4 @@
-"""How full the protected subspaces are, and how much of the steps they take away: what projection methods report."""
+"""The report of projection methods: dimensions of the protected subspaces, and the removed share of the steps."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from torch import Tensor
 from clbench.toolkit.weight_matrices import Matrix
 
 EVERY = 25
-"""Every how many steps the removed share is measured, the first among them: the cost of looking, not a result."""
+"""The removed share is measured at every step of this number, from the first one on. It affects cost, not training."""
 _UNWATCHED = nullcontext()
 
 
 class SubspaceReport:
-    """Counts of directions and the mean share of the squared step removed, of one task; nothing waits for the device."""
+    """Numbers of directions, and the mean removed share of the squared step, for one task. The host never waits."""
 
     def __init__(self, bases: Mapping[str, Tensor]) -> None:
-        """Note how full `bases` `[d, k]` are at the start of a task."""
+        """Store the dimensions of `bases` `[d, k]` at the start of a task."""
         self.before = {name: basis.shape[1] for name, basis in bases.items()}
         self.removed: dict[str, Tensor] = {}
         self.steps = self.looks = 0
 
     @property
     def due(self) -> bool:
-        """Whether the next step is measured."""
+        """True if the next step is measured."""
         return self.steps % EVERY == 0
 
     def watch(
         self, matrices: Mapping[str, Matrix], projected: Iterable[str], updates: dict[str, Tensor]
     ) -> AbstractContextManager[None]:
-        """Return a context that compares the steps of the matrices in `projected` before and after, if this one is due."""
+        """Return a context that compares the steps of the matrices in `projected` before and after, if this step is due."""
         due = self.due
         self.steps += 1
         return self._compared(matrices, list(projected), updates) if due else _UNWATCHED
@@ -67,6 +67,6 @@ class SubspaceReport:
 
 
 def sum_of_squares(weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Return the squared norm of a weight and its bias together."""
+    """Return the squared norm of a weight and its bias."""
     total = weight.square().sum()
     return total if bias is None else total + bias.square().sum()

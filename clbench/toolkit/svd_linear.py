@@ -1,4 +1,4 @@
-"""Linear layers as products of singular factors, the leading ones frozen: put in the place of plain layers, and back."""
+"""Linear layers as products of singular factors with the leading ones frozen, and the way back to plain layers."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from torch import Tensor, nn
 from clbench import subspace
 
 FACTORS = ("U_low", "S_low", "V_low")
-"""Names of the parameters of a factored layer, beside its bias."""
+"""Names of the parameters of a factored layer, without its bias."""
 PASSES = 1.2
-"""What a multiplication costs on the way through the factors, in those of making W first: more and smaller products, and more
-passes over activations. Measured on a CPU, 1024 tokens, widths 256 and 576."""
+"""Relative cost of a multiplication with the factors, compared to one with W: the products are smaller and more, and there are
+more passes over activations. Measured on a CPU, 1024 tokens, widths 256 and 576."""
 
 
 class FactoredLinear(nn.Module):
     """y = W x + b with W = (U_high * S_high) V_high + (U_low * S_low) V_low, differentiable through the low factors and b.
 
-    U_high `[out, k]`, S_high `[k]`, V_high `[k, in]` are buffers: nothing moves them. W is either made anew in a forward pass
-    or never made at all, whichever is fewer multiplications (`rebuilds`); no copy of it outlives a step.
+    U_high `[out, k]`, S_high `[k]` and V_high `[k, in]` are buffers and never change. A forward pass either computes W or uses
+    the factors directly, whichever needs fewer multiplications (`rebuilds`). No copy of W lives longer than a step.
 
     Args:
-        plain: the layer it stands for: `nn.Linear`, or `Conv1D` of transformers, whose weight is W^T. It is kept for `restore`,
+        plain: the replaced layer: `nn.Linear`, or `Conv1D` of transformers, whose weight is W^T. It is stored for `restore`,
             without its weight.
-        rank: k, the number of leading singular triples that stand still.
+        rank: k, the number of frozen leading singular triples.
     """
 
     U_high: Tensor
@@ -47,11 +47,11 @@ class FactoredLinear(nn.Module):
         self.register_parameter("bias", plain._parameters["bias"])
         self.training = plain.training
         plain.register_parameter("weight", None)
-        self._plain = [plain]  # in a list, so that it is no part of this module
+        self._plain = [plain]  # in a list, so that it is no submodule
 
     @property
     def weight(self) -> Tensor:
-        """W as the plain layer had it, made anew: for code that reads the weights of layers itself."""
+        """W in the plain layer's form, computed again: for code that reads the weights of layers directly."""
         dense = self.dense()
         return dense.mT if self.transposed else dense
 
@@ -60,14 +60,14 @@ class FactoredLinear(nn.Module):
         return subspace.compose(self.U_low, self.S_low, self.V_low, subspace.compose(self.U_high, self.S_high, self.V_high))
 
     def rebuilds(self, rows: int, gradients: bool) -> bool:
-        """Return whether making W first takes fewer multiplications than passing through the factors.
+        """Return whether to compute W first needs fewer multiplications than to use the factors.
 
-        Counted with the backward pass, where there is one: of a product with n rows, one for its inputs and one for its
-        weights, the frozen ones left out.
+        The count includes the backward pass, if there is one: for each product, one product for its inputs and one for its
+        weights, without the frozen ones.
 
         Args:
             rows: number of inputs.
-            gradients: whether a backward pass follows.
+            gradients: True if a backward pass follows.
         """
         out, d, p = self.out_features, self.in_features, self.rank + len(self.S_low)
         low = p - self.rank
@@ -85,7 +85,7 @@ class FactoredLinear(nn.Module):
         return high + F.linear(F.linear(x, self.V_low) * self.S_low, self.U_low)
 
     def restore(self) -> nn.Module:
-        """Return the plain layer with the weight as it is now."""
+        """Return the plain layer with the current weight."""
         (plain,) = self._plain
         with torch.no_grad():
             weight = self.weight.to(self.kept_dtype).contiguous()
@@ -98,6 +98,6 @@ class FactoredLinear(nn.Module):
 
 
 def put(backbone: nn.Module, name: str, module: nn.Module) -> None:
-    """Put `module` in the place of the one called `name`."""
+    """Replace the module called `name` by `module`."""
     parent, _, child = name.rpartition(".")
     setattr(backbone.get_submodule(parent), child, module)

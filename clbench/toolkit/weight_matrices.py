@@ -1,4 +1,4 @@
-"""The weights of any model as matrices, what enters them, and their updates."""
+"""The weights of any model as matrices, with their inputs and updates."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from clbench.errors import RefusedError
 
 @dataclass(frozen=True)
 class Matrix:
-    """A weight of the model as `[out, d]`, with its bias beside it.
+    """A weight of the model as `[out, d]`, and its bias.
 
     Args:
         weight: name of the parameter in the model.
         bias: name of the parameter that is added to the outputs, or None.
         layer: name of the layer that owns both.
-        kind: how the layer's inputs become rows.
+        kind: how to turn the layer's inputs into rows.
     """
 
     weight: str
@@ -33,14 +33,14 @@ class Matrix:
     kind: subspace.Weight
 
     def read(self, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None] | None:
-        """Return what `tensors` (parameters, gradients, updates by name) holds: `[out, d]` and `[out]`; None if nothing."""
+        """Return weight `[out, d]` and bias `[out]` from `tensors` (parameters, gradients or updates by name); None if absent."""
         weight = tensors.get(self.weight)
         if weight is None:
             return None
         return (weight.mT if self.kind.transposed else weight.flatten(1)), tensors.get(self.bias or "")
 
     def write(self, tensors: MutableMapping[str, Tensor], weight: Tensor, bias: Tensor | None) -> None:
-        """Put `weight` `[out, d]` and `bias` `[out]` into `tensors`."""
+        """Write `weight` `[out, d]` and `bias` `[out]` into `tensors`."""
         tensors[self.weight] = weight.mT if self.kind.transposed else weight.reshape(tensors[self.weight].shape)
         if self.bias is not None and bias is not None:
             tensors[self.bias] = bias
@@ -53,21 +53,21 @@ class Matrix:
         return weight if bias is None else torch.cat([weight, bias.unsqueeze(1)], dim=1)
 
     def parted(self, joined: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return what `joined` put together, apart again."""
+        """Split the result of `joined` into weight and bias."""
         return (joined[:, :-1], joined[:, -1]) if self.bias else (joined, None)
 
 
 def matrices(learner: Learner, head: bool = True) -> dict[str, Matrix]:
     """Return the model's weight matrices by parameter name, in the model's order.
 
-    Heads of the task setting are not among them: they are trained in their own task only.
+    Heads of the task setting are left out: they are trained only in their own task.
 
     Args:
-        learner: holds the model.
-        head: whether the shared head of the other settings is among them.
+        learner: contains the model.
+        head: True: include the shared head of the other settings.
 
     Raises:
-        RefusedError: a layer with weights of a kind that is not known, or weights that two layers share.
+        RefusedError: a layer of an unknown kind with weights, or weights that two layers share.
     """
     shared = not learner.stream.own_heads
     found: dict[str, Matrix] = {}
@@ -87,7 +87,7 @@ def matrices(learner: Learner, head: bool = True) -> dict[str, Matrix]:
             other = owners.setdefault(id(parameter), weight)
             if other != weight:
                 raise RefusedError(
-                    f"{other} and {weight} are one parameter: what enters the two layers cannot be told apart",
+                    f"{other} and {weight} are one parameter: the inputs of the two layers cannot be separated",
                     "use a model without tied weights, or a method without projection",
                 )
             found[weight] = Matrix(weight, f"{name}.{kind.bias}" if kind.bias else None, name, kind)
@@ -100,13 +100,13 @@ def matrices(learner: Learner, head: bool = True) -> dict[str, Matrix]:
 
 
 def _unknown(layer: nn.Module) -> bool:
-    """Return whether a layer of torch's own multiplies its inputs with weights (a norm's or a bare parameter does not)."""
+    """Return whether a layer of torch multiplies its inputs by a weight matrix (a norm or a bare parameter does not)."""
     own = list(layer.parameters(recurse=False))
     return type(layer).__module__.startswith("torch.nn.") and any(parameter.dim() > 1 for parameter in own)
 
 
 def uncovered(learner: Learner, covered: Mapping[str, Matrix]) -> list[str]:
-    """Return the parameters outside the heads that no matrix of `covered` holds, such as those of normalisation layers."""
+    """Return the parameters outside the heads and outside all matrices of `covered`, such as those of normalisation layers."""
     held = {name for matrix in covered.values() for name in (matrix.weight, matrix.bias)}
     apart = ("heads.", "added.")
     return [name for name, _ in learner.model.named_parameters() if name not in held and not name.startswith(apart)]
@@ -119,17 +119,17 @@ def entering(
     wanted: Mapping[str, Matrix],
     samples: Mapping[str, int] | None = None,
 ) -> Iterator[tuple[str, Tensor]]:
-    """Yield for each matrix what enters it on the samples at `positions`, in evaluation mode.
+    """Yield the inputs of each matrix on the samples at `positions`, in evaluation mode.
 
     Args:
-        learner: holds the model.
-        split: where the samples come from.
+        learner: contains the model.
+        split: the samples.
         positions: int64 `[B]`.
         wanted: the matrices.
-        samples: how many of the samples count for each matrix, the first ones; None: all.
+        samples: for each matrix, use only this many of the first samples; None: all.
 
     Yields:
-        Name and rows `[n, d]`, with the bias's constant `[n, d + 1]`: of all calls, if a layer is called several times.
+        Name and rows `[n, d]`, or `[n, d + 1]` with the bias's constant. If a layer is called several times, rows of all calls.
     """
     layers = {name: learner.model.get_submodule(name) for name in {matrix.layer for matrix in wanted.values()}}
     calls: dict[str, list[subspace.Call]] = {name: [] for name in layers}
@@ -142,7 +142,7 @@ def entering(
 
     handles = [hook(name) for name in layers]
     fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # it skips the layers, and with them the hooks
+    torch.backends.mha.set_fastpath_enabled(False)  # the fast path skips the layers and their hooks
     learner.model.eval()
     try:
         with torch.no_grad():
@@ -162,7 +162,7 @@ def entering(
 
 
 def _first(call: subspace.Call, count: int, total: int) -> subspace.Call:
-    """Return the call with every tensor over the batch cut to its first `count` samples."""
+    """Return the call with only the first `count` samples of every tensor over the batch."""
     if count >= total:
         return call
 
@@ -175,7 +175,7 @@ def _first(call: subspace.Call, count: int, total: int) -> subspace.Call:
 def gradients(learner: Learner, split: Split, positions: Tensor, wanted: Mapping[str, Matrix]) -> dict[str, Tensor]:
     """Return each matrix's gradient of the mean cross-entropy at `positions`, in evaluation mode.
 
-    `[out, d]`, with the bias's beside it `[out, d + 1]`: each row a combination of the layer's inputs.
+    The shape is `[out, d]`, or `[out, d + 1]` with the bias's gradient. Each row is a combination of the layer's inputs.
     """
     learner.model.eval()
     names = [name for matrix in wanted.values() for name in (matrix.weight, matrix.bias) if name]
@@ -188,7 +188,7 @@ def gradients(learner: Learner, split: Split, positions: Tensor, wanted: Mapping
 
 
 def project(updates: dict[str, Tensor], wanted: Mapping[str, Matrix], projectors: Mapping[str, subspace.Projector]) -> None:
-    """Replace in `updates` the steps of the matrices that have a projector."""
+    """Project the steps in `updates` of all matrices that have a projector."""
     for name, projector in projectors.items():
         found = wanted[name].read(updates)
         if found is not None:
@@ -196,13 +196,13 @@ def project(updates: dict[str, Tensor], wanted: Mapping[str, Matrix], projectors
 
 
 def freeze(learner: Learner, names: list[str]) -> None:
-    """Let no later step move the parameters `names`."""
+    """Freeze the parameters `names`."""
     for name in names:
         learner.parameters[name].requires_grad_(False)
 
 
 def freeze_statistics(learner: Learner, frozen: bool = True) -> None:
-    """Keep BatchNorm's running statistics as they are, in training too (those on batches alone have none); or let them move."""
+    """Freeze BatchNorm's running statistics, also in training, or let them move (layers without running statistics have none)."""
     for module in learner.model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             learner.freeze(module, frozen)
@@ -214,13 +214,13 @@ def hold(
     parameters: Literal["freeze", "train"],
     statistics: Literal["freeze", "track"],
 ) -> None:
-    """From the second task on, keep what no projection covers as the first task left it.
+    """From the second task on, freeze what no projection covers.
 
     Args:
-        learner: holds the model; its current task is asked.
-        covered: the matrices that are projected.
-        parameters: what becomes of those that none of the matrices holds.
-        statistics: what becomes of the running ones of normalisation layers.
+        learner: contains the model and the current task.
+        covered: the projected matrices.
+        parameters: `freeze` or `train`: parameters outside these matrices.
+        statistics: `freeze` or `track`: running statistics of normalisation layers.
     """
     if learner.task == 0:
         return

@@ -1,1 +1,1 @@
-"""Small tools that know nothing of continual learning."""
+"""Small tools without knowledge of continual learning."""

@@ -1,10 +1,12 @@
-"""Matrix products of perceptrons and bases on a CPU, by the one of torch's two libraries that serves the processor better.
+"""Matrix products of perceptrons and bases on a CPU, with the faster of torch's two libraries for the processor.
 
-torch multiplies in single precision by Intel's MKL, which leaves the AVX-512 units of AMD's processors idle. oneDNN, which
-torch carries for convolutions, uses them: on Zen 5 (torch 2.14, one thread) 64 samples by 784 inputs by 256 outputs take it 0.13
-ms instead of 0.25, 1000 samples 1.7 instead of 3.8. On Intel's there is nothing to gain. The choice is for the process, as the
-number of threads is; it depends on the processor and on sizes only, so that on one machine a run comes out the same every
-time, and changes rounding, no more. Whatever is not single precision on a CPU, or wants a derivative, is torch's own product.
+torch multiplies in single precision with Intel's MKL, which leaves the AVX-512 units of AMD's processors idle. torch also has
+oneDNN for convolutions, which uses them. On Zen 5 (torch 2.14, one thread) a product of 64 samples, 784 inputs and 256 outputs
+takes 0.13 ms with oneDNN and 0.25 ms with MKL; with 1000 samples 1.7 and 3.8 ms. On Intel's processors oneDNN gains nothing.
+
+The choice holds for the process, like the number of threads. It depends on the processor and on sizes only, and changes only
+rounding: on one machine a run always has the same result. Products in other types, on other devices, or with a derivative are
+torch's own.
 """
 
 from __future__ import annotations
@@ -17,19 +19,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 LEAST = 1_500_000
-"""Multiplications of a product below which oneDNN's longer way there costs more than it saves (measured on Zen 5)."""
+"""Number of multiplications below which the call of oneDNN costs more than it saves (measured on Zen 5)."""
 _onednn = False
 
 
 def use(choice: str) -> str:
-    """Take products from `mkl`, `onednn`, or `auto` whichever suits the processor; return which."""
+    """Choose `mkl`, `onednn`, or with `auto` the faster library for the processor; return the choice."""
     global _onednn
     _onednn = has_onednn() and (choice == "onednn" or (choice == "auto" and wants_onednn()))
     return taken()
 
 
 def taken() -> str:
-    """Return whose products large ones are: `mkl` stands for whatever this torch multiplies with."""
+    """Return the library of large products; `mkl` stands for the default library of this torch."""
     return "onednn" if _onednn else "mkl"
 
 
@@ -40,7 +42,7 @@ def has_onednn() -> bool:
 
 
 def wants_onednn() -> bool:
-    """Return whether oneDNN is the faster one here: on AMD's processors with AVX-512."""
+    """Return whether oneDNN is faster here: on AMD's processors with AVX-512."""
     return torch.backends.cpu.get_cpu_capability() == "AVX512" and "AMD" in _vendor()
 
 
@@ -59,7 +61,7 @@ def mm(a: Tensor, b: Tensor) -> Tensor:
     return a.mm(b)
 
 
-def less(base: Tensor, a: Tensor, b: Tensor) -> Tensor:
+def subtract_product(base: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """Return `base` `[m, n]` minus `a` `[m, k]` times `b` `[k, n]`."""
     if _onednn and _suits(a, b.shape[1], b):
         return base - _linear(a, b.mT, None)
@@ -67,14 +69,14 @@ def less(base: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Return what a linear layer of `weight` `[out, d]` and `bias` `[out]` makes of `x` `[n, d]`."""
+    """Return the output `[n, out]` of a linear layer with `weight` `[out, d]` and `bias` `[out]` for `x` `[n, d]`."""
     if _onednn and _suits(x, weight.shape[0], weight):
         return _linear(x, weight, bias)
     return F.linear(x, weight, bias)
 
 
 def _suits(a: Tensor, n: int, b: Tensor) -> bool:
-    """Return whether `a` `[m, k]` by `b`, `[m, n]` in the end, is a product for oneDNN."""
+    """Return whether oneDNN shall compute the product `[m, n]` of `a` `[m, k]` and `b`."""
     if a.dim() != 2 or a.shape[0] * a.shape[1] * n < LEAST or a.dtype is not torch.float32 or b.dtype is not torch.float32:
         return False
     return a.device.type == "cpu" and not (torch.is_grad_enabled() and (a.requires_grad or b.requires_grad))

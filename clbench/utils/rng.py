@@ -1,4 +1,4 @@
-"""Independent random streams, each named by (seed, purpose, ...): nothing that draws can shift anything else."""
+"""Independent random streams, each named by (seed, purpose, ...): a draw in one stream never shifts another."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 
 def derive(seed: int, *purpose: str | int) -> int:
-    """Return a 63-bit seed that depends on every argument and on nothing else."""
+    """Return a 63-bit seed that depends on the arguments alone."""
     text = "/".join(str(part) for part in (seed, *purpose))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 

@@ -1,4 +1,4 @@
-"""What this machine has left. Nothing here imports anything heavy."""
+"""Free memory of this machine. Nothing here imports a large package."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def available_memory() -> int | None:
-    """Return the bytes that programs could still get without swapping; None where the system does not say.
+    """Return the bytes that programs can get without swapping; None on a system that does not say.
 
-    The smaller of what the kernel holds available, and what the control group (a container, a batch job) leaves.
+    This is the minimum of the kernel's available memory and of the rest in the control group (a container, a batch job).
     """
     try:
         lines = MEMINFO.read_text().splitlines()
@@ -29,6 +29,6 @@ def available_memory() -> int | None:
 
 
 def _file_cache() -> int:
-    """Return the bytes of file contents counted in the control group's use, which the kernel gives up on demand."""
+    """Return the bytes of cached files in the control group's use; the kernel frees them on demand."""
     pairs = (line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
     return next((int(pair[1]) for pair in pairs if pair[0] == "inactive_file"), 0)

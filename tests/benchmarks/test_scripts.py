@@ -111,7 +111,7 @@ def test_the_difference_of_final_accuracies_has_its_standard_error(scripts):
 def test_stacked_seeds_are_measured_as_one_and_learn_as_alone(scripts):
     import stacked
 
-    one, two = (stacked.trial("digits", "naive", "cpu", count, 0) for count in (1, 2))
+    one, two = (stacked.measure("digits", "naive", "cpu", count, 0) for count in (1, 2))
     assert (one["stacked"], two["stacked"]) == (1, 2)
     assert two["samples_per_s"] > 0
     assert one["busy"] is None or 0 <= one["busy"] <= 100

@@ -78,7 +78,7 @@ def test_the_configuration_is_shown_as_it_will_be_used(
         (("trainer.epoch=3",), "did you mean trainer.epochs"),
         (("+nonsense=3",), "unknown key nonsense=3"),
         (("seeds=0",), "seeds=0"),
-        (("device=tpu",), "device=tpu"),
+        (("device=tpu",), "device='tpu'"),
         (("results_dir=taken",), "taken"),
         (("-m", "results_dir=taken"), "taken"),
         (("--config-dir", "nowhere"), "nowhere"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
+import clbench
 from clbench.config.hydra_cache import ReadOnce
 from clbench.config.hydra_compose import CONFIG_NAME, conf_dir, new_composer
 
@@ -108,3 +110,10 @@ def test_other_sources_concern_the_copy_alone(tmp_path: Path) -> None:
     other.initialize_sources(create_config_search_path(str(tmp_path / "two")))
     assert [other.config_exists("one"), other.config_exists("two")] == [False, True]
     assert [shared.config_exists("one"), shared.config_exists("two")] == [True, False]
+
+
+def test_no_other_file_uses_hydras_private_interface() -> None:
+    private = re.compile(r"hydra\._internal|hydra\.core\.(plugins|default_element|override_parser|object_type)|setup_globals")
+    folders = (Path(clbench.__file__).parent, Path(clbench.__file__).parent.parent / "hydra_plugins")
+    users = [path.name for folder in folders for path in folder.rglob("*.py") if private.search(path.read_text())]
+    assert users == ["hydra_cache.py"]

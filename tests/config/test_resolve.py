@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clbench.config import resolve, validators
+from clbench.config import resolve
 from clbench.config.hydra_compose import Composer
 from clbench.config.job import Job, make_job
+from clbench.config.job import seeds as seeds_of
 from clbench.errors import ClbenchError, ConfigError
 from clbench.records import flatten
 from clbench.run_spec import RunSpec
@@ -28,25 +29,25 @@ def leaves(job: Job) -> dict[str, Any]:
 def test_the_defaults_make_a_job(composer: Composer) -> None:
     made = job(composer)
     assert set(made.config) == set(resolve.NODES)
-    assert (made.variant, made.seeds, made.results_dir, made.device) == ("", (0,), "runs", "auto")
+    assert (made.variant, made.seeds, made.results_dir, made.execution.device) == ("", (0,), "runs", "auto")
 
 
 @settings(deadline=None)
 @given(st.integers(1, 50))
 def test_a_count_of_seeds_stands_for_the_first(count: int) -> None:
-    assert validators.seeds(count) == tuple(range(count))
+    assert seeds_of(count) == tuple(range(count))
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 10**6), min_size=1, unique=True))
 def test_a_list_of_seeds_is_exact(seeds: list[int]) -> None:
-    assert validators.seeds(seeds) == tuple(seeds)
+    assert seeds_of(seeds) == tuple(seeds)
 
 
 @pytest.mark.parametrize("value", [0, -1, [], [1, 1], [-1], [0.5], 2.0, "three", True, [True], None, {"a": 1}])
 def test_other_seeds_are_refused_by_name(value: Any) -> None:
     with pytest.raises(ConfigError, match="seeds="):
-        validators.seeds(value)
+        seeds_of(value)
 
 
 @pytest.mark.parametrize(
@@ -58,12 +59,15 @@ def test_other_seeds_are_refused_by_name(value: Any) -> None:
         ("scenario=nonsense", "split_digits"),
         ("model=nonsense", "mlp"),
         ("trainer.epoch=3", "did you mean trainer.epochs"),
+        ("runner.device=cpu", "did you mean device?"),
+        ("data.residence_share=0.5", "did you mean data.share?"),
+        ("seed=3", "did you mean seeds?"),
         ("methd=er", "did you mean method"),
-        ("federated/server=fot", "+federated=NAME where there is none yet"),  # once a recursion without end
+        ("federated/server=fot", "+federated=NAME if none is chosen yet"),  # once a recursion without end
         ("federated/server=nobody", "chooses a part of federated"),
         ("+sedes=3", "unknown key sedes=3"),
         ("seeds=0", "seeds=0"),
-        ("device=tpu", "device=tpu"),
+        ("device=tpu", "device='tpu'"),
         ("eval.every=0", "eval.every=0"),
         ("eval.every=1.5", "eval.every=1.5"),
         ("eval.batch_size=0", "eval.batch_size=0"),

@@ -2,8 +2,9 @@
 
 import pytest
 
+from clbench.data.content_digest import data_sha256
 from clbench.data.deterministic_sampling import least
-from clbench.data.integrity import data_sha256, folder_digest, search_path
+from clbench.data.integrity import folder_digest, search_path
 from clbench.data.sources import Addresses
 from clbench.data.sources.addresses import passages
 from clbench.errors import ConfigError, DataError
@@ -114,7 +115,7 @@ def test_files_that_are_absent_or_changed(tmp_path):
         source(folders).load([tmp_path / "elsewhere"])
     assert "docs/data.md" in caught.value.remedy
     (tmp_path / "sotu" / "1800_anne_b_early_f.txt").unlink()
-    with pytest.raises(DataError, match="14 files, the sha256 over their names"):
+    with pytest.raises(DataError, match="14 files, the sha256 over names"):
         source(folders).load([tmp_path])
     (tmp_path / "sotu" / "notes.txt").write_text("Not an address.")
     with pytest.raises(DataError, match=r"notes\.txt: its name is not YEAR_PRESIDENT_PARTY"):

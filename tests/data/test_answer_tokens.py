@@ -13,7 +13,7 @@ TOKENS = st.lists(st.integers(1, 30), min_size=1, max_size=6)
 def test_rows_say_what_is_asked_and_what_is_to_be_written(pairs):
     prompts, wanted = zip(*pairs, strict=True)
     rows = answer_tokens.encode(prompts, wanted, 12, 0)
-    assert answer_tokens.written(rows).tolist() == [token for answer in wanted for token in answer]
+    assert answer_tokens.answer_ids(rows).tolist() == [token for answer in wanted for token in answer]
     assert answer_tokens.counts(rows).tolist() == [len(answer) for answer in wanted]
     assert answer_tokens.owners(rows).tolist() == [i for i, answer in enumerate(wanted) for _ in answer]
     for row, plain, prompt, answer in zip(rows, answer_tokens.tokens(rows), prompts, wanted, strict=True):

@@ -177,10 +177,10 @@ def test_a_version_of_the_generator_stands_for_the_very_same_texts():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"cities": 201}, "dataset.cities=201 is more than the 200"),
+        ({"cities": 201}, "dataset.cities=201 exceeds the 200"),
         ({"sentences": 11}, "dataset.sentences=11"),
-        ({"variants": 7}, "dataset.variants=7 is more than the 6"),
-        ({"familiar": 4}, "dataset.familiar=4 is more than the 3"),
+        ({"variants": 7}, "dataset.variants=7 exceeds the 6"),
+        ({"familiar": 4}, "dataset.familiar=4 exceeds the 3"),
         ({"first": 2, "middle": 5, "last": 10}, "too few full names"),
         ({"generated": 2}, "generated=2"),
     ],

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from clbench.config.resolve import identity
-from clbench.data.integrity import data_sha256, search_path
+from clbench.data.content_digest import data_sha256
+from clbench.data.integrity import search_path
 from clbench.data.sources import Features, Npz
 from clbench.data.sources import frozen_features as module
 from clbench.errors import ConfigError, DataError
@@ -164,9 +165,8 @@ def test_the_digest_is_that_of_the_node_and_needs_no_torch():
     assert data_sha256(shipped, []) == data_sha256(vars(made), [])
     assert data_sha256(shipped, []) not in (data_sha256(shipped["of"], []), data_sha256({**shipped, "size": 64}, []))
     assert data_sha256({**shipped, "of": node("mnist")}, []) != data_sha256(shipped, [])
-    code = (
-        f"import sys; from clbench.data.integrity import data_sha256; data_sha256({shipped!r}, []); print('torch' in sys.modules)"
-    )
+    code = f"from clbench.data.content_digest import data_sha256; data_sha256({shipped!r}, [])"
+    code += "; import sys; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
@@ -187,7 +187,7 @@ def test_kept_in_the_last_folder_that_can_be_written(place, monkeypatch):
     (place / "file").write_text("")
     source(place, size=5).load([place, place / "file"])
     assert kept(place)
-    with pytest.raises(DataError, match="no folder of the search path can be written"):
+    with pytest.raises(DataError, match="no folder of the search path is writable"):
         source(place, size=6).load([place / "file"])
 
 
@@ -222,7 +222,7 @@ def test_download_asks_for_torchvisions_own_file(place, network, monkeypatch):
     [
         ({"network": "no_such_net"}, "network=no_such_net"),
         ({"network": "tests.data.test_features.Absent"}, "has no Absent"),
-        ({"network": "resnet18"}, r"tiny\.pth holds no weights of resnet18"),
+        ({"network": "resnet18"}, r"tiny\.pth has no weights of resnet18"),
         ({"network": "tests.data.test_features.Flat"}, r"does not return float features \[B, d\]"),
         ({"files": {}}, "files names 0 files"),
     ],

@@ -139,16 +139,16 @@ def test_folder_without_classes(root):
 def test_class_without_images(root):
     write_images(root / "a", 5)
     (root / "b").mkdir()
-    with pytest.raises(DataError, match="b holds no images"):
+    with pytest.raises(DataError, match="b has no images"):
         load(root, test_every=5)
 
 
 def test_too_few_images_for_the_rule(root):
     write_images(root / "a", 5)
     write_images(root / "b", 4)
-    with pytest.raises(DataError, match="b holds 4 images, too few"):
+    with pytest.raises(DataError, match="b has 4 images, too few"):
         load(root, test_every=5)
-    with pytest.raises(DataError, match=r"b holds 4 images, per_class=\[3, 2\] needs 5"):
+    with pytest.raises(DataError, match=r"b has 4 images, per_class=\[3, 2\] needs 5"):
         load(root, per_class=(3, 2))
 
 

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from clbench.data import integrity
-from clbench.data.integrity import data_sha256, find, find_all, folder_digest, search_path, verify, verify_unpacked
+from clbench.data.content_digest import data_sha256
+from clbench.data.integrity import find, find_all, folder_digest, search_path, verify, verify_unpacked
 from clbench.errors import ConfigError, DataError
 from tests.data.files import md5, sha256
 
 
 def test_needs_neither_torch_nor_numpy():
-    code = "import sys, clbench.data.integrity; sys.exit(any(m in sys.modules for m in ('torch', 'numpy', 'pydantic')))"
+    code = "import sys, clbench.data.content_digest; sys.exit(any(m in sys.modules for m in ('torch', 'numpy', 'pydantic')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -177,7 +178,7 @@ class TestIdentity:
         assert "scenario.dataset.path=" in caught.value.remedy
 
     def test_nothing_declared(self):
-        with pytest.raises(ConfigError, match="nothing says what its content is"):
+        with pytest.raises(ConfigError, match="its content is not declared"):
             data_sha256({"name": "mine"}, [])
 
     def test_path_that_is_not_there(self, tmp_path):

@@ -103,8 +103,8 @@ def test_a_file_of_x_and_y_says_how_to_divide_it(tmp_path):
         ({"x_train": np.zeros((12, 8, 8), dtype=np.float32)}, "x_train is float32"),
         ({"x_train": np.zeros((12, 8, 8), dtype=np.int64)}, "x_train is int64"),
         ({"x_train": np.zeros((0, 4, 3), dtype=np.uint8), "y_train": np.zeros(0, dtype=int)}, "x_train is uint8"),
-        ({"x_train": np.array([[1, np.nan]] * 12)}, "x_train holds numbers that are not finite"),
-        ({"x_train": np.array([[1, 1e300]] * 12)}, "x_train holds numbers that are not finite"),
+        ({"x_train": np.array([[1, np.nan]] * 12)}, "x_train has numbers that are not finite"),
+        ({"x_train": np.array([[1, 1e300]] * 12)}, "x_train has numbers that are not finite"),
         ({"y_train": np.zeros(11, dtype=int)}, r"y_train is int64 \[11\] for 12 samples"),
         ({"y_train": np.zeros((12, 1), dtype=int)}, "y_train is int64"),
         ({"y_test": np.zeros(6)}, "y_test is float64"),
@@ -113,7 +113,7 @@ def test_a_file_of_x_and_y_says_how_to_divide_it(tmp_path):
             r"x_train is uint8 \[12, 4, 3\], x_test is uint8 \[6, 4, 4\]",
         ),
         ({"x_test": np.zeros((6, 12))}, "one shape and type"),
-        ({"y_test": np.array([0, 1, 2, 0, 1, 8])}, "y_test holds label 8"),
+        ({"y_test": np.array([0, 1, 2, 0, 1, 8])}, "y_test has label 8"),
         ({"y_test": np.array([0, 1, 1, 0, 1, 0])}, "test part has no sample of class 2"),
     ],
 )
@@ -163,7 +163,7 @@ def test_single_array_and_missing_file_and_folder(tmp_path):
     np.save(tmp_path / "own.npy", np.zeros(3))
     (tmp_path / "folder.npz").mkdir()
     for path, message in (
-        ("own.npy", "holds a single array"),
+        ("own.npy", "has a single array"),
         ("no.npz", "was not found"),
         ("folder.npz", "cannot be read"),
     ):

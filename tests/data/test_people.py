@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from clbench.data.biography.tokenizer import Words
+from clbench.data.biography.word_tokenizer import Words
 from clbench.data.biography.words import ATTRIBUTES, NAME, PHRASINGS, QUESTIONS
-from clbench.data.integrity import data_sha256
+from clbench.data.content_digest import data_sha256
 from clbench.data.sources.people_questions import WAYS
-from clbench.data.tokenizers import tokenizer, tokenizer_sha256
+from clbench.data.tokenizer_lookup import tokenizer, tokenizer_sha256
 from clbench.errors import ConfigError, DataError
 from clbench.instantiate import instantiate
 from tests.data.test_conf import node
@@ -56,7 +56,7 @@ def test_chance_is_a_guess_of_the_right_kind():
     assert made.chance is None
     found = made.texts([])
     ways = {kind: PHRASINGS[kind][-1].split(NAME)[0] for kind in ATTRIBUTES}
-    asked = list(zip(found.test.texts, found.test.written, strict=True))
+    asked = list(zip(found.test.texts, found.test.answers, strict=True))
     by_kind = {kind: {answer for text, answer in asked if text.startswith(way)} for kind, way in ways.items()}
     worth = [1 / len(next(by_kind[kind] for kind, way in ways.items() if text.startswith(way))) for text, _ in asked]
     assert made.chance == pytest.approx(sum(worth) / len(worth))
@@ -83,7 +83,7 @@ def test_phrasings_differ_and_begin_with_that_of_the_experiment():
     [
         ({"generated": 2}, "generated=2"),
         ({"phrasings": 5}, "phrasings=5 and test_phrasings=1"),
-        ({"form": "classes"}, "form=classes wants labels"),
+        ({"form": "classes"}, "form=classes needs labels"),
     ],
 )
 def test_what_cannot_be_used_is_refused(said, message):

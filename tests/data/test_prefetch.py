@@ -1,4 +1,4 @@
-"""Fetched ahead or gathered in place, the samples are the same."""
+"""Prefetched or gathered in place, the samples are the same."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clbench.data.pool import Pool, Split
-from clbench.data.prefetch import AHEAD, ahead
+from clbench.data.prefetch import DEPTH, prefetch
 
 
 def random(*shape: int, high: int = 256, seed: int = 0, dtype: torch.dtype = torch.uint8) -> torch.Tensor:
@@ -44,7 +44,7 @@ def test_it_yields_what_inputs_returns(sizes: list[int], viewed: bool, mixed: bo
     groups = [random(size, high=23, seed=seed + i, dtype=torch.int64) for i, size in enumerate(sizes)]
     expected = [resident.inputs(group) for group in groups]
     for split in (resident, streamed):
-        found = list(ahead(split, groups))
+        found = list(prefetch(split, groups))
         assert len(found) == len(groups)
         assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
     assert all(torch.equal(streamed.inputs(group), wanted) for group, wanted in zip(groups, expected, strict=True))
@@ -76,25 +76,25 @@ def watched(n: int, broken: int = -1) -> tuple[Split, list[torch.Tensor]]:
 
 def test_it_is_a_bounded_number_of_groups_ahead_and_never_in_the_callers_thread() -> None:
     split, groups = watched(40)
-    for used, _ in enumerate(ahead(split, groups), start=1):
-        assert len(calls) <= used + AHEAD
+    for used, _ in enumerate(prefetch(split, groups), start=1):
+        assert len(calls) <= used + DEPTH
     assert len(calls) == len(groups)
     assert threading.current_thread().name not in calls
 
 
 def test_who_stops_early_leaves_no_thread_behind() -> None:
     split, groups = watched(40)
-    loader = ahead(split, groups)
+    loader = prefetch(split, groups)
     next(loader)
     loader.close()
     assert not any(thread.name.startswith("loader") for thread in threading.enumerate())
-    assert len(calls) <= 1 + AHEAD
+    assert len(calls) <= 1 + DEPTH
 
 
 def test_what_goes_wrong_in_a_thread_comes_to_the_caller() -> None:
     split, groups = watched(40, broken=3)
     with pytest.raises(OSError, match="the disk is gone"):
-        list(ahead(split, groups))
+        list(prefetch(split, groups))
 
 
 def test_a_resident_pool_is_gathered_where_it_is_and_never_ahead() -> None:
@@ -107,5 +107,5 @@ def test_a_resident_pool_is_gathered_where_it_is_and_never_ahead() -> None:
             return super().take(rows)
 
     split = replace(resident, pool=Counting(resident.pool.inputs, resident.pool.targets))
-    for used, _ in enumerate(ahead(split, list(torch.split(torch.arange(10), 3))), start=1):
+    for used, _ in enumerate(prefetch(split, list(torch.split(torch.arange(10), 3))), start=1):
         assert len(seen) == used

@@ -57,7 +57,7 @@ def test_clinc_of_the_hub_has_numbers_and_texts_out_of_scope(tmp_path):
     found = clinc(tmp_path, label_names=("eat", "oos", "cook", "pay", "owe")).texts([])
     assert found.train.classes == [2, 3, 0, 1] * 2
     assert found.sets == {"money": (0, 1), "food": (2, 3)}
-    with pytest.raises(ConfigError, match="label_names holds 'oos'"):
+    with pytest.raises(ConfigError, match="label_names has 'oos'"):
         clinc(tmp_path, label_names=("eat", "oos", "cook", "pay", "owe"), skip_labels=()).texts([])
 
 
@@ -70,7 +70,7 @@ def test_the_shipped_intents_are_ten_times_fifteen():
 
 @pytest.mark.parametrize(
     ("content", "complaint"),
-    [("{", "cannot be read"), ("[]", "holds no object"), ('{"train": [["a"]], "test": []}', r"lists of \[text, label\]")],
+    [("{", "cannot be read"), ("[]", "is no JSON object"), ('{"train": [["a"]], "test": []}', r"lists of \[text, label\]")],
 )
 def test_a_file_that_is_not_clincs(tmp_path, content, complaint):
     (tmp_path / "data_full.json").write_text(content)
@@ -80,7 +80,7 @@ def test_a_file_that_is_not_clincs(tmp_path, content, complaint):
 
 def test_clinc_that_lacks_a_part_or_has_another_intent(tmp_path):
     (tmp_path / "data_full.json").write_text(json.dumps({"train": [["a", "pay"]]}))
-    with pytest.raises(DataError, match="holds no part test"):
+    with pytest.raises(DataError, match="has no part test"):
         clinc(tmp_path).texts([])
     (tmp_path / "data_full.json").write_text(json.dumps({"train": [["a", "fly"]], "test": []}))
     with pytest.raises(DataError, match="row 0 has the label 'fly'"):
@@ -123,7 +123,7 @@ def test_a_column_names_the_group(tmp_path):
 
 def test_questions_want_a_model_that_writes(tmp_path):
     write_tofu(tmp_path, 2, 2)
-    with pytest.raises(ConfigError, match="has answers to be written, and form=classes"):
+    with pytest.raises(ConfigError, match="has written answers, and form=classes"):
         questions(tmp_path / "TOFU", group=2, train_split=("full",), test_split=("full",), form="classes").load([])
 
 
@@ -152,7 +152,7 @@ def test_scienceqas_own_files_are_the_same(tmp_path):
         splits[part] = [str(len(problems) + i) for i in range(len(rows))]
         problems |= dict(zip(splits[part], rows, strict=True))
     (tmp_path / "problems.json").write_text(json.dumps(problems))
-    with pytest.raises(DataError, match=r"has problems\.json and no pid_splits\.json"):
+    with pytest.raises(DataError, match=r"has problems\.json but no pid_splits\.json"):
         choices(tmp_path).texts([])
     (tmp_path / "pid_splits.json").write_text(json.dumps(splits))
     assert choices(tmp_path).texts([]) == choices(folder).texts([])

@@ -104,8 +104,8 @@ def test_features_are_no_images():
         ([0, 1, 2], [0, 1], None, "test part has no sample of class 2"),
         ([0, 2], [0, 2], None, "training part has no sample of class 1"),
         ([0, 1], [0, 1], 3, "training part has no sample of class 2"),
-        ([0, 1, 2], [0, 1, 2], 2, "training part holds class 2, declared are 0 to 1"),
-        ([0, 1], [0, 1, 5], None, "test part holds class 5"),
+        ([0, 1, 2], [0, 1, 2], 2, "training part has class 2, the declared ones are 0 to 1"),
+        ([0, 1], [0, 1, 5], None, "test part has class 5"),
     ],
 )
 def test_labels_must_be_as_declared(train, test, n_classes, message):
@@ -121,7 +121,7 @@ def test_half_a_normalisation_is_refused():
 def test_content_must_be_the_declared_one():
     data = Data(pool([0, 1]), pool([0, 1]))
     Given(data, content_sha256=content_sha256(data)).load([])
-    with pytest.raises(DataError, match="its content is not the declared one"):
+    with pytest.raises(DataError, match="its content differs from the declared one"):
         Given(data, content_sha256="0" * 64).load([])
 
 

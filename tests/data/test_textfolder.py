@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from clbench.data.integrity import data_sha256
+from clbench.data.content_digest import data_sha256
 from clbench.data.sources import TextFolder
 from clbench.errors import ConfigError, DataError
 from tests.data.text_files import COMMON, write_jsonl
@@ -96,7 +96,7 @@ def test_numbers_may_mean_the_classes_in_another_order(tmp_path):
     jsonl(tmp_path)
     found = source(tmp_path, label_names=("z", "x", "y"), label=("topic", "label")).texts([])
     assert found.train.classes == [(row["label"] - 1) % 3 for row in TRAIN]
-    with pytest.raises(ConfigError, match="label_names holds 'w'"):
+    with pytest.raises(ConfigError, match="label_names has 'w'"):
         source(tmp_path, label_names=("w", "x", "y")).texts([])
 
 
@@ -114,7 +114,7 @@ def test_free_text(tmp_path):
     }
     made = source(tmp_path, **own)
     found = made.texts([])
-    assert (found.train.written, found.train.classes, found.names) == (["free", "text"], [0, 0], ("mine",))
+    assert (found.train.answers, found.train.classes, found.names) == (["free", "text"], [0, 0], ("mine",))
     assert made.load([]).train.answers is None
     with pytest.raises(DataError, match="no column reply"):
         source(tmp_path, **(own | {"answer": "reply"})).texts([])
@@ -135,7 +135,7 @@ def test_other_names_of_the_parts(tmp_path):
 def test_without_a_part_for_test_a_share_is_held_out(tmp_path):
     rows = [{"sentence": f"text {i % 40}", "label": i % 3} for i in range(200)]
     write_jsonl(tmp_path / "train.jsonl", rows)
-    with pytest.raises(DataError, match="holds no part test") as caught:
+    with pytest.raises(DataError, match="has no part test") as caught:
         source(tmp_path).texts([])
     assert "test_share" in caught.value.remedy
     found = source(tmp_path, test_share=0.3).texts([])
@@ -164,7 +164,7 @@ def test_a_missing_folder_names_the_layout_and_where_it_was_looked_for(tmp_path)
 
 
 def test_an_empty_folder_names_the_layout(tmp_path):
-    with pytest.raises(DataError, match="holds no part train") as caught:
+    with pytest.raises(DataError, match="has no part train") as caught:
         source(tmp_path).texts([])
     assert "train.parquet" in caught.value.remedy
 
@@ -191,7 +191,7 @@ def test_damaged_files(tmp_path, name, content):
 
 def test_columns_that_do_not_suffice(tmp_path):
     write_jsonl(tmp_path / "train.jsonl", [{"body": "a", "label": 0}])
-    with pytest.raises(DataError, match="has the columns body, label, which do not suffice"):
+    with pytest.raises(DataError, match="has the columns body, label, too few for each of"):
         source(tmp_path).texts([])
     with pytest.raises(DataError, match="no column topic"):
         source(tmp_path, text=("{body}",), label=("topic",)).texts([])

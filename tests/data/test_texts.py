@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from clbench.data import answer_tokens
-from clbench.data.integrity import data_sha256
+from clbench.data.content_digest import data_sha256
 from clbench.data.sources.text import Read, Text, Texts
 from clbench.data.tokenizers import Bytes
 from clbench.errors import ConfigError, DataError
@@ -78,7 +78,7 @@ def test_a_prompt_with_its_answer_comes_back():
             written = ~pool.inputs[row][pool.inputs[row] < 0]
             assert written[-1] == WORDS.eos, "the end is written too"
             assert (written[:-1] != WORDS.eos).all()
-    assert torch.equal(answer_tokens.written(data.test.inputs[1:]), torch.tensor([*b" bad", WORDS.eos]))
+    assert torch.equal(answer_tokens.answer_ids(data.test.inputs[1:]), torch.tensor([*b" bad", WORDS.eos]))
 
 
 def test_the_table_of_answers_has_a_row_per_class():
@@ -130,13 +130,13 @@ def test_free_text_for_answers():
     made = source(form="answers", length=40, train=train, test=train.take([1]), answer_prefix="")
     data = made.load([])
     assert data.train.answers is None
-    assert [read(data.train, row)[1] for row in (0, 1)] == train.written
+    assert [read(data.train, row)[1] for row in (0, 1)] == train.answers
     with pytest.raises(ConfigError, match="no room for the answer 'another"):
         source(form="answers", length=20, train=train, test=train).load([])
     cut = source(form="answers", length=20, train=train, test=train, answer_prefix="", answer_length=8).load([]).train
     assert read(cut, 1) == ("q", "another")
-    assert int(answer_tokens.written(cut.inputs[1:])[-1]) == WORDS.eos
-    with pytest.raises(ConfigError, match="answers to be written"):
+    assert int(answer_tokens.answer_ids(cut.inputs[1:])[-1]) == WORDS.eos
+    with pytest.raises(ConfigError, match="has written answers"):
         source(train=train, test=train).load([])
 
 

@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-from clbench.data.integrity import data_sha256
-from clbench.data.tokenizers import Bytes, Fast, tokenizer
+from clbench.data.content_digest import data_sha256
+from clbench.data.tokenizer_lookup import tokenizer
+from clbench.data.tokenizers import Bytes, Fast
 from clbench.errors import ConfigError, DataError
 from tests.data.text_files import write_tokenizer
 
@@ -140,7 +141,7 @@ def test_a_folder_without_tokenizer_json_is_read_by_transformers(tmp_path):
 def test_a_folder_that_holds_no_tokenizer(tmp_path):
     pytest.importorskip("transformers")
     (tmp_path / "readme.txt").write_text("nothing here")
-    with pytest.raises(DataError, match="holds no tokenizer"):
+    with pytest.raises(DataError, match="has no readable tokenizer"):
         tokenizer(str(tmp_path), [])
 
 

@@ -89,7 +89,7 @@ def test_a_failing_download_is_one_clear_error(tmp_path, network, capsys):
         source.load([tmp_path / "here"], download=True)
     assert network
     assert f"tiny: downloading into {tmp_path / 'here'}" in capsys.readouterr().err
-    assert [path.name for path in (tmp_path / "here").iterdir()] == [".download.lock"]
+    assert [path.name for path in (tmp_path / "here").iterdir()] == [".lock"]
 
 
 def fake_download(monkeypatch, train=TRAIN, calls=None):
@@ -245,7 +245,7 @@ class TestCifar10:
         train = train.copy()
         train[3, 2, 1, 0] ^= 1
         np.savez(tmp_path / "npz" / "c.npz", x_train=train, y_train=labels, x_test=test, y_test=test_labels)
-        with pytest.raises(DataError, match="its content is not the declared one"):
+        with pytest.raises(DataError, match="its content differs from the declared one"):
             source.load([tmp_path / "npz"])
 
     def test_neither_form(self, tmp_path, source):

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from clbench.engine.training.loop import Training
-from clbench.loggers.base import Loggers, TrialInfo
+from clbench.loggers.base import Loggers, RunInfo
 from clbench.runs import checkpoint
-from clbench.runs.run import Trial, assemble
+from clbench.runs.run import Run, assemble
 from clbench.testing import make_spec
 from tests.methods.shipped import shipped
 from tests.streams import blob_stream, learner_for, trainer
@@ -86,29 +86,29 @@ def test_a_checkpoint_is_linear_work(tmp_path, monkeypatch):
     def work(tasks):
         options = ["scenario=permuted_digits", f"scenario.n_tasks={tasks}"]
         spec = make_spec("naive", options, results_dir=tmp_path)
-        about = TrialInfo.of(spec.identity, spec.id, "", spec.results_dir, 1, False)
-        trial = Trial(spec, *assemble(spec, torch.device("cpu")), Loggers([], about, print), lambda message: None)
-        trial.training.learn = lambda task: None
-        monkeypatch.setattr(trial, "save", lambda task: None)
-        trial.run()
-        return calls(Trial.save, trial, trial.stream.tasks[-1])
+        about = RunInfo.of(spec.identity, spec.id, "", spec.results_dir, 1, False)
+        prepared = Run(spec, *assemble(spec, torch.device("cpu")), Loggers([], about, print), lambda message: None)
+        prepared.training.learn = lambda *arguments: None
+        monkeypatch.setattr(prepared, "save", lambda task: None)
+        prepared.run()
+        return calls(Run.save, prepared, prepared.stream.tasks[-1])
 
     assert work(4 * MANY) < 5 * work(MANY)
 
 
 @pytest.mark.parametrize("as_lists", [False, True], ids=["tensor", "lists, as in 0.1.0"])
 def test_the_matrix_comes_back_from_a_checkpoint(tmp_path, as_lists):
-    def trial():
+    def prepared():
         spec = make_spec("naive", results_dir=tmp_path)
-        about = TrialInfo.of(spec.identity, spec.id, "", spec.results_dir, 1, False)
-        return Trial(spec, *assemble(spec, torch.device("cpu")), Loggers([], about, print), lambda message: None)
+        about = RunInfo.of(spec.identity, spec.id, "", spec.results_dir, 1, False)
+        return Run(spec, *assemble(spec, torch.device("cpu")), Loggers([], about, print), lambda message: None)
 
-    first = trial()
+    first = prepared()
     first.run()
     task, tree = checkpoint.load(first.folder, torch.device("cpu"))
     if as_lists:
         checkpoint.save(first.folder, task, {**tree, "matrix": tree["matrix"].tolist()})
-    again = trial()
+    again = prepared()
     assert again.begin() == 5
     assert again.matrix == first.matrix
     assert torch.equal(torch.stack(again.rows), torch.tensor(first.matrix))

@@ -1,4 +1,4 @@
-"""Small federated trials on digits, and exchanges that break what passes through them."""
+"""Small federated runs on digits, and exchanges that break what passes through them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from clbench.federated.federated_training import FederatedTraining
 from clbench.federated.messages import Reply
 from clbench.run_spec import RunSpec
-from clbench.runs.run import Trial, prepare
+from clbench.runs.run import Run, prepare
 from clbench.testing.make_run import make_spec
 
 SMALL = ("scenario.setting=task", "federated.clients=4", "federated.rounds=2", "scenario.n_tasks=5")
@@ -23,11 +23,11 @@ def federated_spec(
     return make_spec(method, [f"+federated={partition}", *SMALL, *overrides], seed=seed, results_dir=folder)
 
 
-def ready(spec: RunSpec, told: list[str] | None = None) -> tuple[Trial, FederatedTraining]:
-    """Return the trial of a cell, before anything is trained, and its training."""
-    trial = prepare(spec, lambda event: told.append(event["text"]) if told is not None and "text" in event else None)
-    assert isinstance(trial.training, FederatedTraining)
-    return trial, trial.training
+def ready(spec: RunSpec, told: list[str] | None = None) -> tuple[Run, FederatedTraining]:
+    """Return the run of a description, before anything is trained, and its training."""
+    prepared = prepare(spec, lambda event: told.append(event["text"]) if told is not None and "text" in event else None)
+    assert isinstance(prepared.training, FederatedTraining)
+    return prepared, prepared.training
 
 
 class Broken:
@@ -46,6 +46,6 @@ class Broken:
         return getattr(self.inner, name)
 
 
-def model(trial: Trial) -> dict[str, torch.Tensor]:
+def model(prepared: Run) -> dict[str, torch.Tensor]:
     """Return copies of the weights as they stand."""
-    return {name: value.detach().clone() for name, value in trial.learner.model.state_dict().items()}
+    return {name: value.detach().clone() for name, value in prepared.learner.model.state_dict().items()}

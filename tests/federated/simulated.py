@@ -17,6 +17,7 @@ from clbench.engine.optimizers import SGD
 from clbench.federated.secure.options import Secure
 from clbench.methods.naive import Naive
 from clbench.models import build_model
+from clbench.scenarios.placement import place_stream
 from tests import simulated_device
 from tests.federated.servers.rounds import federate, federated_stream
 from tests.federated.servers.shipped import shipped
@@ -31,7 +32,8 @@ def weights_after(case: str, device: torch.device) -> dict[str, Tensor]:
     """Return the weights after two tasks, on the CPU."""
     rule, chunk, *secure = case.split(":")
     adapters = rule == "fedsvd"
-    stream = federated_stream(blob_stream("domain" if adapters else "task", device=device), 4)
+    stream = place_stream(blob_stream("domain" if adapters else "task"), device, "device", 0.5)
+    stream = federated_stream(stream, 4)
     learner = Learner(stream, lambda: build_model(MODEL, stream, 0), SGD(0.05), device, 0)
     make = partial(methods.shipped, "seq_lora", rank=2, alpha=4.0, dropout=0.0) if adapters else Naive
     more = {"secure": SECURE} if secure else {}

@@ -9,6 +9,7 @@ import torch
 
 from clbench.errors import ConfigError, DivergedError, RefusedError
 from clbench.federated.messages import Reply
+from clbench.runner.execute import thread_limit
 from clbench.testing.make_run import make_spec, run
 from tests.federated.common import SMALL, Broken, federated_spec, model, ready
 
@@ -42,32 +43,32 @@ def test_one_client_keeps_its_method(tmp_path, method):
 
 
 def test_the_next_model_is_the_mean_weighted_by_samples(tmp_path):
-    trial, training = ready(federated_spec("federated.rounds=1", folder=tmp_path, partition="shards"))
+    prepared, training = ready(federated_spec("federated.rounds=1", folder=tmp_path, partition="shards"))
     replies: list[Reply] = []
-    training.exchange = Broken(training.exchange, lambda round, reply: replies.append(reply) or reply)
-    task = trial.stream.tasks[0]
+    training.transport = Broken(training.transport, lambda round, reply: replies.append(reply) or reply)
+    task = prepared.stream.tasks[0]
     training.learn(task)
     sizes = [len(positions) for positions in task.clients]
     assert [reply.samples for reply in replies] == sizes
     assert sum(sizes) == len(task.train)
-    found = model(trial)
+    found = model(prepared)
     for name in replies[0].tensors:
         mean = sum(reply.samples * reply.tensors[name].double() for reply in replies) / sum(sizes)
         assert torch.equal(found[name], mean.float())
 
 
 def test_uniform_weights(tmp_path):
-    trial, training = ready(federated_spec("federated.rounds=1", "federated.server.weighting=uniform", folder=tmp_path))
+    prepared, training = ready(federated_spec("federated.rounds=1", "federated.server.weighting=uniform", folder=tmp_path))
     replies: list[Reply] = []
-    training.exchange = Broken(training.exchange, lambda round, reply: replies.append(reply) or reply)
-    training.learn(trial.stream.tasks[0])
+    training.transport = Broken(training.transport, lambda round, reply: replies.append(reply) or reply)
+    training.learn(prepared.stream.tasks[0])
     name = "backbone.layers.0.weight" if "backbone.layers.0.weight" in replies[0].tensors else next(iter(replies[0].tensors))
-    assert torch.equal(model(trial)[name], (sum(reply.tensors[name].double() for reply in replies) / 4).float())
+    assert torch.equal(model(prepared)[name], (sum(reply.tensors[name].double() for reply in replies) / 4).float())
 
 
 def test_a_dropped_client_changes_weights_and_nothing_else(tmp_path):
     """Without client 2 the model is what the three others make of it, as if it were not there."""
-    trial, training = ready(federated_spec("federated.rounds=1", folder=tmp_path))
+    prepared, training = ready(federated_spec("federated.rounds=1", folder=tmp_path))
     kept: list[Reply] = []
 
     def drop(round: int, reply: Reply) -> Reply | None:
@@ -76,10 +77,10 @@ def test_a_dropped_client_changes_weights_and_nothing_else(tmp_path):
         kept.append(reply)
         return reply
 
-    training.exchange = Broken(training.exchange, drop)
-    training.learn(trial.stream.tasks[0])
+    training.transport = Broken(training.transport, drop)
+    training.learn(prepared.stream.tasks[0])
     total = sum(reply.samples for reply in kept)
-    for name, value in model(trial).items():
+    for name, value in model(prepared).items():
         if name in kept[0].tensors:
             assert torch.equal(value, (sum(r.samples * r.tensors[name].double() for r in kept) / total).float())
     assert training.diagnostics()["federated"]["rejected"] == {"it hung up": 1}
@@ -97,12 +98,12 @@ def test_a_dropped_client_changes_weights_and_nothing_else(tmp_path):
 )
 def test_a_broken_reply_is_left_out_and_told(tmp_path, spoil, said):
     told: list[str] = []
-    trial, training = ready(federated_spec(folder=tmp_path), told)
-    training.exchange = Broken(
-        training.exchange, lambda round, reply: replace(reply, tensors=spoil(reply.tensors)) if reply.client == 1 else reply
+    prepared, training = ready(federated_spec(folder=tmp_path), told)
+    training.transport = Broken(
+        training.transport, lambda round, reply: replace(reply, tensors=spoil(reply.tensors)) if reply.client == 1 else reply
     )
-    record = trial.run()
-    assert all(torch.isfinite(value).all() for value in model(trial).values())
+    record = prepared.run()
+    assert all(torch.isfinite(value).all() for value in model(prepared).values())
     (wrong, times), *_ = record.result["diagnostics"][0]["federated"]["rejected"].items()
     assert said in wrong
     assert times == 2  # rounds
@@ -110,11 +111,11 @@ def test_a_broken_reply_is_left_out_and_told(tmp_path, spoil, said):
 
 
 def test_a_round_without_replies_leaves_the_model(tmp_path):
-    trial, training = ready(federated_spec(folder=tmp_path))
-    training.exchange = Broken(training.exchange, lambda round, reply: None)
-    before = model(trial)
-    training.learn(trial.stream.tasks[0])
-    assert all(torch.equal(value, before[name]) for name, value in model(trial).items())
+    prepared, training = ready(federated_spec(folder=tmp_path))
+    training.transport = Broken(training.transport, lambda round, reply: None)
+    before = model(prepared)
+    training.learn(prepared.stream.tasks[0])
+    assert all(torch.equal(value, before[name]) for name, value in model(prepared).items())
     assert training.diagnostics()["federated"]["idle_rounds"] == 2
 
 
@@ -124,9 +125,9 @@ def test_all_clients_diverging_is_an_error_that_names_the_rate(tmp_path):
 
 
 def test_bytes_are_those_of_the_tensors_sent(tmp_path):
-    trial, training = ready(federated_spec("federated.participation=0.5", "federated.rounds=3", folder=tmp_path))
+    prepared, training = ready(federated_spec("federated.participation=0.5", "federated.rounds=3", folder=tmp_path))
     seen = {"down": 0, "up": 0}
-    inner = training.exchange.train
+    inner = training.transport.train
 
     def train(task, round, down, names, work, rider):
         seen["down"] += len(work) * sum(tensor.nbytes for tensor in down.values())
@@ -134,12 +135,12 @@ def test_bytes_are_those_of_the_tensors_sent(tmp_path):
             seen["up"] += sum(tensor.nbytes for tensor in reply.tensors.values())
             yield reply
 
-    training.exchange.train = train
-    record = trial.run()
+    training.transport.train = train
+    record = prepared.run()
     assert training.sent == seen
     assert record.cost["bytes_sent"] == sum(seen.values())
-    body = sum(p.numel() for p in trial.learner.model.backbone.parameters())
-    head = sum(p.numel() for p in trial.learner.model.heads[0].parameters())
+    body = sum(p.numel() for p in prepared.learner.model.backbone.parameters())
+    head = sum(p.numel() for p in prepared.learner.model.heads[0].parameters())
     assert seen["up"] == 5 * 3 * 2 * 4 * (body + head)  # tasks, rounds, clients, bytes of a float
     assert seen["down"] == 3 * 2 * 4 * sum(body + met * head for met in range(1, 6))  # and the heads met so far come down
 
@@ -148,13 +149,15 @@ def test_resuming_is_bit_equal(tmp_path):
     for method in ("naive", "ewc", "lwf", "er"):
         spec = federated_spec("federated.participation=0.5", method=method, folder=tmp_path / method)
         whole = run(replace(spec, results_dir=str(tmp_path / f"{method}_whole")))
-        trial, _ = ready(spec)
-        trial.begin()
-        trial._measure("untrained", -1, None)
-        for task in trial.tasks[:2]:
-            trial._learn(task)
-            trial._measure("task", task.index, None)
-            trial.save(task)
+        prepared, _ = ready(spec)
+        with thread_limit(spec.execution.threads):
+            prepared.begin()
+            prepared._measure("untrained", -1, None)
+            for task in prepared.tasks[:2]:
+                prepared.training.learn(task)
+                prepared.learned()
+                prepared._measure("task", task.index, None)
+                prepared.save(task)
         resumed = run(spec)
         assert resumed.result == whole.result
         assert resumed.cost["bytes_sent"] == whole.cost["bytes_sent"]
@@ -163,12 +166,12 @@ def test_resuming_is_bit_equal(tmp_path):
 
 def test_clients_differ_in_what_they_draw(tmp_path):
     """Two clients with the same number of samples go through them in different orders, the same one every time."""
-    trial, training = ready(federated_spec(folder=tmp_path))
+    prepared, training = ready(federated_spec(folder=tmp_path))
     clients, orders = training.clients, []
     for client in (0, 1, 1):
         with clients.acting(client) as own:
-            own.start(clients.share(client, trial.stream.tasks[0]))
-            orders.append(trial.learner.generator("batches", 0).get_state())
+            own.start(clients.share(client, prepared.stream.tasks[0]))
+            orders.append(prepared.learner.generator("batches", 0).get_state())
     assert not torch.equal(orders[0], orders[1])
     assert torch.equal(orders[1], orders[2])
 

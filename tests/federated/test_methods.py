@@ -22,9 +22,9 @@ UNLEARNING = ("ga", "gd", "kl_ga", "npo", "simnpo", "random_labels", "task_vecto
 """Methods that answer requests to forget, of which a federated stream has none; they learn as naive does."""
 REFUSED = {
     "joint": "learns all tasks at once",
-    **dict.fromkeys(("icarl", "ncm", "slda", "ranpac", "o3", "o3_authors"), "predicts from what it keeps of samples"),
-    **dict.fromkeys(("rogo", "trgp"), "puts into the model what it keeps of samples"),
-    **dict.fromkeys(("osft", "ewc_lora", "lwf_lora", "replay_lora"), "adds parameters and keeps what comes from samples"),
+    **dict.fromkeys(("icarl", "ncm", "slda", "ranpac", "o3", "o3_authors"), "predicts from what it stores of samples"),
+    **dict.fromkeys(("rogo", "trgp"), "puts into the model what it stores of samples"),
+    **dict.fromkeys(("osft", "ewc_lora", "lwf_lora", "replay_lora"), "adds parameters and stores something of samples"),
 }
 
 
@@ -62,15 +62,15 @@ def test_requests_to_forget_are_refused(tmp_path):
 @pytest.mark.parametrize(("method", "several"), [("naive", False), ("freeze", False), ("ewc", True), ("gpm", True), ("er", True)])
 def test_what_is_kept_is_kept_by_client(method, several, tmp_path):
     """And what clients keep is of their own samples: replay holds rows of nobody else."""
-    trial, training = ready(make_spec(method, overrides("task"), results_dir=tmp_path))
-    for task in trial.tasks:
+    prepared, training = ready(make_spec(method, overrides("task"), results_dir=tmp_path))
+    for task in prepared.tasks:
         training.learn(task)
     kept = training.clients.state()
     assert (len(kept) == 4) is several
     if method == "er":
         clients = training.clients
         for client in range(4):
-            own = {(task.index, row) for task in trial.tasks for row in clients.share(client, task).train.rows.tolist()}
+            own = {(task.index, row) for task in prepared.tasks for row in clients.share(client, task).train.rows.tolist()}
             held = {(int(task), int(row)) for task, row in clients.training(client).method.memory.samples}
             assert held
             assert held <= own

@@ -173,7 +173,7 @@ def test_numbers_below_one(partition, name, value):
 
 
 def test_shards_too_small_whatever_is_drawn():
-    with pytest.raises(ConfigError, match="may get 4 only"):
+    with pytest.raises(ConfigError, match="may get only 4"):
         shared_out(Shards(2), balanced(2, 15), 6, min_samples=5)
     assert min(map(len, shared_out(IID(), balanced(2, 15), 6, min_samples=5))) == 5
 

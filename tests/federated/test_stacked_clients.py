@@ -143,10 +143,10 @@ def test_a_client_that_diverges_leaves_the_others_alone():
 @pytest.mark.parametrize(
     ("why", "changes"),
     [
-        ("keeps something of its own", {"make": lambda: shipped("ewc")}),
+        ("stores something of its own", {"make": lambda: shipped("ewc")}),
         ("has its own criterion", {"make": Halved}),
         ("schedule", {"how": trainer(schedule=Cosine(0.0))}),
-        ("in parts", {"how": trainer(micro_batch_size=2)}),
+        ("splits a batch", {"how": trainer(micro_batch_size=2)}),
         ("augmented", {"stream": blob_stream(dataset=Blobs(flip=True))}),
         ("has dropout", {"model": {"_target_": f"{__name__}.Layered", "layer": "Dropout"}}),
         ("BatchNorm", {"model": {"_target_": f"{__name__}.Layered", "layer": "BatchNorm1d"}}),
@@ -160,8 +160,8 @@ def test_what_cannot_go_side_by_side_is_named(why, changes):
 @pytest.mark.parametrize("chunk", [2, 3, 8])
 def test_rounds_in_chunks_end_where_those_one_by_one_do(chunk, monkeypatch):
     seen = []
-    real = transport.side_by_side
-    monkeypatch.setattr(transport, "side_by_side", lambda *args: seen.append(len(args[5])) or real(*args))
+    real = transport.train_stacked
+    monkeypatch.setattr(transport, "train_stacked", lambda *args: seen.append(len(args[5])) or real(*args))
     one, other = (federate(FedAvg("samples"), blob_stream("task"), clients=5, rounds=2, tasks=2, chunk=n) for n in (chunk, 1))
     assert sum(seen) >= 5 - (5 % chunk == 1)
     assert max(seen) == min(chunk, 5)
@@ -170,7 +170,7 @@ def test_rounds_in_chunks_end_where_those_one_by_one_do(chunk, monkeypatch):
     assert one.samples == other.samples
 
 
-def test_a_model_that_vmap_refuses_is_trained_one_by_one_and_it_is_said_once(capsys):
+def test_a_model_that_vmap_refuses_is_trained_one_by_one_and_it_is_said_once(caplog):
     learner = learner_for(federated_stream(blob_stream("class"), 4), _target_=f"{__name__}.Noisy")
     federate(FedAvg("samples"), learner.stream, learner=learner, rounds=2, tasks=1, chunk=4)
-    assert capsys.readouterr().err.count("one by one") == 1
+    assert caplog.text.count("one by one") == 1

@@ -1,4 +1,4 @@
-"""Under Flower's simulation engine a trial is what it is in one process; what breaks at a node is told and survived."""
+"""A run under Flower's simulation engine equals a run in one process; failures of nodes are reported and survived."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ pytest.importorskip("flwr", reason="Flower is not installed (pip install 'clbenc
 
 from clbench.errors import ConfigError, RefusedError
 from clbench.federated.messages import Reply
-from clbench.flower.grid_transport import GridExchange
+from clbench.flower.grid_transport import GridTransport
 from clbench.flower.wire_format import pack, pack_reply, unpack, unpack_reply
 from clbench.testing.make_run import run
 from tests.federated.common import federated_spec, ready
@@ -98,14 +98,14 @@ class Told:
         return self.content is None
 
 
-def exchange(folder, answer, timeout=5.0, *options):
+def transport(folder, answer, timeout=5.0, *options):
     _, training = ready(federated_spec("federated.clients=2", "scenario.n_tasks=2", *options, folder=folder))
     clients = training.clients
-    return training, GridExchange(Node(answer), clients, federated_spec(folder=folder), timeout)
+    return training, GridTransport(Node(answer), clients, federated_spec(folder=folder), timeout)
 
 
 def test_a_node_that_fails_is_a_reply_that_says_so(tmp_path, within_a_run):
-    training, grid = exchange(tmp_path, lambda id, message: Told(id, reason="boom   at line 3"))
+    training, grid = transport(tmp_path, lambda id, message: Told(id, reason="boom   at line 3"))
     task = training.learner.stream.tasks[0]
     training.clients.begin(task)
     (reply,) = grid.train(task, 0, {}, [], {1: 1.0}, None)
@@ -113,7 +113,7 @@ def test_a_node_that_fails_is_a_reply_that_says_so(tmp_path, within_a_run):
 
 
 def test_a_node_that_is_gone_is_a_reply_that_says_so(tmp_path, within_a_run):
-    training, grid = exchange(tmp_path, lambda id, message: None, 0.05)
+    training, grid = transport(tmp_path, lambda id, message: None, 0.05)
     task = training.learner.stream.tasks[0]
     (reply,) = grid.train(task, 0, {}, [], {0: 1.0}, None)
     assert reply == Reply(0, error="no answer within 0.05 s")
@@ -123,19 +123,19 @@ def test_a_run_outlives_a_client_that_breaks(tmp_path, within_a_run):
     """Client 1 raises in every round, client 0 trains in this process; the run ends, and says what happened."""
     told: list[str] = []
     spec = federated_spec("federated.clients=2", "scenario.n_tasks=2", folder=tmp_path)
-    trial, training = ready(spec, told)
+    prepared, training = ready(spec, told)
     clients = training.clients
 
     def answer(id, message):
         about, down, _ = unpack(message.content, CPU)
         if about["client"] == 1:
             return Told(id, reason="ValueError: broken data")
-        task = trial.stream.tasks[about["task"]]
+        task = prepared.stream.tasks[about["task"]]
         reply = clients.train(0, task, about["round"], down, about["names"], about["work"])
         return Told(id, pack_reply(reply))
 
-    training.exchange = GridExchange(Node(answer), clients, spec, 5.0)
-    record = trial.run()
+    training.transport = GridTransport(Node(answer), clients, spec, 5.0)
+    record = prepared.run()
     assert record.result["diagnostics"][0]["federated"]["rejected"] == {"its node failed: ValueError: broken data": 2}
     assert any("client 1 is left out of round 0 of task 0" in text for text in told)
     assert json.loads(json.dumps(record.result)) == record.result
@@ -145,7 +145,7 @@ def test_a_run_outlives_a_client_that_breaks(tmp_path, within_a_run):
 def test_methods_that_keep_something_at_clients_are_refused(tmp_path, method):
     _, training = ready(federated_spec(method=method, folder=tmp_path))
     with pytest.raises(RefusedError, match=r"runner\.federated=local"):
-        GridExchange(Node(None), training.clients, federated_spec(folder=tmp_path), 1.0)
+        GridTransport(Node(None), training.clients, federated_spec(folder=tmp_path), 1.0)
 
 
 def test_the_engine_is_named_and_no_part_of_what_a_run_is(tmp_path):

@@ -1,4 +1,4 @@
-"""The same trial by real processes on loopback: a SuperLink and two SuperNodes."""
+"""The same run by real processes on loopback: a SuperLink and two SuperNodes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Synthetic records, shaped as trials write them."""
+"""Synthetic records, shaped as runs write them."""
 
 from clbench.records import Record
 

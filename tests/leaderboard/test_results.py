@@ -10,8 +10,7 @@ from clbench.errors import StoreError
 from clbench.leaderboard.results import Results, load
 from clbench.leaderboard.rows import rows
 from clbench.records import write
-
-from .factory import record
+from tests.leaderboard.factory import record
 
 
 @pytest.fixture

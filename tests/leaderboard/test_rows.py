@@ -8,8 +8,7 @@ import scipy.stats
 from clbench.errors import StoreError
 from clbench.leaderboard.rows import KEYS, METRICS, NAMES, UNLEARNING, distinguishing, rows, usable
 from clbench.records import Record
-
-from .factory import record
+from tests.leaderboard.factory import record
 
 
 def names(row):

@@ -10,8 +10,7 @@ from rich.console import Console
 from clbench.errors import ConfigError
 from clbench.leaderboard.rows import KEYS, rows
 from clbench.leaderboard.tables import FORMATS, NOTES, print_table, render
-
-from .factory import record
+from tests.leaderboard.factory import record
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from tests.metrics.test_unlearning import ROWS, result, some_losses
 BETTER = [*ROWS[:3], [70, 2, 0, 60, 0, 0, 90, 74]]
 
 
-def trial(method, seed=0, matrix=ROWS, goal="retrain", claim=True, shift=0.0, **identity):
+def record_of(method, seed=0, matrix=ROWS, goal="retrain", claim=True, shift=0.0, **identity):
     plain = record(seed, method=method, scenario="unlearn_digits")
     target = f"clbench.methods.{method}.{'Retrain' if method == 'retrain' else 'Method'}"
     whole = {**plain.identity, "method": {"_target_": target, "version": 1}, "scenario": {"goal": goal}, **identity}
@@ -31,7 +31,7 @@ def row_of(found, method):
 
 
 def test_retained_and_forgotten_stand_in_the_row():
-    (row,) = rows([trial("ga", goal="suppress")])
+    (row,) = rows([record_of("ga", goal="suppress")])
     assert (row["goal"], row["claim"]) == ("suppress", True)
     assert row["acc"] == 86
     assert row["forget_acc"] == pytest.approx(7)
@@ -42,14 +42,14 @@ def test_retained_and_forgotten_stand_in_the_row():
 
 
 def test_differences_need_the_reference_and_the_goal():
-    alone = row_of(rows([trial("ga")]), "ga")
+    alone = row_of(rows([record_of("ga")]), "ga")
     assert alone["forget_gap"] is None
     assert alone["retrain_distance"] is None
-    beside = row_of(rows([trial("ga"), trial("retrain", matrix=BETTER, shift=5.0)]), "ga")
+    beside = row_of(rows([record_of("ga"), record_of("retrain", matrix=BETTER, shift=5.0)]), "ga")
     assert beside["forget_gap"] == pytest.approx(7)
     assert beside["retain_gap"] == pytest.approx(-4)
     assert beside["retrain_distance"] > 0.9
-    hidden = row_of(rows([trial("ga", goal="suppress"), trial("retrain", goal="suppress", matrix=BETTER)]), "ga")
+    hidden = row_of(rows([record_of("ga", goal="suppress"), record_of("retrain", goal="suppress", matrix=BETTER)]), "ga")
     assert hidden["forget_gap"] is None
 
 
@@ -58,33 +58,33 @@ def test_differences_need_the_reference_and_the_goal():
 )
 def test_another_run_is_no_reference(other):
     seed = other.pop("seed", 0)
-    found = rows([trial("ga"), trial("retrain", seed, BETTER, **other)])
+    found = rows([record_of("ga"), record_of("retrain", seed, BETTER, **other)])
     assert row_of(found, "ga")["forget_gap"] is None
 
 
 def test_retraining_is_its_own_reference():
-    row = row_of(rows([trial("retrain", seed, shift=float(seed)) for seed in range(3)]), "retrain")
+    row = row_of(rows([record_of("retrain", seed, shift=float(seed)) for seed in range(3)]), "retrain")
     for key in ("forget_gap", "forget_train_gap", "retain_gap", "utility_gap", "membership_gap", "retrain_distance"):
         assert row[key] == 0, key
         assert row[f"{key}_ci95"] == 0, key
 
 
 def test_every_seed_needs_its_reference():
-    some = [trial("ga", 0), trial("ga", 1), trial("retrain", 0, BETTER)]
+    some = [record_of("ga", 0), record_of("ga", 1), record_of("retrain", 0, BETTER)]
     assert row_of(rows(some), "ga")["forget_gap"] is None
-    assert row_of(rows([*some, trial("retrain", 1, BETTER)]), "ga")["forget_gap"] == pytest.approx(7)
+    assert row_of(rows([*some, record_of("retrain", 1, BETTER)]), "ga")["forget_gap"] == pytest.approx(7)
 
 
 def test_no_claim_no_numbers():
-    (row,) = rows([trial("ga", 0, goal="suppress"), trial("ga", 1, goal="suppress", claim=False)])
+    (row,) = rows([record_of("ga", 0, goal="suppress"), record_of("ga", 1, goal="suppress", claim=False)])
     assert row["claim"] is False
     assert row["acc"] == 86
     assert all(row[key] is None for key in UNLEARNING)
-    assert any("No conclusion" in note and "unlearn_digits ga" in note for note in notes([row]))
+    assert any("reported only if" in note and "unlearn_digits ga" in note for note in notes([row]))
 
 
 def test_goals_never_share_a_table():
-    found = rows([trial(method, goal=goal) for method in ("ga", "retrain") for goal in ("suppress", "retrain")])
+    found = rows([record_of(method, goal=goal) for method in ("ga", "retrain") for goal in ("suppress", "retrain")])
     parts = list(sections(found))
     assert [title.split(" · ")[2] for title, _ in parts] == ["goal retrain", "goal suppress"]
     assert all(len({row["goal"] for row in part}) == 1 for _, part in parts)
@@ -98,9 +98,9 @@ def test_goals_never_share_a_table():
 
 
 def test_detection_and_the_time_of_an_answer_are_shown_where_they_mean_something():
-    plain, telling = trial("ga", goal="suppress"), trial("o3", goal="suppress")
-    telling.result["diagnostics"][-1]["detection"] = [{"request": 1, "retain": 0.875}]
-    found = rows([plain, telling])
+    plain, detecting = record_of("ga", goal="suppress"), record_of("o3", goal="suppress")
+    detecting.result["diagnostics"][-1]["detection"] = [{"request": 1, "retain": 0.875}]
+    found = rows([plain, detecting])
     assert row_of(found, "o3")["detection_auc"] == 87.5
     lines = render(found, "markdown").splitlines()
     heads = [cell.strip() for cell in lines[2].split("|")]
@@ -117,9 +117,9 @@ def test_other_streams_look_as_before():
 
 
 def test_records_that_cannot_be_read_are_named():
-    broken = trial("ga")
+    broken = record_of("ga")
     broken = Record(broken.identity, copy.deepcopy(broken.result), broken.cost, broken.provenance)
     del broken.result["events"][-1], broken.result["matrix"][-1]
-    good, errors = usable([broken, trial("retrain")])
+    good, errors = usable([broken, record_of("retrain")])
     assert len(good) == 1
     assert "no readable requests" in str(errors[0])

@@ -1,8 +1,8 @@
-"""A finished trial with known numbers, and its way there."""
+"""A finished info with known numbers, and its way there."""
 
 import pytest
 
-from clbench.loggers.base import TrialInfo
+from clbench.loggers.base import RunInfo
 from clbench.records import Record
 
 ROWS = [  # design's worked example begins so: accuracy in percent on tasks 0, 1, 2
@@ -38,16 +38,16 @@ def so_far():
 
 @pytest.fixture
 def record():
-    """Return the finished trial."""
+    """Return the finished info."""
     names = {"method": "er", "scenario": "split_digits", "model": "mlp", "optimizer": "sgd"}
     identity = {"names": names, "method": {"buffer_size": 50}, "scenario": {"setting": "class"}, "seed": 7}
     return Record(identity, result_of(ROWS), {"seconds": 1.5, "flops": None}, {"variant": "buffer_size=50"})
 
 
 @pytest.fixture
-def trial(record, tmp_path):
-    """Return the description of the trial as its only one."""
-    return TrialInfo.of(record.identity, record.id, "buffer_size=50", str(tmp_path / "runs"), n_cells=1, color=False)
+def info(record, tmp_path):
+    """Return the description of the info as its only one."""
+    return RunInfo.of(record.identity, record.id, "buffer_size=50", str(tmp_path / "runs"), n_runs=1, color=False)
 
 
 @pytest.fixture

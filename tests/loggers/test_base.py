@@ -1,4 +1,4 @@
-"""Building loggers, keeping failures from the trial, and metrics on the way."""
+"""Building loggers, keeping failures from the info, and metrics on the way."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from clbench.errors import ConfigError
 from clbench.instantiate import locate, parameters
 from clbench.loggers import build_loggers
-from clbench.loggers.base import Logger, Loggers, TrialInfo, accuracies, metrics_after
+from clbench.loggers.base import Logger, Loggers, RunInfo, accuracies, metrics_after
 from clbench.loggers.console import Console
 from clbench.loggers.wandb import Wandb
 from clbench.metrics.matrix import summary
@@ -28,7 +28,7 @@ def shipped(choice):
 
 
 class Noted(Logger):
-    """Writes down what it is told, and fails where it is asked to."""
+    """Keeps its events, and fails in a given hook."""
 
     def __init__(self, log, fail_at=None):
         self.log, self.fail_at = log, fail_at
@@ -37,12 +37,12 @@ class Noted(Logger):
         if hook not in ("begin", "event", "end", "fail"):
             return super().__getattribute__(hook)
 
-        def told(argument):
+        def noted(argument):
             self.log.append((hook, argument))
             if hook == self.fail_at:
                 raise OSError("no space left")
 
-        return told
+        return noted
 
 
 class Mute:
@@ -104,12 +104,12 @@ def test_what_is_no_logger_is_refused(config, what, said):
 
 
 @pytest.mark.parametrize("hook", ["begin", "event", "end"])
-def test_a_logger_that_fails_is_reported_once_and_the_others_go_on(hook, trial, record, said):
+def test_a_logger_that_fails_is_reported_once_and_the_others_go_on(hook, info, record, said):
     bad, good = [], []
-    loggers = Loggers([Noted(bad, hook), Noted(good)], trial, said.append)
+    loggers = Loggers([Noted(bad, hook), Noted(good)], info, said.append)
     loggers.event(record.result)
     loggers.end(record)
-    assert good == [("begin", trial), ("event", record.result), ("end", record)]
+    assert good == [("begin", info), ("event", record.result), ("end", record)]
     assert bad[-2][0] == hook
     assert bad[-1] == ("fail", "OSError: no space left")
     assert len(said) == 1
@@ -117,28 +117,37 @@ def test_a_logger_that_fails_is_reported_once_and_the_others_go_on(hook, trial, 
     assert "no space left" in said[0]
 
 
-def test_a_logger_that_fails_at_fail(trial, said):
-    loggers = Loggers([Noted([], "fail")], trial, said.append)
+def test_a_logger_that_fails_at_fail(info, said):
+    loggers = Loggers([Noted([], "fail")], info, said.append)
     loggers.fail("diverged")
     loggers.fail("diverged")
     assert len(said) == 1
 
 
-def test_an_interrupt_is_no_failure_of_the_logger(trial, said):
+def test_an_interrupt_is_no_failure_of_the_logger(info, said):
     class Interrupted(Logger):
         def event(self, result):
             raise KeyboardInterrupt
 
-    loggers = Loggers([Interrupted()], trial, said.append)
+    loggers = Loggers([Interrupted()], info, said.append)
     with pytest.raises(KeyboardInterrupt):
         loggers.event({})
     assert said == []
 
 
-def test_description_of_a_trial(trial, record):
-    assert trial.label == "split_digits class er (buffer_size=50) seed 7"
-    assert trial.config_id == config_hash(record.identity) == record.config_id
-    assert TrialInfo.of(record.identity, record.id, "", "runs", 1, False).label == "split_digits class er seed 7"
+def test_description_of_a_run(info, record):
+    assert info.label == "split_digits class er (buffer_size=50) seed 7"
+    assert info.config_id == config_hash(record.identity) == record.config_id
+    assert RunInfo.of(record.identity, record.id, "", "runs", 1, False).label == "split_digits class er seed 7"
+
+
+def test_earlier_names_still_work_with_a_warning(info):
+    import clbench.loggers.base as base
+
+    with pytest.warns(FutureWarning, match="RunInfo"):
+        assert base.TrialInfo is RunInfo
+    with pytest.warns(FutureWarning, match="n_runs"):
+        assert info.n_cells == info.n_runs
 
 
 def test_accuracies_are_percent_and_none_where_not_measured():

@@ -1,4 +1,4 @@
-"""The real wandb: an offline run is read back from its file; nothing is asked, nothing lands elsewhere."""
+"""The real wandb: an offline run is read back from its file; no question is asked, and no file lands in another folder."""
 
 import importlib
 import json
@@ -75,16 +75,16 @@ def read_back(results_dir):
     return run, config, history, final, code
 
 
-def test_an_offline_run_holds_everything(trial, record, so_far, elsewhere, said, monkeypatch):
+def test_an_offline_run_holds_everything(info, record, so_far, elsewhere, said, monkeypatch):
     monkeypatch.setattr(sys, "stdin", None)
-    loggers = Loggers([Wandb(mode="offline", **SETTINGS)], trial, said.append)
+    loggers = Loggers([Wandb(mode="offline", **SETTINGS)], info, said.append)
     for n in range(1, 7):
         loggers.event(so_far(n))
     loggers.end(record)
     assert said == []
 
-    run, config, history, final, code = read_back(trial.results_dir)
-    assert (run.project, run.run_group, run.display_name) == ("clbench-tests", record.config_id, trial.label)
+    run, config, history, final, code = read_back(info.results_dir)
+    assert (run.project, run.run_group, run.display_name) == ("clbench-tests", record.config_id, info.label)
     assert {key: config[key] for key in record.identity} == record.identity
     assert (config["id"], config["variant"]) == (record.id, "buffer_size=50")
 
@@ -108,7 +108,7 @@ def test_an_offline_run_holds_everything(trial, record, so_far, elsewhere, said,
     assert "cost/flops" not in final
     assert code == 0
 
-    media = Path(trial.results_dir) / "wandb"
+    media = Path(info.results_dir) / "wandb"
     (table,) = media.glob("*/files/media/table/*.json")
     table = json.loads(table.read_text())
     assert table["columns"] == ["event", "task", "step", "task 0", "task 1", "task 2"]
@@ -123,27 +123,27 @@ def test_an_offline_run_holds_everything(trial, record, so_far, elsewhere, said,
     assert not [key for key in os.environ if key in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR")]
 
 
-def test_a_resumed_trial_logs_the_rows_before_the_interruption_too(trial, record, so_far, said):
-    loggers = Loggers([Wandb(mode="offline", **SETTINGS)], trial, said.append)
+def test_a_resumed_run_logs_the_rows_before_the_interruption_too(info, record, so_far, said):
+    loggers = Loggers([Wandb(mode="offline", **SETTINGS)], info, said.append)
     loggers.event(so_far(5))
     loggers.event(so_far(6))
     loggers.end(record)
-    _, _, history, _, _ = read_back(trial.results_dir)
+    _, _, history, _, _ = read_back(info.results_dir)
     assert [row["event"] for row in history if "task" in row] == [0, 1, 2, 3, 4, 5]
 
 
-def test_a_failed_trial_says_why(trial, so_far, said):
-    loggers = Loggers([Wandb(mode="offline", **SETTINGS)], trial, said.append)
+def test_a_failed_run_says_why(info, so_far, said):
+    loggers = Loggers([Wandb(mode="offline", **SETTINGS)], info, said.append)
     loggers.event(so_far(3))
     loggers.fail("the loss is not finite")
-    *_, final, code = read_back(trial.results_dir)
+    *_, final, code = read_back(info.results_dir)
     assert final["failed"] == "the loss is not finite"
     assert code == 1
     assert said == []
 
 
-def test_disabled_makes_no_files(trial, record, elsewhere, said):
-    loggers = Loggers([Wandb(mode="disabled", **SETTINGS)], trial, said.append)
+def test_disabled_makes_no_files(info, record, elsewhere, said):
+    loggers = Loggers([Wandb(mode="disabled", **SETTINGS)], info, said.append)
     loggers.event(record.result)
     loggers.end(record)
     loggers.fail("never mind")
@@ -151,10 +151,10 @@ def test_disabled_makes_no_files(trial, record, elsewhere, said):
     assert said == []
 
 
-def test_a_folder_that_cannot_be_made_does_not_end_the_trial(trial, record, elsewhere, said):
+def test_a_folder_that_cannot_be_made_does_not_end_the_run(info, record, elsewhere, said):
     (elsewhere / "file").write_text("not a folder")
-    trial = replace(trial, results_dir=str(elsewhere / "file" / "x"))
-    loggers = Loggers([Wandb(mode="offline", **SETTINGS)], trial, said.append)
+    info = replace(info, results_dir=str(elsewhere / "file" / "x"))
+    loggers = Loggers([Wandb(mode="offline", **SETTINGS)], info, said.append)
     loggers.event(record.result)
     loggers.end(record)
     (text,) = said

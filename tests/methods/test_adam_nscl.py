@@ -1,4 +1,4 @@
-"""Adam-NSCL: steps stay where nothing entered, whatever the optimiser; the energy is that of all samples."""
+"""Adam-NSCL: steps stay in the inputs' null space with every optimiser; the energy covers all samples."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ FEW = Blobs(per_class=3)
 
 
 class Watched(AdamNSCL):
-    """Keeps every step as it is applied, and the moments it was made against."""
+    """Stores every applied step, and the moments of its projection."""
 
     def setup(self, learner, stream):
         super().setup(learner, stream)
@@ -43,7 +43,7 @@ def double():
 
 
 def drift(method, setting, optimizer, bias=True, hidden=(20, 18), tasks=3):
-    """Return how far outputs on any task's training inputs move after the task, and how far the weights do."""
+    """Return the later movement of outputs on any task's training inputs, and the movement of the weights."""
     stream = doubled(blob_stream(setting, dataset=FEW))
     learner = learner_for(stream, optimizer=OPTIMIZERS[optimizer](), hidden=hidden, bias=bias)
     marks, moved, before = [], [], []

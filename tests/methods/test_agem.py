@@ -1,4 +1,4 @@
-"""A-GEM: the edited gradient never opposes its reference; whom the reference comes from."""
+"""A-GEM: the edited gradient never opposes its reference; the source of the reference."""
 
 import pytest
 import torch
@@ -83,7 +83,7 @@ def test_in_training_no_step_opposes_its_reference(setting, outputs, fill, polic
 
 
 def test_the_reference_is_the_gradient_on_the_stored_samples():
-    """By the same projection done by hand, on all samples that the memory holds."""
+    """Compare with the same projection by hand, on all samples in memory."""
     stream = blob_stream("class")
     method = AGEM(30, 1000, "end", "ring")
     learner, _ = learn(method, stream, tasks=2)

@@ -1,4 +1,4 @@
-"""Methods where answers are written, token by token: each of them learns, and does there what it does elsewhere."""
+"""Methods with a model that writes answers, token by token: each learns, and acts as it does on labels."""
 
 import pytest
 import torch
@@ -41,7 +41,7 @@ def methods():
 def test_every_method_that_says_so_learns_and_differs_from_naive(name, kind):
     plain, _ = learn(Naive(), STREAM, writer_for(STREAM, kind), tasks=2, how=trainer(2, 8))
     method = methods()[name]
-    assert method.answers
+    assert method.supports_generation
     learner, rows = learn(method, STREAM, writer_for(STREAM, kind), tasks=2, how=trainer(2, 8))
     bound = name in ("agem", "gem")  # which act only where a step would do harm
     assert bound or not same(weights(plain), weights(learner))
@@ -54,8 +54,8 @@ def test_joint_training_learns_all_riddles_and_naive_keeps_only_the_last():
     _, naive = learn(Naive(), STREAM, writer_for(STREAM), how=trainer(12, 8))
     assert min(joint[-1]) >= 8, joint  # of 16 each
     assert sum(naive[-1][:2]) < sum(joint[-1][:2]) / 2, naive
-    assert not Method.answers
-    assert not DER.answers
+    assert not Method.supports_generation
+    assert not DER.supports_generation
 
 
 def test_the_fisher_information_is_the_mean_of_squared_gradients_of_each_answers_likelihood():

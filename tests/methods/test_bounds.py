@@ -1,4 +1,4 @@
-"""The bounds: joint and cumulative see what they declare, and no more."""
+"""The upper bounds: joint and cumulative see exactly the data that they declare."""
 
 import torch
 
@@ -31,7 +31,7 @@ def test_cumulative_trains_on_all_seen_and_nothing_else():
 
 
 def only_event(method, stream):
-    """Let a method that sees everything learn its one event, the last task; return its learner."""
+    """Train a method that sees all data on its only task, the last one; return its learner."""
     learner = learner_for(stream)
     Training(learner, method, trainer()).learn(stream.tasks[-1])
     return learner

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from clbench.errors import ConfigError, RefusedError
-from clbench.method import Method
+from clbench.method import Method, Trait
 from clbench.methods.compose import Compose
 from clbench.methods.er import ER
 from clbench.methods.ewc import EWC
@@ -52,7 +52,7 @@ def test_penalties_add_up():
 
 
 def test_two_owners_of_one_hook_are_refused_by_name():
-    with pytest.raises(RefusedError, match="parts x and y both bring their own fit"):
+    with pytest.raises(RefusedError, match="parts x and y both define their own fit"):
         Compose({"x": Joint(), "y": Cumulative(True)})
 
 
@@ -64,8 +64,8 @@ def test_replay_under_a_projection_is_refused_with_the_reason():
 def test_starting_anew_under_a_projection_is_refused_with_the_reason():
     with pytest.raises(RefusedError, match="all returns the model to its initial weights at every task, and gpm keeps"):
         Compose({"all": Cumulative(True), "gpm": shipped("gpm", threshold=0.9, samples=10)})
-    assert not Compose({"all": Cumulative(False), "gpm": shipped("gpm", threshold=0.9, samples=10)}).resets
-    assert Compose({"all": Cumulative(True), "ewc": ewc()}).resets
+    assert not Compose({"all": Cumulative(False), "gpm": shipped("gpm", threshold=0.9, samples=10)}).traits & {Trait.RESETS}
+    assert Trait.RESETS in Compose({"all": Cumulative(True), "ewc": ewc()}).traits
 
 
 def test_what_is_no_method_is_refused():

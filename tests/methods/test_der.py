@@ -1,4 +1,4 @@
-"""DER and DER++: off is naive bit for bit; what is kept; what is compared."""
+"""DER and DER++: switched off they are naive bit for bit; the stored logits; the compared outputs."""
 
 import pytest
 import torch
@@ -41,7 +41,7 @@ def test_off_is_the_plain_run_bit_for_bit(setting, outputs, optimizer):
 
 
 class Watched(DER):
-    """Notes what the model said of every sample when it was offered: a shared head whole, else NaN for other heads."""
+    """Stores the model's logits of every offered sample: all of a shared head, or NaN for other heads."""
 
     def penalty(self, learner, batch, logits):
         own = logits[: batch.own]
@@ -61,7 +61,7 @@ NOTES: dict[tuple[int, int], list[torch.Tensor]] = {}
 
 
 def noted(memory, slot, offer):
-    """Return whether what is kept in a slot was said of its sample: in the first pass, or in any."""
+    """Return whether the stored logits of a slot are those of its sample, from the first pass or from any."""
     told = NOTES[int(memory.tasks[slot]), int(memory.rows[slot])][: 1 if offer == "first" else None]
     return any(torch.equal(memory.kept["logits"][slot].nan_to_num(1e9), full.nan_to_num(1e9)) for full in told)
 
@@ -100,15 +100,15 @@ def test_the_penalty_is_the_written_one(setting, outputs):
         if setting == "task":
             now = torch.cat([learner.logits(sample.inputs, head) for head in range(3)], dim=1)[0]
             start = stream.offsets[task]
-            in_play = slice(None) if outputs == "all" else slice(start, start + 2)
+            active = slice(None) if outputs == "all" else slice(start, start + 2)
         else:
             now = learner.logits(sample.inputs)[0]
-            start, in_play = 0, slice(None)
+            start, active = 0, slice(None)
             then = then[: len(now)]
         told = ~then.isnan()
         squares.append((now - then)[told].square())
-        shift = start if in_play != slice(None) else 0
-        entropies.append(F.cross_entropy(now[in_play].unsqueeze(0), torch.tensor([label - shift])))
+        shift = start if active != slice(None) else 0
+        entropies.append(F.cross_entropy(now[active].unsqueeze(0), torch.tensor([label - shift])))
     expected = 0.3 * torch.cat(squares).mean() + 0.7 * torch.stack(entropies).mean()
     batch = method.extend_batch(learner, learner.batch(stream.tasks[2].train, torch.arange(4), epoch=1))
     found = method.penalty(learner, batch, learner.forward(batch))
@@ -192,7 +192,7 @@ def test_it_forgets_less_than_naive(kind, setting, beta):
 
 @pytest.mark.parametrize(("setting", "outputs"), EVERYWHERE)
 def test_it_composes_with_replay_and_with_a_penalty(setting, outputs):
-    """Beside a joined draw only the batch's own samples are kept, with their own logits."""
+    """With a joined draw, only the batch's own samples are stored, with their own logits."""
     NOTES.clear()
     der = Watched(30, 8, 0.5, 0.0, "every", "reservoir")
     parts = {"er": ER(30, 8, "reservoir"), "der": der, "ewc": EWC(0.1, "online", 1.0, "empirical", 20)}

@@ -1,4 +1,4 @@
-"""ER-ACE: who competes with whom."""
+"""ER-ACE: the classes that compete."""
 
 import pytest
 import torch

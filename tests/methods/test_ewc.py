@@ -85,7 +85,7 @@ def test_linear_layers_and_any_module_agree(estimator, setting, monkeypatch):
 
 @pytest.mark.parametrize("setting", ["class", "task"])
 def test_exact_is_the_expectation_over_labels_by_hand(setting):
-    """With all outputs the loss runs over all heads side by side, and so does the model's own distribution of labels."""
+    """With `outputs=all`, the loss covers all heads concatenated, and so does the model's own distribution of labels."""
     stream = blob_stream(setting, "all")
     learner, _ = learn(Naive(), stream, tasks=1)
     found = importance.diagonal_fisher(learner, stream.tasks[0].train, "exact", None, torch.Generator())

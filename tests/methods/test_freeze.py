@@ -25,7 +25,7 @@ CARRIED = {
 
 
 def moved(kind, method, optimizer="adamw", layers=2, dropout=0.0, setting="class"):
-    """Return which tensors the first task moves, and which the later ones do; and the learner."""
+    """Return the tensors that the first task moves, those that later tasks move, and the learner."""
     stream, states = token_stream(setting), []
     learner = token_learner(kind, stream, (OPTIMIZERS | CARRIED)[optimizer](), layers, dropout)
     states.append(weights(learner))

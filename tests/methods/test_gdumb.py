@@ -1,4 +1,4 @@
-"""GDumb: learns from its memory alone, each time anew."""
+"""GDumb: learns only from its memory, each time from the initial weights."""
 
 from collections import Counter
 
@@ -14,7 +14,7 @@ from tests.streams import blob_stream, learn, learner_for, same, trainer, weight
 
 
 class Watched(GDumb):
-    """Notes the (task, row) of every sample it trains on."""
+    """Stores the (task, row) of every sample that it trains on."""
 
     def setup(self, learner, stream):
         super().setup(learner, stream)
@@ -55,7 +55,7 @@ def test_every_class_has_its_share(setting):
 
 @pytest.mark.parametrize("setting", ["task", "domain", "class"])
 def test_each_task_starts_from_the_initial_weights_without_moments(setting):
-    """Whatever was learned before: training by hand from new weights on the same memory ends at the same place."""
+    """Training by hand from the initial weights on the same memory gives the same weights, after any earlier tasks."""
     stream = blob_stream(setting)
     method = GDumb(25)
     learner, _ = learn(method, stream, learner_for(stream, optimizer=SGD(0.05, momentum=0.9)))

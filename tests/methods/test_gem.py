@@ -167,7 +167,7 @@ def test_references_are_per_task_in_every_setting(setting):
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan")])
 def test_a_diverged_run_is_left_as_it_is(value):
-    """What becomes of it is told by its loss, not by the solver."""
+    """The loss reports divergence, not the solver."""
 
     class Diverged(GEM):
         def _gradients(self, learner):

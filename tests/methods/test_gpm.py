@@ -1,4 +1,4 @@
-"""GPM: what was stored is not moved, whatever the optimiser."""
+"""GPM: outputs on stored directions do not move, with every optimiser."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ OPTIMIZERS = {
 
 
 def drift(method: Method, stream, optimizer, bias: bool, hidden=(12,)):
-    """Return how far the outputs on the first task's inputs move while later tasks are learned (float64)."""
+    """Return the movement of outputs on the first task's inputs during later tasks (float64)."""
     torch.set_default_dtype(torch.float64)
     try:
         stream = doubled(stream)

@@ -19,7 +19,7 @@ NORMALISE = pytest.mark.parametrize("normalise", [True, False])
 
 
 def held_by_class(method):
-    """Return the rows held of each class, in the order of the memory."""
+    """Return the stored rows of each class, in the order of the memory."""
     split, held = method.memory.split(), {}
     columns = split.labels + torch.tensor(method.memory.learner.stream.offsets)[split.tasks]
     for c, row in zip(columns.tolist(), split.rows.tolist(), strict=True):
@@ -131,7 +131,7 @@ def test_fewer_exemplars_than_classes_are_refused_by_name():
 @BOTH
 @pytest.mark.parametrize("outputs", ["seen", "all"])
 def test_old_columns_learn_the_earlier_model_and_new_ones_the_labels(setting, outputs):
-    """Against the sum written out over every sample and every class met."""
+    """Compare with the explicit sum over every sample and every class seen."""
     stream = blob_stream(setting, outputs)
     method = ICaRL(25, True)
     learner, _ = learn(method, stream, tasks=2)
@@ -237,8 +237,7 @@ def test_scores_have_a_column_for_every_output_in_play(setting, outputs):
     training = Training(learner, method, trainer())
     check(0)
     for task in stream.tasks:
-        training.after_step = lambda step, known=2 * task.index: check(known) if step == 1 else None
-        training.learn(task)
+        training.learn(task, lambda step, known=2 * task.index: check(known) if step == 1 else None)
         check(2 * task.index + 2)
 
 
@@ -255,8 +254,7 @@ def test_within_a_task_the_means_are_those_of_the_model_as_it_stands():
         torch.testing.assert_close(method.means, F.normalize(fresh, dim=1))
         seen.append(method.means.clone())
 
-    training.after_step = measure
-    training.learn(stream.tasks[1])
+    training.learn(stream.tasks[1], measure)
     assert not torch.equal(seen[0], seen[-1])
     assert len(method.means) == classes_met(learner, 1) == 4
 

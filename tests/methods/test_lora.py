@@ -1,4 +1,4 @@
-"""Low-rank adapters, one for all tasks or one for each: what trains, what stays, what they compute."""
+"""Low-rank adapters, one for all tasks or one for each: trained parameters, frozen ones, outputs."""
 
 from itertools import pairwise
 
@@ -31,7 +31,7 @@ def lora(name, **changes):
 
 
 def strong():
-    """Large steps and weight decay: what could move, does."""
+    """Return an optimiser with large steps and weight decay, which moves everything that is not frozen."""
     return SGD(0.05, momentum=0.9, weight_decay=0.01)
 
 
@@ -194,7 +194,7 @@ def test_the_record_says_how_large_and_how_near():
 
 
 def test_beside_a_penalty_replay_and_distillation():
-    """Each does something, and leaves the network below alone."""
+    """Each part has an effect, and the network below does not change."""
     stream, start = blob_stream(), weights(learner_for(blob_stream()))
     alone, _ = learn(lora("seq_lora"), stream)
     for other in (EWC(50.0, "offline", 1.0, "exact", None), ER(30, 8, "reservoir"), LwF(1.0, 2.0, False, False)):

@@ -1,4 +1,4 @@
-"""LwF: the distillation's gradient, its teacher, the warm-up, replay beside it."""
+"""LwF: the distillation's gradient, its teacher, the warm-up, and a composition with replay."""
 
 from itertools import pairwise
 
@@ -150,7 +150,7 @@ class Stops(LwF):
 
 @pytest.mark.parametrize("setting", ["task", "class"])
 def test_the_warm_up_moves_the_new_outputs_alone(setting):
-    """Whatever momentum, weight decay or normalisation would do to the rest."""
+    """Momentum, weight decay and normalisation do not change the rest."""
     stream, ends = blob_stream(setting), []
     learner = learner_for(stream, optimizer=SGD(0.05, momentum=0.9, weight_decay=0.01))
     learner.model.backbone = nn.Sequential(nn.Flatten(), nn.Linear(16, 16), nn.BatchNorm1d(16), nn.ReLU())

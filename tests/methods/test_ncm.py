@@ -77,7 +77,7 @@ def test_nothing_is_trained(setting):
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_what_is_forgotten_went_to_new_outputs(metric):
-    """Scores of classes met stay as they were: a task keeps its accuracy in its own head, and loses only to later classes."""
+    """Scores of earlier classes do not change: a task keeps its accuracy in its own head, and loses only to later classes."""
     stream = blob_stream("task")
     _, rows = learn(NCM(metric), stream)
     for task in range(3):

@@ -1,4 +1,4 @@
-"""O3: the network below never moves, adapters act as far as a detector says, and resumed runs are the same."""
+"""O3: the network below never moves, detectors weight the adapters, and resumed runs are the same."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def o3(name="o3", weighting=None, **changes):
 
 
 def met(requests=REQUESTS, tasks=None, name="o3", per_class=40, **changes):
-    """Return (method, learner, rows) that have met all requests."""
+    """Return (method, learner, rows) after all requests."""
     stream = stream_of(requests, datasets={"blobs": Blobs(per_class=per_class)})
     method = o3(name, **changes)
     learner, rows = learn(method, stream, tasks=tasks, how=trainer(epochs=6))
@@ -215,7 +215,7 @@ def test_a_detector_that_is_none_is_refused():
 
 
 def test_training_is_on_the_adapter_at_full_weight():
-    """The logits that a request trains on are those of the plain adapter, whatever the detector says."""
+    """A request trains on the logits of the plain adapter, for every detector."""
     method, learner, _ = met(tasks=1)
     task = learner.stream.tasks[1]
     training = Training(learner, method, trainer())

@@ -1,4 +1,4 @@
-"""OGD: steps are orthogonal to every stored gradient, whatever the optimiser; a linear model's stored logits stay."""
+"""OGD: steps are orthogonal to every stored gradient, with every optimiser; a linear model's stored logits do not change."""
 
 from dataclasses import replace
 
@@ -98,7 +98,7 @@ def test_the_basis_is_orthonormal_over_many_tasks_and_spans_all_gradients(logits
 
 
 def linear_drift(logits, setting="domain", kind=OGD, optimizer="momentum and weight decay"):
-    """Return how far the stored and the other logits of a linear model's stored samples move in later tasks."""
+    """Return the later movement of the stored and the other logits of a linear model's stored samples."""
     stream = in_double(blob_stream(setting))
     samples = []
 

@@ -1,4 +1,4 @@
-"""O-LoRA: the penalty, its gradient, when it is zero; what it does to the adapters."""
+"""O-LoRA: the penalty, its gradient, when it is zero, and its effect on the adapters."""
 
 import pytest
 import torch

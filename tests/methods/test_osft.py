@@ -1,4 +1,4 @@
-"""OSFT: old singular directions stand still, whatever the optimiser; the rest learns."""
+"""OSFT: old singular directions are frozen with every optimiser; the rest trains."""
 
 import copy
 
@@ -32,10 +32,10 @@ class Watched(OSFT):
 
     def begin_task(self, learner, task):
         super().begin_task(learner, task)
-        self._starts = {name: copy.deepcopy(layer) for name, layer in self._factored.items()}
+        self._starts = {name: copy.deepcopy(layer) for name, layer in self._svd_layers.items()}
 
     def look(self):
-        for name, layer in self._factored.items():
+        for name, layer in self._svd_layers.items():
             start = self._starts[name]
             moved = (layer.dense() - start.dense()).detach()
             across = float((start.U_high.mT @ moved).abs().max()), float((moved @ start.V_high.mT).abs().max())
@@ -91,7 +91,7 @@ def test_outputs_on_inputs_in_the_retained_span_do_not_change():
 
     class Ended(Watched):
         def end_task(self, learner, task, history):
-            for name, layer in self._factored.items():
+            for name, layer in self._svd_layers.items():
                 draws = torch.Generator().manual_seed(0)
                 within = torch.randn(9, layer.rank, generator=draws) @ layer.V_high
                 other = torch.randn(9, layer.in_features, generator=draws)
@@ -122,9 +122,9 @@ def test_transformers_are_decomposed_without_a_change_and_every_factor_learns(ki
     learner.model.eval()
     logits = learner.model(inputs)
     assert torch.allclose(logits, before, atol=1e-4)
-    assert len(method._factored) >= 2 * 4, sorted(method._factored)
+    assert len(method._svd_layers) >= 2 * 4, sorted(method._svd_layers)
     loss = torch.nn.functional.cross_entropy(logits, labels)
-    for name in [f"backbone.{layer}.{factor}" for layer in method._factored for factor in FACTORS]:
+    for name in [f"backbone.{layer}.{factor}" for layer in method._svd_layers for factor in FACTORS]:
         if "pooler" in name:  # takes no part in the features
             continue
         (gradient,) = torch.autograd.grad(loss, learner.parameters[name], retain_graph=True)
@@ -189,7 +189,7 @@ def test_each_task_decomposes_what_the_last_one_left():
         def begin_task(self, learner, task):
             before = weights(learner)
             super().begin_task(learner, task)
-            for name, layer in self._factored.items():
+            for name, layer in self._svd_layers.items():
                 s = torch.linalg.svdvals(before[f"backbone.{name}.weight"])[: layer.rank]
                 tops.append((float((layer.S_high - s).abs().max()), layer.S_high.clone(), layer.S_low.detach().clone()))
 
@@ -222,7 +222,7 @@ def test_an_attention_module_that_reads_its_weights_keeps_them():
         before = learner.model(x)
         method.begin_task(learner, stream.tasks[0])
         learner.model.eval()
-        assert sorted(method._factored) == ["layer.linear1", "layer.linear2"]
+        assert sorted(method._svd_layers) == ["layer.linear1", "layer.linear2"]
         assert torch.allclose(learner.model(x), before, atol=1e-5), "also where torch reads the weights of a whole block itself"
 
 

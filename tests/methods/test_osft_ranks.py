@@ -1,4 +1,4 @@
-"""What OSFT retains of each layer, by rank and importance; and PEFT as a reference."""
+"""OSFT's retained rank of each layer, by schedule and importance, with PEFT as a reference."""
 
 import copy
 
@@ -18,7 +18,7 @@ from tests.tokens import token_learner, token_stream
 
 @pytest.mark.parametrize(("base", "frozen"), [("smaller", False), ("larger", True)])
 def test_the_larger_side_freezes_layers_much_longer_than_wide(base, frozen):
-    """The authors' scripts: T5-large's feed-forward layers are 4 times as long as wide, and wholly frozen from a quarter on."""
+    """The authors' scripts: T5-large's feed-forward layers are 4 times as long as wide, and entirely frozen from a quarter on."""
     stream, states = token_stream(), []
     learner = token_learner("llama", stream)
     method = shipped("osft", schedule="fixed", fraction=0.45, rank_base=base, targets=["up_proj", "q_proj"])
@@ -115,6 +115,13 @@ def test_decomposition_forward_gradient_and_trajectory_are_those_of_peft():
     method.setup(learner, stream)
     training = Training(learner, method, trainer())
     task = stream.tasks[0]
+    seen = {}
+
+    def edit(lrn, updates):
+        OSFT.edit_update(method, lrn, updates)
+        seen.update({name: update.clone() for name, update in updates.items()})
+
+    method.edit_update = edit
     training.begin(task)
     for name in ("up", "down"):
         osf, own = getattr(with_osf, name), getattr(learner.model.backbone, name)
@@ -132,13 +139,6 @@ def test_decomposition_forward_gradient_and_trajectory_are_those_of_peft():
     optimizer = torch.optim.SGD([p for p in theirs.parameters() if p.requires_grad], 0.05)
     learner.train()
     theirs.train()
-    seen = {}
-
-    def edit(lrn, updates):
-        OSFT.edit_update(method, lrn, updates)
-        seen.update({name: update.clone() for name, update in updates.items()})
-
-    method.edit_update = edit
     for first in range(0, 60, 10):
         batch = learner.batch(task.train, torch.arange(first, first + 10))
         logits = theirs(batch.inputs)[:, :2]

@@ -1,4 +1,4 @@
-"""OWM: P is what recursive least squares makes of the inputs; small alpha keeps old outputs, large alpha is the plain run."""
+"""OWM: P is recursive least squares on the inputs; a small alpha keeps old outputs, a large alpha is the plain run."""
 
 import pytest
 import torch
@@ -52,7 +52,7 @@ def closed(rows, alpha):
 
 
 class Recorded(OWM):
-    """Keeps the inputs that its P is made of, in the order in which it met them, and P as it is after each task."""
+    """Stores the inputs of its P, in their order, and P after each task."""
 
     def setup(self, learner, stream):
         super().setup(learner, stream)
@@ -121,7 +121,7 @@ def test_directions_without_energy_are_free():
 
 
 def drift(kind=OWM, setting="domain", optimizer="sgd", hidden=(), bias=True, **changes):
-    """Return how far the outputs on the first task's inputs move while the later tasks are learned."""
+    """Return the movement of outputs on the first task's inputs during later tasks."""
     stream, marks = in_double(blob_stream(setting, "all" if setting == "class" else "seen")), []
     inputs = stream.tasks[0].train.raw()
     method = shipped("owm", kind, **changes)

@@ -1,4 +1,4 @@
-"""RanPAC: ridge regression on projected features, whatever came in which order; the ridge is chosen on the current task."""
+"""RanPAC: ridge regression on projected features, for every order of samples; the current task selects the ridge."""
 
 import pytest
 import torch

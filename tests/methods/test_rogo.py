@@ -1,4 +1,4 @@
-"""ROGO: GPM, but for what lies near to the new task; folding changes nothing; W's own step stays off the past."""
+"""ROGO: GPM with relaxed directions near the new task; folding changes nothing; the step of W itself stays projected."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ LOOSE = {"threshold": 0.95, "samples": 100, "cosine": 0.3, "strength": 0.1}
 
 
 class Watched(ROGO):
-    """Keeps what the end of a task sees before anything is folded."""
+    """Stores the state at the end of a task, before folding."""
 
     def setup(self, learner, stream):
         super().setup(learner, stream)
@@ -128,9 +128,8 @@ def test_the_search_may_wait_for_the_schedule_and_has_an_end():
         learner, seen = learner_for(stream), []
         method.setup(learner, stream)
         training = Training(learner, method, trainer(epochs=6, schedule=Step([1, 3], 2.0)))
-        training.after_epoch = lambda epoch, epochs: seen.append(round(learner.lr / 0.05, 6))
         for task in stream.tasks[:2]:
-            training.learn(task)
+            training.learn(task, on_epoch=lambda epoch, epochs: seen.append(round(learner.lr / 0.05, 6)))
         return seen[6:]
 
     plain = [1, 0.5, 0.5, 0.25, 0.25, 0.25]

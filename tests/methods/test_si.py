@@ -17,7 +17,7 @@ from tests.streams import blob_stream, learn, learner_for, same, trainer, weight
 
 
 class Watched(SI):
-    """Writes down every gradient, before and after the penalty, and where the weights stood."""
+    """Stores every gradient, before and after the penalty, and the weights."""
 
     def setup(self, learner, stream):
         super().setup(learner, stream)
@@ -219,7 +219,7 @@ def test_bad_values_are_refused_by_name(bad):
 
 
 def test_importance_above_the_ceiling_counts_as_the_ceiling():
-    """What is added up has no bound: what comes later is added to the whole."""
+    """The stored sum has no bound: later importance is added to the full sum."""
     stream = blob_stream("domain", kind="permuted")
     free, _ = learn(SI(5.0, 0.1, "total"), stream)
     high, _ = learn(BoundedSI(5.0, 0.1, "total", ceiling=1e6), stream)

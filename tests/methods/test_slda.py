@@ -50,6 +50,7 @@ def test_exact_is_welfords_update_sample_by_sample(monkeypatch):
 @pytest.mark.parametrize("chunk", [1, 33])
 def test_published_is_avalanches_program(chunk, monkeypatch):
     """Avalanche's StreamingLDA.fit and .predict, themselves, called on one sample after the other in double precision."""
+    pytest.importorskip("avalanche", reason="Avalanche is not installed (pip install 'clbench[avalanche]')")
     from avalanche.training.supervised.deep_slda import StreamingLDA
 
     monkeypatch.setattr(frozen, "CHUNK", chunk)

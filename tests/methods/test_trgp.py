@@ -8,6 +8,7 @@ import torch
 from pydantic import ValidationError
 
 from clbench import subspace
+from clbench.engine.learner.step_plan import StepPlan
 from clbench.engine.optimizers import SGD, Adam
 from clbench.engine.training.loop import Training
 from clbench.errors import ClbenchError, RefusedError
@@ -27,7 +28,7 @@ FEW = Blobs(per_class=2)
 
 
 class Watched(TRGP):
-    """Keeps what the trust was decided on, and what a task's Q has become."""
+    """Stores the gradients behind the trust, and each task's final Q."""
 
     def setup(self, learner, stream):
         super().setup(learner, stream)
@@ -55,7 +56,7 @@ def double():
 
 
 def drift(method, optimizer="sgd", bias=True, hidden=(18, 20), dataset=FEW):
-    """Return how far logits of old tasks on their training inputs move after the task, and how far W does at all."""
+    """Return the later movement of old tasks' logits on their training inputs, and the movement of W."""
     stream = doubled(blob_stream("task", dataset=dataset))
     learner = learner_for(stream, optimizer=OPTIMIZERS[optimizer](), hidden=hidden, bias=bias)
     marks, moved, states = [], [], []
@@ -160,7 +161,7 @@ def test_trust_is_the_largest_shares_of_the_gradients_norm(trust, most, bias):
     for task, (before, trusted, bases, spans) in zip(stream.tasks[1:], method._starts[1:], strict=True):
         learner.restore(before)
         learner.start(task.index)
-        learner.reparametrize = None
+        learner.act_for(StepPlan())
         found = weight_matrices.gradients(learner, task.train, torch.arange(len(task.train)), method._matrices)
         for name, gradient in found.items():
             shares = {}

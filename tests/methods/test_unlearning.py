@@ -1,4 +1,4 @@
-"""Methods that unlearn: the formulas, what they are handed, and that nothing happens where nothing is to be forgotten."""
+"""Unlearning methods: the formulas, their data, and no effect without requests."""
 
 from __future__ import annotations
 
@@ -14,23 +14,20 @@ from clbench.engine.training.data_access import retained
 from clbench.engine.training.loop import Training
 from clbench.method import Method
 from clbench.methods.naive import Naive
-from clbench.scenarios.unlearn import unlearn
 from tests.methods.shipped import shipped
-from tests.streams import Blobs, learn, learner_for, same, trainer, weights
+from tests.streams import Blobs, learn, learner_for, same, stream_from, trainer, weights
 
 LOSSES = ["ga", "gd", "kl_ga", "npo", "simnpo"]
 ALL = [*LOSSES, "random_labels", "task_vector", "retrain", "bad_teacher"]
 
 
 def stream_of(requests=({"classes": [1]}, {"samples": 0.2}, {"classes": [4]}), **said):
-    common = {"outputs": "seen", "order_seed": None, "valid_fraction": 0.0, "online": False, "seed": 0, "data_sha256": "blobs"}
-    common |= {"search": [], "download": False, "device": torch.device("cpu"), "setting": "class", "n_tasks": 1}
     own = {"datasets": {"blobs": Blobs()}, "requests": list(requests), "goal": "suppress", "claim_at": 0.8, "relearn_steps": 0}
-    return unlearn(**(common | own | said))
+    return stream_from("unlearn", **({"n_tasks": 1} | own | said))
 
 
 def at_request(name, **changes):
-    """Return (method, learner, training) that have learned the first task and are about to meet the first request."""
+    """Return (method, learner, training) after the first task, before the first request."""
     stream = stream_of()
     learner, method = learner_for(stream), shipped(name, **changes)
     method.setup(learner, stream)
@@ -40,7 +37,7 @@ def at_request(name, **changes):
 
 
 class Watch:
-    """Stands for `train`: looks at the first batch, with a step's hooks, and takes no step."""
+    """Replaces `train`: calls a step's hooks on the first batch, and takes no step."""
 
     def __init__(self, method, learner, task):
         self.method, self.learner, self.task = method, learner, task
@@ -149,7 +146,7 @@ def test_npo_starts_at_its_middle_and_tends_to_ascent():
 
 def test_npo_lets_go_of_what_is_forgotten():
     method, learner, _ = at_request("npo", beta=2.0)
-    method._before = learner.snapshot()
+    method._before = learner.teacher()
     method._before.take()
     learner.task = 1
     batch = learner.batch(learner.stream.tasks[1].train, torch.arange(4))
@@ -207,7 +204,7 @@ def test_task_vector_goes_the_other_way(scale):
 
 
 def test_retraining_never_meets_what_is_forgotten():
-    """Its weights are those of a model that learned what is retained from the start."""
+    """Its weights are those of a model trained on retained data from the start."""
     _, learner, training = at_request("retrain")
     task = learner.stream.tasks[1]
     training.learn(task)
@@ -238,7 +235,7 @@ def test_two_teachers():
     assert int((split.tasks == 1).sum()) == 40
     method, learner, _ = at_request("bad_teacher")
     learner.task = 1
-    method._good, method._bad = learner.snapshot(), learner.snapshot()
+    method._good, method._bad = learner.teacher(), learner.teacher()
     method._good.take()
     learner.reset_model()
     method._bad.take()

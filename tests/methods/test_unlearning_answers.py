@@ -1,4 +1,4 @@
-"""Requests to forget where answers are written: a tiny language model, and riddles with six answers."""
+"""Requests to forget for a model that writes answers: a tiny language model, and riddles with six answers."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""OSFT and freezing where a language model writes answers with an output embedding tied to its input embedding."""
+"""OSFT and freezing for a language model that writes answers, with its output embedding tied to its input embedding."""
 
 from types import SimpleNamespace
 

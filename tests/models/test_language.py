@@ -26,7 +26,7 @@ def test_logits_and_loss_are_those_of_transformers(kind):
             own = whole(input_ids=prompt, attention_mask=(prompt != PAD).long(), labels=table)
         else:
             own = whole(input_ids=answer_tokens.tokens(ROWS), labels=torch.where(ROWS < 0, ~ROWS, -100))
-    loss = torch.nn.functional.cross_entropy(logits, answer_tokens.written(ROWS))
+    loss = torch.nn.functional.cross_entropy(logits, answer_tokens.answer_ids(ROWS))
     torch.testing.assert_close(loss, own.loss, rtol=1e-5, atol=1e-6)
     assert logits.shape == (7, 20)
 
@@ -98,7 +98,7 @@ def test_trimmed_keeps_at_least_one_column():
         ({"weights": "somewhere"}, ConfigError, "give one of the two"),
         ({"architecture": None, "weights": "nowhere"}, DataError, "nowhere.*no config.json.*data.download=true"),
         ({"architecture": {"model_type": "bird"}}, ConfigError, "model_type='bird'"),
-        ({"form": "classes"}, ConfigError, "has the form answers"),
+        ({"form": "classes"}, ConfigError, "give model.form=answers"),
     ],
 )
 def test_bad_keys_are_named(node, error, says):
@@ -115,5 +115,5 @@ def test_forms_must_agree_and_tokens_need_a_model_that_reads_them():
         encoder_for(riddle_stream())
     with pytest.raises(ConfigError, match="does not read tokens"):
         learner_for(riddle_stream("class", form="classes"))
-    with pytest.raises(ConfigError, match="reads tokens, and the stream holds none"):
+    with pytest.raises(ConfigError, match="reads tokens, and the stream has none"):
         encoder_for(blob_stream())

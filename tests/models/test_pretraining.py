@@ -63,16 +63,15 @@ def same(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
-def test_it_learns_and_is_kept_and_found_again_without_training(tmp_path, monkeypatch):
-    told = []
-    monkeypatch.setattr(module, "tell", told.append)
+def test_it_learns_and_is_kept_and_found_again_without_training(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", "clbench")
     before = torch.random.get_rng_state()
     made = weights([tmp_path])
     assert torch.equal(before, torch.random.get_rng_state()), "the global generator was moved"
     assert len(list((tmp_path / FOLDER).glob("biography-*.npz"))) == 1
-    assert any("100 %" in text for text in told)
-    assert "24 biographies" in told[0]
-    losses = [float(text.rpartition(" ")[2]) for text in told[1:]]
+    assert any("100 %" in text for text in caplog.messages)
+    assert "24 biographies" in caplog.messages[0]
+    losses = [float(text.rpartition(" ")[2]) for text in caplog.messages[1:]]
     assert losses[-1] < losses[0] - 0.2
     monkeypatch.setattr(module, "train", lambda *_: pytest.fail("trained again"))
     assert same(made, weights([tmp_path]))
@@ -84,7 +83,7 @@ def test_the_same_settings_give_the_same_weights(tmp_path):
 
 
 @pytest.mark.parametrize("harm", ["cut", "flipped", "no archive"])
-def test_damaged_weights_are_noticed_and_made_again(tmp_path, monkeypatch, harm):
+def test_damaged_weights_are_noticed_and_made_again(tmp_path, caplog, harm):
     made = weights([tmp_path])
     (file,) = (tmp_path / FOLDER).glob("*.npz")
     content = bytearray(file.read_bytes())
@@ -95,13 +94,12 @@ def test_damaged_weights_are_noticed_and_made_again(tmp_path, monkeypatch, harm)
     else:
         content = bytearray(b"nothing of the kind")
     file.write_bytes(content)
-    told = []
-    monkeypatch.setattr(module, "tell", told.append)
+    caplog.clear()
     assert same(made, weights([tmp_path]))
-    assert "damaged" in told[0]
-    told.clear()
+    assert "damaged" in caplog.messages[0]
+    caplog.clear()
     assert same(made, weights([tmp_path]))
-    assert not told
+    assert not caplog.messages
 
 
 def test_the_digest_covers_what_shapes_the_weights_and_nothing_else():

@@ -4,8 +4,7 @@ import numpy as np
 
 from clbench.plots.plot_curves import draw, measured, moments, table
 from tests.leaderboard.factory import record
-
-from .looks import check_readable, drawn, heading, traced
+from tests.plots.looks import check_readable, drawn, heading, traced
 
 
 def test_only_records_measured_within_tasks_have_curves():
@@ -53,7 +52,7 @@ def test_requests_are_no_task_0():
     assert "task 0" not in "".join(heading(drawn(draw, records)))
     records[0].result["diagnostics"][0]["conclusion"]["claim"] = False
     figure = drawn(draw, records)
-    assert "no claim: 1 of 2 seeds knew less than needed of what was to be forgotten" in heading(figure)[-1]
+    assert "no claim: 1 of 2 seeds knew too little of the data to forget" in heading(figure)[-1]
 
 
 def test_a_long_stream_stays_readable():

@@ -7,8 +7,7 @@ import pytest
 
 from clbench.plots.plot_drift import PANELS, draw, reported, table
 from tests.leaderboard.factory import record
-
-from .looks import check_readable, drawn, traced
+from tests.plots.looks import check_readable, drawn, traced
 
 MANY = ["backbone.body.embed_in", *(f"backbone.body.layers.{i}" for i in range(12)), "backbone.body.final_layer_norm", "heads.0"]
 

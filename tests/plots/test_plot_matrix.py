@@ -13,8 +13,7 @@ from clbench.leaderboard.rows import rows
 from clbench.plots import style
 from clbench.plots.plot_matrix import NUMBERED, draw, grid
 from tests.leaderboard.factory import record
-
-from .looks import check_readable, drawn, heading, long_run
+from tests.plots.looks import check_readable, drawn, heading, long_run
 
 
 @pytest.fixture

@@ -8,8 +8,7 @@ import pytest
 
 from clbench.plots.plot_subspaces import LINES, PANELS, draw, sizes, table
 from tests.leaderboard.factory import record
-
-from .looks import check_readable, drawn, heading, projected
+from tests.plots.looks import check_readable, drawn, heading, projected
 
 LAYERS = ("backbone.layers.0.weight", "heads.0.weight")
 RESNET = ["conv1", *(f"layer{i}.{j}.conv{k}" for i in range(1, 5) for j in range(2) for k in (1, 2)), "heads.0"]

@@ -1,21 +1,22 @@
-"""What runs need, and what the end of memory looks like."""
+"""Memory needs of runs, and how a lack of memory shows."""
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
+from clbench.errors import ClbenchError
 from clbench.records import Record
 from clbench.runner import device_memory
-from clbench.runner.device_memory import GIB, Limits, Needs, budgets, out_of_memory, told
-from clbench.runner.execute import one_line
-from tests.runner.trials import make_spec
+from clbench.runner.device_memory import GIB, Limits, Needs, budgets, is_out_of_memory, recorded_peak, says_out_of_memory
+from tests.runner.run_functions import make_spec
 
 LIMITS = Limits(share=0.5, unknown={"cpu": 1, "cuda": 4}, context=0.5, margin=1.25)
 
 
-def test_what_is_measured_takes_the_place_of_what_is_assumed() -> None:
+def test_a_measured_need_replaces_the_assumed_need() -> None:
     needs, spec = Needs(LIMITS, "cuda"), make_spec(Path("r"), 0, strength=1)
     assert needs.of(spec) == 4.5 * GIB
     needs.learn(spec, 2 * GIB)
@@ -32,7 +33,7 @@ def test_on_a_cpu_there_is_no_context() -> None:
     assert Needs(LIMITS, "cpu").of(make_spec(Path("r"))) == GIB
 
 
-def test_who_was_out_of_memory_reserves_more_until_it_is_measured() -> None:
+def test_a_run_that_was_out_of_memory_reserves_more_until_it_is_measured() -> None:
     needs, spec = Needs(LIMITS, "cpu"), make_spec(Path("r"))
     needs.raise_for(spec)
     needs.raise_for(spec)
@@ -41,10 +42,10 @@ def test_who_was_out_of_memory_reserves_more_until_it_is_measured() -> None:
     assert needs.of(spec) == 2.5 * GIB
 
 
-def test_a_record_tells_what_its_run_needed() -> None:
+def test_a_record_has_the_need_of_its_run() -> None:
     identity = make_spec(Path("r")).identity
-    assert told(Record(identity, {}, {"peak_memory_bytes": 5}, {"device": "cuda: NVIDIA H100"})) == ("cuda", 5)
-    assert told(Record(identity, {}, {}, {"device": "cpu: x86_64"})) is None
+    assert recorded_peak(Record(identity, {}, {"peak_memory_bytes": 5}, {"device": "cuda: NVIDIA H100"})) == ("cuda", 5)
+    assert recorded_peak(Record(identity, {}, {}, {"device": "cpu: x86_64"})) is None
 
 
 def test_budgets_are_shares_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,18 +64,36 @@ def test_torchs_and_numpys_own_errors_are_known() -> None:
     for allocate in (lambda: torch.empty(2**60, dtype=torch.uint8), lambda: np.empty(2**60, dtype=np.uint8)):
         with pytest.raises((RuntimeError, MemoryError)) as caught:
             allocate()
-        assert out_of_memory(one_line(caught.value))
-    assert out_of_memory(one_line(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")))
-    assert out_of_memory(one_line(MemoryError()))
-    assert out_of_memory("RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+        assert is_out_of_memory(caught.value)
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"))
+    assert is_out_of_memory(MemoryError())
+    assert is_out_of_memory(OSError(errno.ENOMEM, "Cannot allocate memory"))
+    assert is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))
+
+
+def test_the_cause_of_an_error_counts() -> None:
+    error = ClbenchError("the data cannot be loaded")
+    assert not is_out_of_memory(error)
+    error.__cause__ = MemoryError()
+    assert is_out_of_memory(error)
 
 
 @pytest.mark.parametrize(
-    "reason",
-    ["RuntimeError: seed one is unlucky", "the loss became nan -> lower optimizer.lr", "its process was ended by SIGTERM"],
+    "error",
+    [
+        RuntimeError("seed one is unlucky"),
+        ClbenchError("the loss became nan", "lower optimizer.lr"),
+        ClbenchError("model.name='out of memory' is unknown"),
+        OSError(errno.ENOSPC, "No space left on device"),
+    ],
 )
-def test_other_failures_are_not(reason: str) -> None:
-    assert not out_of_memory(reason)
+def test_other_failures_are_not(error: Exception) -> None:
+    assert not is_out_of_memory(error)
+
+
+def test_the_last_output_of_a_killed_process_may_say_so() -> None:
+    assert says_out_of_memory("terminate called after throwing an instance of 'c10::OutOfMemoryError'")
+    assert not says_out_of_memory("its process was ended by SIGTERM")
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux only")

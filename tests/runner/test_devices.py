@@ -12,9 +12,9 @@ from clbench.runner import devices
 
 @settings(deadline=None)
 @given(st.one_of(st.just("auto"), st.integers(1, 50)), st.integers(1, 8), st.integers(1, 40))
-def test_on_a_cpu_there_is_at_least_one_worker_and_no_more_than_cells(workers: int | str, threads: int, cells: int) -> None:
-    found = devices.slots(workers, "cpu", threads, cells)
-    assert 1 <= len(found) <= cells
+def test_on_a_cpu_there_is_at_least_one_worker_and_no_more_than_runs(workers: int | str, threads: int, runs: int) -> None:
+    found = devices.slots(workers, "cpu", threads, runs)
+    assert 1 <= len(found) <= runs
     assert len(found) <= (workers if isinstance(workers, int) else devices.cores())
     assert {slot["OMP_NUM_THREADS"] for slot in found} == {str(threads)}
     assert not any("CUDA_VISIBLE_DEVICES" in slot for slot in found)
@@ -31,8 +31,8 @@ def test_one_worker_per_gpu_and_no_two_on_the_same_before_all_have_one(monkeypat
 
 def test_a_gpu_has_workers_as_there_are_cores_which_memory_then_lets_work_or_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "cores", lambda: 7)
-    for threads, cells, expected in ((1, 50, [4, 3]), (2, 50, [2, 1]), (1, 3, [2, 1]), (9, 50, [1, 1])):
-        seen = [slot["CUDA_VISIBLE_DEVICES"] for slot in devices.slots("auto", "auto", threads, cells, {"a": 1, "b": 1})]
+    for threads, runs, expected in ((1, 50, [4, 3]), (2, 50, [2, 1]), (1, 3, [2, 1]), (9, 50, [1, 1])):
+        seen = [slot["CUDA_VISIBLE_DEVICES"] for slot in devices.slots("auto", "auto", threads, runs, {"a": 1, "b": 1})]
         assert [seen.count("a"), seen.count("b")] == expected
 
 

@@ -1,4 +1,4 @@
-"""Jobs that another launcher runs: what is given to it, and what becomes of what comes back."""
+"""Jobs that another launcher runs: which jobs it gets, and the outcomes of their runs."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import pytest
 from clbench.errors import ConfigError
 from clbench.run_spec import RunSpec
 from clbench.runner.execute import failure_log
-from clbench.runner.external_launcher import JobError, run_elsewhere
+from clbench.runner.external_launcher import JobError, run_external
 from clbench.runner.progress import Display
 from clbench.runner.run_specs import run_specs
+from tests.runner.run_functions import make_spec
 from tests.runner.test_run_specs import Recorder
-from tests.runner.trials import make_spec
 
 
 def store(specs: Sequence[RunSpec]) -> None:
-    run_specs(specs, Display(), 0, "tests.runner.trials.good")
+    run_specs(specs, Display(), 0, "tests.runner.run_functions.good")
 
 
 def run(jobs: Sequence[Sequence[RunSpec]], launch: Callable[[list[int]], Any], display: Display | None = None) -> dict[int, Any]:
-    return {outcome.spec.seed: outcome for outcome in run_elsewhere(jobs, display or Display(), launch, "hydra/launcher=x")}
+    return {outcome.spec.seed: outcome for outcome in run_external(jobs, display or Display(), launch, "hydra/launcher=x")}
 
 
 def test_only_jobs_with_something_left_are_launched(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_only_jobs_with_something_left_are_launched(tmp_path: Path) -> None:
     assert {outcome.status for outcome in run([specs], pytest.fail).values()} == {"present"}
 
 
-def test_a_failure_is_told_of_the_cell_it_belongs_to(tmp_path: Path) -> None:
+def test_a_failure_belongs_to_its_run(tmp_path: Path) -> None:
     specs = [make_spec(tmp_path, seed) for seed in range(4)]
     traveled = pickle.loads(pickle.dumps(JobError("failed: seed 1", {specs[1].id: "no good"})))
 
@@ -56,7 +56,7 @@ def test_a_failure_is_told_of_the_cell_it_belongs_to(tmp_path: Path) -> None:
     found = run([specs[:3], specs[3:]], launch)
     assert [found[seed].status for seed in range(4)] == ["done", "failed", "busy", "failed"]
     assert found[1].reason == "no good"
-    assert found[3].reason == "no such folder -> make it"
+    assert found[3].text == "no such folder -> make it"
 
 
 def test_a_launcher_that_gives_up_loses_nothing_finished(tmp_path: Path) -> None:

@@ -81,11 +81,11 @@ def test_a_job_that_wants_a_gpu_and_is_given_none_is_refused_and_who_may_have_me
 
 def test_paths_and_modules_are_those_of_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("/")
-    launched_job.settle_in(str(tmp_path), ["/somewhere/plugin"])
+    launched_job.enter_folder(str(tmp_path), ["/somewhere/plugin"])
     assert Path.cwd() == tmp_path
     assert sys.path[-2:] == [str(tmp_path), "/somewhere/plugin"]
     with pytest.raises(ConfigError, match="no such folder"):
-        launched_job.settle_in(str(tmp_path / "gone"), [])
+        launched_job.enter_folder(str(tmp_path / "gone"), [])
 
 
 @pytest.mark.parametrize(("launcher", "ends"), [(LOCAL, True), (JOBLIB, True), (SLURM, False)])

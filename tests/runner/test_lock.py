@@ -1,4 +1,4 @@
-"""One process at a run, whatever the others do meanwhile, and nothing left behind by those that were killed."""
+"""A run is executed by one process at a time, and killed processes leave nothing behind."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ import pytest
 from clbench.errors import StoreError
 from clbench.records import Record, record_path, write
 from clbench.run_spec import RunSpec
-from clbench.runner import lock as claims
+from clbench.runner import lock as locks
 from clbench.runner import run_specs as runner
-from clbench.runner.lock import available, claim
+from clbench.runner.lock import available, lock_run
 from clbench.runner.progress import Display
 from clbench.runner.run_specs import run_specs
-from tests.runner.trials import make_spec
+from tests.runner.run_functions import make_spec
 
-GOOD = "tests.runner.trials.good"
+GOOD = "tests.runner.run_functions.good"
 
 
-def test_the_second_is_told_who_the_first_is(tmp_path: Path) -> None:
+def test_the_second_process_gets_the_name_of_the_first(tmp_path: Path) -> None:
     spec = make_spec(tmp_path)
-    with claim(spec) as first, claim(spec) as second:
+    with lock_run(spec) as first, lock_run(spec) as second:
         assert first is None
         assert second is not None
         assert second.startswith(f"process {os.getpid()} on ")
         assert not available(spec)
     assert available(spec)
-    with claim(spec) as again:
+    with lock_run(spec) as again:
         assert again is None
 
 
-def test_a_lock_that_was_removed_while_we_opened_it_is_no_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_that_was_removed_while_we_opened_it_is_not_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a third process would make a new lock file at the same place, and two would be at the run."""
     spec, lock, removed = make_spec(tmp_path), fcntl.flock, []
 
@@ -51,11 +51,11 @@ def test_a_lock_that_was_removed_while_we_opened_it_is_no_claim(tmp_path: Path, 
             shutil.rmtree(spec.checkpoints)
         lock(file, how)
 
-    monkeypatch.setattr(claims.fcntl, "flock", remove_first)
-    with claim(spec) as other:
+    monkeypatch.setattr(locks.fcntl, "flock", remove_first)
+    with lock_run(spec) as other:
         assert removed
         assert other is None
-        with claim(spec) as second:
+        with lock_run(spec) as second:
             assert second is not None
 
 
@@ -68,14 +68,14 @@ def test_a_folder_that_vanishes_before_the_lock_is_made_is_made_again(tmp_path: 
             shutil.rmtree(spec.checkpoints)
         return builtins.open(path, *words, **more)
 
-    monkeypatch.setattr(claims, "open", vanishing, raising=False)
+    monkeypatch.setattr(locks, "open", vanishing, raising=False)
     assert [outcome.status for outcome in run_specs([spec], Display(), 0, GOOD)] == ["done"]
     assert removed
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / ".checkpoints").write_text("a file")
-    with pytest.raises(StoreError, match="cannot be written"), claim(make_spec(tmp_path)):
+    with pytest.raises(StoreError, match="cannot be written"), lock_run(make_spec(tmp_path)):
         pass
 
 
@@ -94,7 +94,9 @@ def test_what_a_killed_process_left_of_a_stored_run_is_removed(tmp_path: Path) -
     path = write(Record(stored.identity), tmp_path)
     mine, foreign = left_by_a_kill(stored), left_by_a_kill(other)
     content = path.read_bytes()
-    assert [outcome.status for outcome in run_specs([stored], Display(), 0, "tests.runner.trials.must_not_run")] == ["present"]
+    assert [outcome.status for outcome in run_specs([stored], Display(), 0, "tests.runner.run_functions.must_not_run")] == [
+        "present"
+    ]
     assert not any(file.exists() for file in mine)
     assert all(file.exists() for file in foreign)
     assert path.read_bytes() == content
@@ -104,7 +106,7 @@ def test_what_is_in_use_is_not_removed(tmp_path: Path) -> None:
     spec = make_spec(tmp_path)
     write(Record(spec.identity), tmp_path)
     left = left_by_a_kill(spec)
-    with claim(spec) as other:
+    with lock_run(spec) as other:
         assert other is None
         run_specs([spec], Display(), 0, GOOD)
         assert all(file.exists() for file in left)
@@ -119,13 +121,13 @@ def test_a_half_written_record_is_removed_by_who_goes_on(tmp_path: Path) -> None
 
 
 class Waiting(Display):
-    """Keeps what it is told, in words."""
+    """Keeps messages as text."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
 
-    def waiting(self, elsewhere: Any, seconds: float | None) -> None:
-        self.said.append(f"waiting for {len(elsewhere)}")
+    def waiting(self, busy: Any, seconds: float | None) -> None:
+        self.said.append(f"waiting for {len(busy)}")
 
     def finished(self, outcome: Any) -> None:
         self.said.append(f"{outcome.spec.seed} {outcome.status}")
@@ -133,13 +135,13 @@ class Waiting(Display):
 
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("stores", [True, False])
-def test_a_cell_that_another_process_was_at_is_taken_over_or_found(
+def test_a_run_that_another_process_executed_is_taken_over_or_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, stores: bool
 ) -> None:
     """The other one ends as we wait: with its record stored, or killed."""
     specs, display = [make_spec(tmp_path, seed) for seed in range(2)], Waiting()
     with ExitStack() as other:
-        assert other.enter_context(claim(specs[0])) is None
+        assert other.enter_context(lock_run(specs[0])) is None
 
         def end(seconds: float) -> None:
             if stores:
@@ -155,8 +157,8 @@ def test_a_cell_that_another_process_was_at_is_taken_over_or_found(
 
 def test_waiting_ends_when_nothing_ends_for_so_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     specs, display, clock = [make_spec(tmp_path, seed) for seed in range(3)], Waiting(), [0.0]
-    with ExitStack() as first, claim(specs[1]) as second:
-        assert first.enter_context(claim(specs[0])) is None
+    with ExitStack() as first, lock_run(specs[1]) as second:
+        assert first.enter_context(lock_run(specs[0])) is None
         assert second is None
 
         def pass_by(seconds: float) -> None:
@@ -178,9 +180,9 @@ def test_a_worker_in_a_call_that_holds_pythons_lock_dies_with_its_runner(tmp_pat
     code = (
         "import sys; from pathlib import Path; from rich.console import Console\n"
         "from clbench.runner.run_specs import run_specs; from clbench.runner.progress import PlainDisplay\n"
-        "from tests.runner.trials import make_spec\n"
+        "from tests.runner.run_functions import make_spec\n"
         "spec = make_spec(Path(sys.argv[1]))\n"
-        "run_specs([spec], PlainDisplay(Console(file=sys.stdout)), 1, 'tests.runner.trials.deaf')\n"
+        "run_specs([spec], PlainDisplay(Console(file=sys.stdout)), 1, 'tests.runner.run_functions.deaf')\n"
     )
     environment = {
         **os.environ,

@@ -1,4 +1,4 @@
-"""What is shown while a sweep runs."""
+"""The display of a sweep in progress."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from clbench.runner.outcome import Outcome
+from clbench.runner.outcome import Outcome, Status
 from clbench.runner.progress import Display, LiveDisplay, PlainDisplay, display, duration, position, share
 from clbench.runner.run_specs import run_specs
-from tests.runner.trials import make_spec
+from tests.runner.run_functions import make_spec
 
 
-def test_elsewhere_than_on_a_terminal_there_is_a_line_per_run(tmp_path: Path) -> None:
+def test_outside_a_terminal_there_is_a_line_per_run(tmp_path: Path) -> None:
     file = io.StringIO()
     specs = [make_spec(tmp_path, seed) for seed in range(2)]
     shown = display(Console(file=file, width=40))
     assert isinstance(shown, PlainDisplay)
-    run_specs(specs, shown, 0, "tests.runner.trials.by_seed")
+    run_specs(specs, shown, 0, "tests.runner.run_functions.by_seed")
     lines = file.getvalue().splitlines()
     assert "\x1b" not in file.getvalue()
     assert lines[0] == "2 runs to train, 1 at a time"
@@ -44,8 +44,8 @@ def test_on_a_terminal_the_whole_and_every_run_is_drawn(tmp_path: Path) -> None:
         with console.capture() as capture:
             console.print(shown)
         assert shown.done() == pytest.approx(0.3)
-        shown.finished(Outcome(first, "done"))
-        shown.finished(Outcome(second, "failed", "out of luck"))
+        shown.finished(Outcome(first, Status.DONE))
+        shown.finished(Outcome(second, Status.FAILED, "out of luck", "try again"))
         assert (shown.ended, shown.failures, shown.active) == (2, 1, {})
     text = capture.get()
     assert "0/3 runs" in text

@@ -1,28 +1,30 @@
-"""What becomes of the runs of a sweep."""
+"""The outcomes of a sweep's runs."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from clbench.errors import ConfigError, StoreError
+from clbench.execution import Execution
 from clbench.records import Record, read, record_files, record_path, write
 from clbench.run_spec import RunSpec
 from clbench.runner.device_memory import GIB, Limits
 from clbench.runner.progress import Display
 from clbench.runner.run_specs import run_specs
-from tests.runner.trials import make_spec
+from tests.runner.run_functions import make_spec
 
-TRIALS = "tests.runner.trials"
+FUNCTIONS = "tests.runner.run_functions"
 
 
 class Recorder(Display):
-    """Keeps what it is told."""
+    """Keeps events and ends."""
 
     def __init__(self) -> None:
         self.events: list[tuple[str, str]] = []
@@ -35,12 +37,12 @@ class Recorder(Display):
         self.ended.append(outcome.spec.id)
 
 
-def run(specs: list[RunSpec], trial: str = "good", workers: int | str = 2, display: Display | None = None) -> list[Any]:
-    return run_specs(specs, display or Display(), workers, f"{TRIALS}.{trial}")
+def run(specs: list[RunSpec], function: str = "good", workers: int | str = 2, display: Display | None = None) -> list[Any]:
+    return run_specs(specs, display or Display(), workers, f"{FUNCTIONS}.{function}")
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3, "auto"])
-def test_every_cell_is_run_once_and_stored(tmp_path: Path, workers: int | str) -> None:
+def test_every_run_is_run_once_and_stored(tmp_path: Path, workers: int | str) -> None:
     specs = [make_spec(tmp_path, seed) for seed in (3, 0, 7)]
     display = Recorder()
     outcomes = run([*specs, specs[0]], workers=workers, display=display)
@@ -72,12 +74,12 @@ def test_nothing_to_do_starts_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / ".logs").exists()
 
 
-def test_a_failed_cell_stops_no_other(tmp_path: Path) -> None:
+def test_a_failed_run_stops_no_other(tmp_path: Path) -> None:
     specs = [make_spec(tmp_path, seed) for seed in range(7)]
     outcomes = run(specs, "by_seed")
     assert [o.spec.seed for o in outcomes if o.status == "failed"] == [1, 2, 3, 4]
     assert [o.spec.seed for o in outcomes if o.status == "done"] == [0, 5, 6]
-    reasons = {o.spec.seed: o.reason for o in outcomes}
+    reasons = {o.spec.seed: o.text for o in outcomes}
     assert reasons[1] == "RuntimeError: seed one is unlucky"
     assert "SIGKILL" in reasons[2]
     assert "the last words" in reasons[2]
@@ -106,19 +108,19 @@ def test_a_worker_has_the_threads_it_is_given(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_damaged_record_fails_its_own_cell_and_is_left_alone(tmp_path: Path, workers: int) -> None:
+def test_a_damaged_record_fails_its_own_run_and_is_left_alone(tmp_path: Path, workers: int) -> None:
     specs = [make_spec(tmp_path, seed) for seed in range(3)]
     path = record_path(tmp_path, specs[1].id)
     path.write_text('{"format": 1, "id"')
     outcomes = run(specs, workers=workers)
     assert [outcome.status for outcome in outcomes] == ["done", "failed", "done"]
     assert str(path) in outcomes[1].reason
-    assert "move the file" in outcomes[1].reason
+    assert "move the file" in outcomes[1].remedy
     assert path.read_text() == '{"format": 1, "id"'
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_cell_in_progress_elsewhere_is_not_trained_twice(tmp_path: Path, workers: int) -> None:
+def test_a_run_in_progress_elsewhere_is_not_trained_twice(tmp_path: Path, workers: int) -> None:
     specs = [make_spec(tmp_path, seed) for seed in range(2)]
     folder = tmp_path / ".checkpoints" / specs[0].id
     folder.mkdir(parents=True)
@@ -171,8 +173,8 @@ def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
     assert path.read_text() == "mine"
 
 
-def test_a_trial_that_cannot_be_imported_is_a_failure(tmp_path: Path) -> None:
-    outcomes = run_specs([make_spec(tmp_path)], Display(), 1, "no_such_module.trial")
+def test_a_function_that_cannot_be_imported_is_a_failure(tmp_path: Path) -> None:
+    outcomes = run_specs([make_spec(tmp_path)], Display(), 1, "no_such_module.function")
     assert outcomes[0].status == "failed"
     assert "no_such_module" in outcomes[0].reason
 
@@ -198,7 +200,7 @@ def test_an_interrupt_stops_the_workers(tmp_path: Path) -> None:
 
 def test_cuda_without_a_gpu_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("clbench.runner.devices.visible_gpus", lambda device: [])
-    spec = RunSpec.from_dict({**make_spec(tmp_path).to_dict(), "device": "cuda"})
+    spec = replace(make_spec(tmp_path), execution=Execution(device="cuda"))
     with pytest.raises(ConfigError, match="device=cuda"):
         run([spec])
 
@@ -207,7 +209,7 @@ ENDS = ["cuda", "host", "kill", "abort"]
 
 
 class Watcher(Recorder):
-    """Keeps what is said of runs that are tried again."""
+    """Keeps the lines about runs that are tried again."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -230,8 +232,8 @@ def test_a_run_that_was_out_of_memory_is_tried_again_alone(tmp_path: Path, how: 
     assert (tmp_path / "tries-1").read_text() == "xx"
     assert len(display.again) == 1
     assert display.again[0].startswith(specs[1].label)
-    assert "with nothing beside it" in display.again[0]
-    assert not (tmp_path / ".logs" / f"{specs[1].id}.txt").exists(), "no story of a failure that was none"
+    assert "with no other run on its device" in display.again[0]
+    assert not (tmp_path / ".logs" / f"{specs[1].id}.txt").exists(), "no report of a failure that was none"
     assert sorted(display.ended) == sorted(spec.id for spec in specs)
 
 
@@ -241,8 +243,8 @@ def test_only_what_is_out_of_memory_alone_has_failed(tmp_path: Path, how: str) -
     outcomes = run(specs, "hungry", workers=2)
     assert [outcome.status for outcome in outcomes] == ["failed", "failed"]
     for outcome in outcomes:
-        assert (tmp_path / f"tries-{outcome.spec.seed}").read_text() == "xx", "once beside the other, once alone"
-        assert "it had its device to itself -> lower trainer.batch_size" in outcome.reason
+        assert (tmp_path / f"tries-{outcome.spec.seed}").read_text() == "xx", "once with the other, once alone"
+        assert "it had its device to itself -> lower trainer.batch_size" in outcome.text
         assert (tmp_path / ".logs" / f"{outcome.spec.id}.txt").exists()
 
 
@@ -263,10 +265,10 @@ def test_runs_that_do_not_fit_together_take_turns(tmp_path: Path, monkeypatch: p
             at_it.discard(outcome.spec.id)
 
     specs = [make_spec(tmp_path, seed) for seed in range(5)]
-    outcomes = run_specs(specs, Counter(), 3, f"{TRIALS}.good", limits)
+    outcomes = run_specs(specs, Counter(), 3, f"{FUNCTIONS}.good", limits)
     assert [outcome.status for outcome in outcomes] == ["done"] * 5
     assert max(most) == 1
-    outcomes = run_specs([make_spec(tmp_path, seed) for seed in range(5, 10)], Counter(), 3, f"{TRIALS}.good")
+    outcomes = run_specs([make_spec(tmp_path, seed) for seed in range(5, 10)], Counter(), 3, f"{FUNCTIONS}.good")
     assert max(most) > 1, "without limits they run side by side"
 
 
@@ -276,7 +278,7 @@ def test_what_a_record_tells_is_known_to_the_next_seeds(tmp_path: Path, monkeypa
     limits = Limits(share=1.0, unknown={"cpu": 1, "cuda": 1}, context=0, margin=1)
     specs = [make_spec(tmp_path, seed) for seed in range(2)]
     write(Record(specs[0].identity, {}, {"peak_memory_bytes": 123}, {"device": "cpu: x"}), tmp_path)
-    outcomes = run_specs(specs, Display(), 1, f"{TRIALS}.good", limits)
+    outcomes = run_specs(specs, Display(), 1, f"{FUNCTIONS}.good", limits)
     assert [outcome.status for outcome in outcomes] == ["present", "done"]
     assert learned[0] == 123
     assert len(learned) == 2

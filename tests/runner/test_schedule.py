@@ -1,4 +1,4 @@
-"""The order of a sweep, without processes: every run comes to its end, whatever memory there is."""
+"""The order of a sweep, without processes: every run ends with any amount of memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from clbench.runner.device_memory import GIB, Limits, Needs
 from clbench.runner.schedule import Schedule
-from tests.runner.trials import make_spec
+from tests.runner.run_functions import make_spec
 
 LIMITS = Limits(share=0.9, unknown={"cpu": 1, "cuda": 1}, context=0, margin=1)
 
@@ -28,7 +28,7 @@ def gpu_slots(devices: int, workers: int) -> list[dict[str, str]]:
     informed=st.booleans(),
 )
 def test_every_run_ends_and_fails_only_alone(seed: int, devices: int, workers: int, true: list[int], informed: bool) -> None:
-    """Devices of 6 GiB; runs need what `true` says, which nobody knows before; more than there is ends one of those on it."""
+    """Devices of 6 GiB. Runs need the amounts in `true`, which are unknown before. Too much on a device ends one of its runs."""
     draw = random.Random(seed)
     specs = [make_spec(Path("r"), number, method=f"m{need}", need=need) for number, need in enumerate(true)]
     slots = gpu_slots(devices, workers)
@@ -46,10 +46,10 @@ def test_every_run_ends_and_fails_only_alone(seed: int, devices: int, workers: i
         slot = draw.choice(list(running))
         number = running.pop(slot)
         device = slots[slot]["CUDA_VISIBLE_DEVICES"]
-        beside = [true[other] for s, other in running.items() if slots[s]["CUDA_VISIBLE_DEVICES"] == device]
-        if true[number] + sum(beside) > 6:
+        others = [true[other] for s, other in running.items() if slots[s]["CUDA_VISIBLE_DEVICES"] == device]
+        if true[number] + sum(others) > 6:
             if schedule.again(slot) is None:
-                assert not beside
+                assert not others
                 ended[number] = "failed"
         else:
             schedule.end(slot, true[number] * GIB)
@@ -58,7 +58,7 @@ def test_every_run_ends_and_fails_only_alone(seed: int, devices: int, workers: i
     assert ended == {number: "failed" if need > 6 else "done" for number, need in enumerate(true)}
 
 
-def test_each_try_has_less_beside_it() -> None:
+def test_each_try_has_fewer_runs_on_its_device() -> None:
     schedule = Schedule([make_spec(Path("r"), seed) for seed in range(6)], gpu_slots(1, 6))
     slot = next(slot for slot, spec in schedule.start() if spec.seed == 5)
     assert schedule.again(slot) == 2

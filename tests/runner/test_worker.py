@@ -8,17 +8,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.runner.trials import make_spec
+from clbench.runner.outcome import Status
+from clbench.runner.worker_messages import End, decode
+from tests.runner.run_functions import make_spec
 
 
-def start(trial: str) -> subprocess.Popen[str]:
+def start(function: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path)}
-    command = [sys.executable, "-P", "-m", "clbench.runner.worker", "--trial", f"tests.runner.trials.{trial}"]
+    command = [sys.executable, "-P", "-m", "clbench.runner.worker", "--function", f"tests.runner.run_functions.{function}"]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
 
 
 def test_it_leaves_when_its_runner_is_gone(tmp_path: Path) -> None:
-    """A runner that is killed closes the pipe by dying; the worker must not train on alone."""
+    """The death of a killed runner closes the pipe; the worker must not train on alone."""
     with start("forever") as worker:
         assert worker.stdin is not None
         assert worker.stdout is not None
@@ -29,20 +31,26 @@ def test_it_leaves_when_its_runner_is_gone(tmp_path: Path) -> None:
         assert worker.wait(60) == 0
 
 
-def test_prints_of_the_trial_stay_out_of_the_answers(tmp_path: Path) -> None:
+def test_prints_of_the_run_stay_out_of_the_messages(tmp_path: Path) -> None:
+    spec = make_spec(tmp_path, seed=5)
     with start("by_seed") as worker:
         assert worker.stdin is not None
         assert worker.stdout is not None
-        worker.stdin.write(json.dumps(make_spec(tmp_path, seed=5).to_dict()) + "\n")
+        worker.stdin.write(json.dumps(spec.to_dict()) + "\n")
         worker.stdin.flush()
         events = []
-        while not events or events[-1] != "done":
-            events.append(json.loads(worker.stdout.readline())["event"])
+        while not events or events[-1] != "end":
+            run, message = decode(worker.stdout.readline())
+            assert run == spec.id
+            events.append("end" if isinstance(message, End) else message["event"])
         worker.stdin.close()
-    assert events == ["start", "epoch", "task", "epoch", "task", "done"]
+    assert events == ["start", "epoch", "task", "epoch", "task", "end"]
+    assert isinstance(message, End)
+    assert message.status is Status.DONE
+    assert message.peak_memory is not None
 
 
-def test_a_cell_survives_the_journey(tmp_path: Path) -> None:
+def test_a_run_survives_the_journey(tmp_path: Path) -> None:
     from clbench.run_spec import RunSpec
 
     spec = make_spec(tmp_path, seed=4, strength=0.1, sizes=[1, 2], nothing=None)

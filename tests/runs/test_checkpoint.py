@@ -1,6 +1,7 @@
 """Checkpoints: whole or absent, checked when read, never executed."""
 
 import errno
+import os
 
 import pytest
 import torch
@@ -48,18 +49,27 @@ def test_damage_is_named_and_the_file_left_alone(tmp_path, harm):
 def test_a_full_disk_keeps_the_previous_checkpoint(tmp_path, monkeypatch):
     checkpoint.save(tmp_path, 0, TREE)
 
-    def full(*arguments, **options):
+    def full(handle):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(torch, "save", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StoreError, match="No space left on device"):
         checkpoint.save(tmp_path, 1, TREE)
     assert checkpoint.load(tmp_path, CPU)[0] == 0
+    assert not [path for path in tmp_path.iterdir() if path.suffix == ".tmp"]
 
 
-def test_a_crash_before_the_rename_leaves_the_previous_one(tmp_path, monkeypatch):
+@pytest.mark.parametrize("ending", [".sha256", ".pt"])
+def test_a_crash_before_a_rename_leaves_the_previous_one(tmp_path, monkeypatch, ending):
     checkpoint.save(tmp_path, 0, TREE)
-    monkeypatch.setattr(checkpoint.os, "replace", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+    replace = os.replace
+
+    def crash(source, target):
+        if target.suffix == ending:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", crash)
     with pytest.raises(KeyboardInterrupt):
         checkpoint.save(tmp_path, 1, TREE)
     monkeypatch.undo()

@@ -1,4 +1,4 @@
-"""Trials side by side: the same records as one by one, from any interruption."""
+"""Runs side by side: the same records as one by one, from any interruption."""
 
 import json
 
@@ -11,7 +11,7 @@ from clbench.errors import DivergedError
 from clbench.records import Record
 from clbench.runs import checkpoint
 from clbench.runs.parallel_seeds import run_stacked
-from clbench.runs.run import Trial
+from clbench.runs.run import Run
 from clbench.testing import make_spec, run
 
 SEEDS = (0, 1, 2)
@@ -33,7 +33,7 @@ def records(folder, *overrides, told=None, **options):
     return made
 
 
-def test_records_are_those_of_single_trials(tmp_path):
+def test_records_are_those_of_single_runs(tmp_path):
     told = []
     made = records(tmp_path / "a", "eval.every=20", told=told)
     for spec, record in zip(specs(tmp_path / "b", "eval.every=20"), made, strict=True):
@@ -47,7 +47,7 @@ def test_records_are_those_of_single_trials(tmp_path):
         assert difference.abs().max() <= 2, "rounding may turn a sample or two"
         assert record.cost["samples"] == alone.cost["samples"]
         assert record.cost["method_state_bytes"] == alone.cost["method_state_bytes"]
-        events = [message["event"] for told_cell, message in told if told_cell.id == record.id]
+        events = [message["event"] for told_spec, message in told if told_spec.id == record.id]
         assert events.count("task") == 5
         assert events[0] == "start"
 
@@ -61,19 +61,19 @@ def test_the_same_stack_gives_the_same_bits(tmp_path):
 def test_an_interrupted_stack_goes_on_to_the_same_bits(tmp_path, monkeypatch, method, after):
     """Killed after any checkpoint, in the middle of a round of checkpoints too."""
     whole = records(tmp_path / "whole", method=method)
-    original, count = Trial.save, 0
+    original, count = Run.save, 0
 
-    def save(trial, task, alone=True):
+    def save(prepared, task, alone=True):
         nonlocal count
-        original(trial, task, alone)
+        original(prepared, task, alone)
         count += 1
         if count == after:
             raise Interruption
 
-    monkeypatch.setattr(Trial, "save", save)
+    monkeypatch.setattr(Run, "save", save)
     with pytest.raises(Interruption):
         records(tmp_path / "part", method=method)
-    monkeypatch.setattr(Trial, "save", original)
+    monkeypatch.setattr(Run, "save", original)
     learned = []
     learn = Training.begin
     monkeypatch.setattr(Training, "begin", lambda training, task: (learned.append(task.index), learn(training, task))[1])
@@ -85,14 +85,14 @@ def test_an_interrupted_stack_goes_on_to_the_same_bits(tmp_path, monkeypatch, me
 
 def test_checkpoints_are_small_and_few(tmp_path, monkeypatch):
     sizes = []
-    finish = Trial.finish
+    finish = Run.finish
 
-    def look(trial, stacked=1):
-        (path,) = trial.spec.checkpoints.glob("*.pt")
+    def look(prepared, stacked=1):
+        (path,) = prepared.spec.checkpoints.glob("*.pt")
         sizes.append(path.stat().st_size)
-        return finish(trial, stacked)
+        return finish(prepared, stacked)
 
-    monkeypatch.setattr(Trial, "finish", look)
+    monkeypatch.setattr(Run, "finish", look)
     records(tmp_path / "a", method="naive")
     run(make_spec("naive", results_dir=tmp_path / "b"))
     assert max(sizes[:3]) < 1.1 * sizes[3], "a replica's checkpoint holds its own weights, not the stack's"
@@ -108,18 +108,18 @@ def test_what_cannot_be_stacked_runs_one_by_one_and_says_why(tmp_path):
 
 def test_seeds_that_were_interrupted_elsewhere_lose_nothing(tmp_path, monkeypatch):
     """One seed alone got through two tasks; the others have not begun: it goes on by itself."""
-    original = Trial.save
+    original = Run.save
 
-    def save(trial, task, alone=True):
-        original(trial, task, alone)
+    def save(prepared, task, alone=True):
+        original(prepared, task, alone)
         if task.index == 1:
             raise Interruption
 
-    monkeypatch.setattr(Trial, "save", save)
+    monkeypatch.setattr(Run, "save", save)
     first, *rest = specs(tmp_path)
     with pytest.raises(Interruption):
         run(first)
-    monkeypatch.setattr(Trial, "save", original)
+    monkeypatch.setattr(Run, "save", original)
     assert checkpoint.stored(first.checkpoints) == [1]
     made = run_stacked([first, *rest], lambda spec, message: None)
     assert [record.provenance["resumed"] for record in made] == [1, 0, 0]
@@ -131,11 +131,11 @@ def test_a_seed_that_diverges_fails_alone(tmp_path, monkeypatch):
     prepare = module.prepare
 
     def poisoned(spec, report):
-        trial = prepare(spec, report)
+        prepared = prepare(spec, report)
         if spec.seed == 1:
             with torch.no_grad():
-                trial.learner.model.heads[0].weight.fill_(float("nan"))
-        return trial
+                prepared.learner.model.heads[0].weight.fill_(float("nan"))
+        return prepared
 
     monkeypatch.setattr(module, "prepare", poisoned)
     made = run_stacked(specs(tmp_path), lambda spec, message: None)

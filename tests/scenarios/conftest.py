@@ -7,25 +7,8 @@ import pytest
 import torch
 
 from clbench.data.pool import Pool
-from clbench.scenarios.permuted import permuted
-from clbench.scenarios.rotated import rotated
-from clbench.scenarios.sequence import sequence
-from clbench.scenarios.split import split
+from tests.streams import stream_from
 
-SCENARIOS = {"split": split, "permuted": permuted, "rotated": rotated, "sequence": sequence}
-OPTIONS = {
-    "setting": "class",
-    "n_tasks": 5,
-    "outputs": "seen",
-    "order_seed": None,
-    "valid_fraction": 0.0,
-    "online": False,
-    "seed": 0,
-    "data_sha256": "d" * 64,
-    "search": [],
-    "download": False,
-    "device": torch.device("cpu"),
-}
 OWN = {
     "split": {},
     "permuted": {"first_identity": False},
@@ -73,6 +56,6 @@ def stream_of():
 
     def make(name, **said):
         data = {} if name == "sequence" else {"dataset": FakeSource()}
-        return SCENARIOS[name](**(OPTIONS | OWN[name] | data | said))
+        return stream_from(name, **({"n_tasks": 5} | OWN[name] | data | said))
 
     return make

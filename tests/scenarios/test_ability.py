@@ -16,7 +16,8 @@ from clbench.data.sources import Prose
 from clbench.engine.evaluation.accuracy import evaluate
 from clbench.errors import ConfigError, DataError, RefusedError
 from clbench.methods.naive import Naive
-from clbench.scenarios.ability import beside
+from clbench.scenarios.ability import add_ability_sets
+from clbench.scenarios.scenario_options import DataAccess
 from clbench.stream import EvaluationSet
 from tests.riddles import riddle_stream, writer_for
 
@@ -76,11 +77,11 @@ def test_bad_prose_is_refused(folder, changes, error, says):
 
 def test_without_a_wish_the_stream_is_the_one_that_came():
     stream = riddle_stream()
-    assert beside(stream, {"every": None, "ability": {}, "format": False}, [], False) is stream
+    assert add_ability_sets(stream, {"every": None, "ability": {}, "format": False}, DataAccess(0, "", [])) is stream
 
 
 def test_format_has_a_column_for_every_task_behind_those_of_the_tasks():
-    stream = beside(riddle_stream(), {"format": True}, [], False)
+    stream = add_ability_sets(riddle_stream(), {"format": True}, DataAccess(0, "", []))
     assert [column.role for column in stream.evaluation] == ["task"] * 3 + ["utility"] * 3
     learner = writer_for(stream)
     row = evaluate(learner, Naive(), stream.evaluation, 8)
@@ -89,9 +90,9 @@ def test_format_has_a_column_for_every_task_behind_those_of_the_tasks():
 
 def test_what_cannot_be_measured_is_refused(folder):
     with pytest.raises(ConfigError, match="vocabulary of 259 tokens, and the stream one of 20"):
-        beside(riddle_stream(), {"ability": {"talk": node()}}, [folder], False)
+        add_ability_sets(riddle_stream(), {"ability": {"talk": node()}}, DataAccess(0, "", [folder]))
     with pytest.raises(RefusedError, match="chooses among classes"):
-        beside(riddle_stream("class", form="classes"), {"format": True}, [], False)
+        add_ability_sets(riddle_stream("class", form="classes"), {"format": True}, DataAccess(0, "", []))
 
 
 def test_the_loss_is_the_mean_over_all_tokens(folder):
@@ -104,7 +105,7 @@ def test_the_loss_is_the_mean_over_all_tokens(folder):
     learner = writer_for(stream, "t5")
     ((total, n),) = evaluate(learner, Naive(), (column,), 3)
     with torch.no_grad():
-        expected = torch.nn.functional.cross_entropy(learner.model(rows), answer_tokens.written(rows))
+        expected = torch.nn.functional.cross_entropy(learner.model(rows), answer_tokens.answer_ids(rows))
     assert n == 40
     assert total / n == pytest.approx(float(expected), rel=1e-5)
 

@@ -10,14 +10,13 @@ import torch
 
 from clbench.config.hydra_compose import new_composer
 from clbench.errors import ConfigError, RefusedError
-from clbench.instantiate import instantiate
 from clbench.scenarios.biography import RECOVERY, people_of
+from clbench.scenarios.scenario_options import DataAccess, make_stream
 
 
 def stream(*overrides, **change):
     config = new_composer()(["scenario=biography_tiny", "model=biography_tiny", *overrides]).config
-    given = {"seed": 0, "data_sha256": "none", "search": [], "download": False, "device": torch.device("cpu")}
-    return instantiate(config["scenario"] | change, "scenario", **given)
+    return make_stream(config["scenario"] | change, DataAccess(0, "none", []))
 
 
 def people(split):

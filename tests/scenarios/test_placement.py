@@ -12,7 +12,7 @@ import torch
 from clbench.errors import ConfigError
 from clbench.records import Record
 from clbench.scenarios import placement
-from clbench.scenarios.placement import choose, place
+from clbench.scenarios.placement import choose_residence, place_stream
 from clbench.testing import make_spec, run
 from tests.data.files import write_images
 from tests.streams import blob_stream
@@ -58,11 +58,13 @@ def test_the_same_result_bit_for_bit(
 ) -> None:
     monkeypatch.setattr("clbench.engine.training.loop.GATHER", 50)
     streamed: list[bool] = []
-    monkeypatch.setattr("clbench.runs.factory.place", lambda *a: streamed.append(_streams(made := place(*a))) or made)
+    monkeypatch.setattr(
+        "clbench.runs.factory.place_stream", lambda *a: streamed.append(_streams(made := place_stream(*a))) or made
+    )
     words = [*words, "scenario/dataset=npz", f"scenario.dataset.path={arrays}"]
     found = [trained(tmp_path, residence, method, *words) for residence in PLACES]
     assert streamed == [False, False, True]
-    assert len({name for name, _ in found}) == 1, "where data is kept is no part of what a trial is"
+    assert len({name for name, _ in found}) == 1, "the residence of data is no part of a run's identity"
     for _, record in found[1:]:
         assert record.result == found[0][1].result
 
@@ -97,7 +99,7 @@ def test_a_folder_of_images_is_decoded_once_and_then_mapped(tmp_path: Path, monk
 
 def test_validation_rows_views_and_mixed_tasks_move_along() -> None:
     stream = blob_stream(kind="permuted", valid_fraction=0.1)
-    moved = place(stream, torch.device("meta"), "device", 0.5)
+    moved = place_stream(stream, torch.device("meta"), "device", 0.5)
     for task in moved.tasks:
         assert task.valid is not None
         for split in (task.train, task.valid):
@@ -105,14 +107,14 @@ def test_validation_rows_views_and_mixed_tasks_move_along() -> None:
             assert split.view is not None
             assert split.view.device.type == "meta"
     assert len({id(task.train.pool) for task in moved.tasks}) == 1, "one pool stays one"
-    kept = place(stream, torch.device("meta"), "host", 0.5).tasks[0].train.pool
+    kept = place_stream(stream, torch.device("meta"), "host", 0.5).tasks[0].train.pool
     assert (kept.inputs.device.type, kept.targets.device.type, kept.streams) == ("cpu", "meta", True)
     assert kept.inputs.data_ptr() == stream.tasks[0].train.pool.inputs.data_ptr(), "host memory is not copied"
 
 
 def test_data_in_memory_cannot_be_kept_on_disk() -> None:
     with pytest.raises(ConfigError, match=r"data\.residence=disk"):
-        place(blob_stream(), torch.device("cpu"), "disk", 0.5)
+        place_stream(blob_stream(), torch.device("cpu"), "disk", 0.5)
 
 
 @pytest.mark.parametrize(
@@ -133,12 +135,12 @@ def test_auto_takes_the_fastest_place_where_it_fits(
     pool = Pool(torch.zeros(100, 3, 20, 20, dtype=torch.uint8), torch.zeros(100, dtype=torch.int64), mapped)  # 120,000 bytes
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10**12))
     monkeypatch.setattr(placement, "available_memory", lambda: available)
-    assert choose([pool], torch.device("cuda"), 0.5) == place
+    assert choose_residence([pool], torch.device("cuda"), 0.5) == place
 
 
 def test_on_a_cpu_mapped_data_is_read_if_it_fits(monkeypatch: pytest.MonkeyPatch, arrays: Path, tmp_path: Path) -> None:
     seen: list[bool] = []
-    monkeypatch.setattr("clbench.runs.factory.place", lambda *a: seen.append(_streams(made := place(*a))) or made)
+    monkeypatch.setattr("clbench.runs.factory.place_stream", lambda *a: seen.append(_streams(made := place_stream(*a))) or made)
     words = ["scenario=split", "scenario/dataset=npz", f"scenario.dataset.path={arrays}", "data.share=0.5"]
     for available in (10**9, 10**4):
         monkeypatch.setattr(placement, "available_memory", lambda: available)  # noqa: B023 (used within the round)

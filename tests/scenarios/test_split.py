@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clbench.errors import ConfigError, DataError, RefusedError
-from clbench.scenarios.stream_builder import spelled
+from clbench.scenarios.stream_builder import format_classes
 
 SETTINGS = ("task", "domain", "class")
 
@@ -72,13 +72,13 @@ def test_canonical_order_whatever_the_seed(stream_of):
     assert [column.name for column in first.evaluation][:2] == ["task 0: fake 0-1", "task 1: fake 2-3"]
 
 
-def test_order_by_an_integer_is_the_same_for_every_trial(stream_of):
+def test_order_by_an_integer_is_the_same_for_every_run(stream_of):
     first, second, other = (stream_of("split", order_seed=order, seed=seed) for order, seed in ((3, 0), (3, 7), (4, 0)))
     assert first.fingerprint == second.fingerprint != other.fingerprint
     assert first.tasks[0].classes != (0, 1)
 
 
-def test_order_by_seed_follows_the_trial(stream_of):
+def test_order_by_seed_follows_the_run(stream_of):
     drawn = [stream_of("split", order_seed="seed", seed=seed) for seed in range(5)]
     orders = [tuple(task.classes for task in stream.tasks) for stream in drawn]
     assert len(set(orders)) == 5
@@ -202,9 +202,9 @@ def test_classes_counted_only_on_loading(stream_of, fake):
         ({"n_tasks": "5"}, ConfigError, ["n_tasks='5'"]),
         ({"n_tasks": 10, "setting": "task"}, RefusedError, ["single class", "1, 2, 5", "setting=class"]),
         ({"n_tasks": 10, "setting": "domain"}, RefusedError, ["single class"]),
-        ({"setting": "Task"}, ConfigError, ["setting='Task'", "task, domain, class"]),
-        ({"outputs": "none"}, ConfigError, ["outputs='none'", "seen, all"]),
-        ({"order_seed": "random"}, ConfigError, ["order_seed='random'", "null"]),
+        ({"setting": "Task"}, ConfigError, ["setting='Task'", "task", "domain", "class"]),
+        ({"outputs": "none"}, ConfigError, ["outputs='none'", "seen", "all"]),
+        ({"order_seed": "random"}, ConfigError, ["order_seed='random'", "seed"]),
         ({"order_seed": 1.5}, ConfigError, ["order_seed=1.5"]),
         ({"valid_fraction": 1.0}, ConfigError, ["valid_fraction=1.0"]),
         ({"valid_fraction": -0.1}, ConfigError, ["valid_fraction=-0.1"]),
@@ -276,5 +276,5 @@ def test_normalisation_must_fit(stream_of, fake, change, words):
         (tuple(range(19, -1, -1)), "19 18 17 16 15 14 13 12 … (20 classes)"),
     ],
 )
-def test_classes_spelled_for_people(classes, name):
-    assert spelled(classes) == name
+def test_classes_format_classes_for_people(classes, name):
+    assert format_classes(classes) == name

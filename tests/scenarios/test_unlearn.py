@@ -7,10 +7,9 @@ import torch
 
 from clbench.engine.training.data_access import retained, unseen
 from clbench.errors import ConfigError, RefusedError
-from clbench.scenarios.unlearn import unlearn
 from clbench.stream import Stream
-
-from .conftest import OPTIONS, FakeSource
+from tests.scenarios.conftest import FakeSource
+from tests.streams import stream_from
 
 THREE = [{"classes": [3]}, {"samples": 0.25}, {"classes": [6, 7]}]
 
@@ -18,7 +17,7 @@ THREE = [{"classes": [3]}, {"samples": 0.25}, {"classes": [6, 7]}]
 def made(requests=THREE, **said) -> Stream:
     datasets = said.pop("datasets", {"fake": FakeSource(), "other": FakeSource(n_classes=4, draw=1)})
     own = {"datasets": datasets, "requests": requests, "goal": "suppress", "claim_at": 0.8, "relearn_steps": 3, "n_tasks": 1}
-    return unlearn(**(OPTIONS | own | said))
+    return stream_from("unlearn", **(own | said))
 
 
 def classes(split):

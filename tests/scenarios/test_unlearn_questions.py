@@ -10,7 +10,7 @@ import torch
 from clbench.engine.evaluation.text_metrics import Asked
 from clbench.errors import ConfigError, DataError
 from clbench.methods.naive import Naive
-from clbench.methods.random_targets import relabelled
+from clbench.methods.random_targets import with_random_targets
 from clbench.runs.run import assemble
 from clbench.testing import check_scenario, make_spec, run
 from tests.data.question_files import write_beside, write_clinc, write_scienceqa, write_tofu
@@ -169,7 +169,7 @@ def test_what_is_right_is_the_letter_and_not_the_topic(tmp_path):
 def test_another_letter_is_a_wrong_answer(tmp_path):
     made = stream(scienceqa(tmp_path))
     split = made.requests[0].train
-    changed = relabelled(split, writer_for(made), made.requests[0], "other")
+    changed = with_random_targets(split, writer_for(made), made.requests[0], "other")
     right = split.pool.answers[split.pool.right_answers[split.rows]]
     for row, answer in zip(changed.pool.inputs, right, strict=True):
         assert (~row[row < 0]).tolist() != answer[answer >= 0].tolist()

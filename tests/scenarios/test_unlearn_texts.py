@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
 from clbench.config.hydra_compose import new_composer
 from clbench.data.integrity import find, search_path
 from clbench.errors import DataError
-from clbench.instantiate import instantiate
+from clbench.scenarios.scenario_options import DataAccess, make_stream
 from clbench.testing import make_spec, run
 
 pytest.importorskip("transformers")
@@ -57,8 +56,7 @@ def test_people_run(tmp_path):
 
 def test_requests_are_sets_of_people():
     config = new_composer()(["scenario=unlearn_biography", "model=people_tiny"]).config
-    given = {"seed": 0, "data_sha256": "none", "search": [], "download": False, "device": torch.device("cpu")}
-    stream = instantiate(config["scenario"], "scenario", **given)
+    stream = make_stream(config["scenario"], DataAccess(0, "none", []))
     assert [task.classes for task in stream.requests] == [tuple(range(5 * i, 5 * i + 5)) for i in range(3)]
     for task in stream.requests:
         assert len(task.train) == 5 * 6 * 4

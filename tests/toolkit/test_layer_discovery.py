@@ -1,4 +1,4 @@
-"""The layers of a backbone, in the order in which data pass through them."""
+"""The layers of a backbone, in the order of the forward pass."""
 
 import pytest
 import torch

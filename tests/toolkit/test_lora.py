@@ -1,4 +1,4 @@
-"""Adapters: which layers get one, what it starts from, how it acts, folding."""
+"""Adapters: target layers, initial values, outputs, folding."""
 
 import importlib.util
 
@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from clbench.errors import ConfigError, RefusedError
-from clbench.toolkit.lora import Adapters, chosen, principal_cosines
+from clbench.toolkit.lora import Adapters, principal_cosines, target_layers
 from tests.streams import blob_stream, learner_for
 
 
@@ -21,7 +21,7 @@ pytest.importorskip("peft")
 
 
 class Wrapped(nn.Module):
-    """A backbone that holds `part`."""
+    """A backbone that contains `part`."""
 
     def __init__(self, part):
         super().__init__()
@@ -55,41 +55,41 @@ def draws(learner, task=0):
 def test_endings_match_whole_parts_of_names():
     net = nn.ModuleDict({"fc": nn.Linear(2, 2), "layer": nn.ModuleDict({"fc": nn.Linear(2, 2), "xfc": nn.Linear(2, 2)})})
     net["layers"] = nn.ModuleList(nn.Linear(2, 2) for _ in range(12))
-    assert chosen(model(net), ["fc"]) == ("fc", "layer.fc")
-    assert chosen(model(net), ["layer.fc"]) == ("layer.fc",)
-    assert chosen(model(net), ["layers.1"]) == ("layers.1",)
-    assert len(chosen(model(net), "all-linear")) == 15
+    assert target_layers(model(net), ["fc"]) == ("fc", "layer.fc")
+    assert target_layers(model(net), ["layer.fc"]) == ("layer.fc",)
+    assert target_layers(model(net), ["layers.1"]) == ("layers.1",)
+    assert len(target_layers(model(net), "all-linear")) == 15
 
 
 def test_an_ending_that_matches_nothing_is_named_with_what_there_is():
     with pytest.raises(ConfigError, match=r"method\.targets=.*'valu'") as caught:
-        chosen(model(Wrapped(tiny("bert"))), ["query", "valu"])
+        target_layers(model(Wrapped(tiny("bert"))), ["query", "valu"])
     assert "attention.self.value" in str(caught.value)
     with pytest.raises(ConfigError, match=r"method\.targets=\[\]"):
-        chosen(model(Wrapped(tiny("bert"))), [])
+        target_layers(model(Wrapped(tiny("bert"))), [])
     with pytest.raises(ConfigError, match="has no linear layer"):
-        chosen(model(nn.Flatten()), None)
+        target_layers(model(nn.Flatten()), None)
 
 
 def test_by_itself_it_adapts_what_peft_adapts_in_a_model_of_that_type():
-    assert chosen(model(Wrapped(tiny("bert"))), None) == tuple(
+    assert target_layers(model(Wrapped(tiny("bert"))), None) == tuple(
         f"part.encoder.layer.{i}.attention.self.{name}" for i in range(2) for name in ("query", "value")
     )
-    assert chosen(model(tiny("gpt2")), None) == ("h.0.attn.c_attn", "h.1.attn.c_attn")
-    assert chosen(model(nn.Sequential(nn.Linear(2, 2), nn.ReLU())), None) == ("0",)
+    assert target_layers(model(tiny("gpt2")), None) == ("h.0.attn.c_attn", "h.1.attn.c_attn")
+    assert target_layers(model(nn.Sequential(nn.Linear(2, 2), nn.ReLU())), None) == ("0",)
 
 
 def test_layers_that_are_not_called_are_not_adapted():
     net = nn.Sequential(nn.TransformerEncoderLayer(8, 2, 8), nn.MultiheadAttention(8, 2), nn.Linear(8, 8))
-    assert chosen(model(net), "all-linear") == ("2",)
+    assert target_layers(model(net), "all-linear") == ("2",)
 
 
 def test_a_shared_weight_is_refused_by_name_and_left_out_of_all():
     net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
     net[1].weight = net[0].weight
     with pytest.raises(RefusedError, match="weight of 0 is another"):
-        chosen(model(net), ["0"])
-    assert chosen(model(net), "all-linear") == ("2",)
+        target_layers(model(net), ["0"])
+    assert target_layers(model(net), "all-linear") == ("2",)
 
 
 def test_it_starts_from_seed_task_and_layer_and_shifts_nothing():

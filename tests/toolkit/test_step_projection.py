@@ -1,4 +1,4 @@
-"""Projecting what enters a layer gives the step that projecting the step gives, wherever it is done."""
+"""Projection of a layer's inputs gives the same step as projection of the step."""
 
 import pytest
 import torch
@@ -33,21 +33,22 @@ class Own(MLP):
     """A perceptron of another's making: its steps go through a graph."""
 
 
-def weights_after(method, bare=True, optimizer=None, model=None, clip=None, bias=True, batch=SMALL, epochs=1):
+def weights_after(method, plain=True, optimizer=None, model=None, clip=None, bias=True, batch=SMALL, epochs=1):
     """Return the weights after three tasks in double precision, and how many layers a step projected at their inputs."""
     torch.set_default_dtype(torch.float64)
     try:
         stream = doubled(blob_stream("domain", kind="permuted"))
         own = {"_target_": f"{__name__}.Own"} if model is Own else {}
         learner = learner_for(stream, optimizer=optimizer or SGD(0.05), bias=bias, **WIDE, **own)
-        assert (learner.chain is None) == bool(own)
+        assert (learner.mlp is None) == bool(own)
         if model is Twice:
             torch.manual_seed(0)
             learner.model = Classifier(model(), stream.head_sizes, (1, 4, 4))
         learner.start(0)
         method.setup(learner, stream)
         training = Training(learner, method, trainer(epochs=epochs, batch_size=batch, clip_norm=clip))
-        learner.bare = learner.bare and bare
+        if not plain:
+            training.project_no_inputs()
         gpm = method.parts["gpm"] if isinstance(method, Compose) else method
         edit, counts = gpm.edit_update, []
 
@@ -74,7 +75,7 @@ def close(a, b):
 def test_at_the_inputs_or_at_the_step(name, bias, threshold, model):
     make = lambda: shipped(name, threshold=threshold, samples=60)  # noqa: E731
     early, layers = weights_after(make(), bias=bias, model=model)
-    late, none = weights_after(make(), bare=False, bias=bias, model=model)
+    late, none = weights_after(make(), plain=False, bias=bias, model=model)
     assert layers == 2, "both hidden layers; the head is too narrow"
     assert none == 0
     assert close(early, late) < 1e-10
@@ -83,14 +84,14 @@ def test_at_the_inputs_or_at_the_step(name, bias, threshold, model):
 def test_a_layer_that_is_called_twice():
     make = lambda: shipped("gpm", threshold=0.8, samples=60)  # noqa: E731
     early, layers = weights_after(make(), model=Twice)
-    late, _ = weights_after(make(), bare=False, model=Twice)
+    late, _ = weights_after(make(), plain=False, model=Twice)
     assert layers == 2
     assert close(early, late) < 1e-10
 
 
 def test_relaxed_layers_are_projected_at_the_step():
     make = lambda: shipped("rogo", threshold=0.9, samples=60, cosine=0.2, strength=0.1)  # noqa: E731
-    early, late = weights_after(make(), epochs=2)[0], weights_after(make(), bare=False, epochs=2)[0]
+    early, late = weights_after(make(), epochs=2)[0], weights_after(make(), plain=False, epochs=2)[0]
     assert close(early, late) < 1e-10
 
 
@@ -124,17 +125,17 @@ class Again(Method):
 
 def test_a_penaltys_own_forward_pass_is_projected_too():
     parts = lambda: {"gpm": shipped("gpm", threshold=0.8, samples=60), "again": Again()}  # noqa: E731
-    for model, at_inputs in ((Twice, 2), (None, 0)):  # of a chain, the step is projected where the loss has other ways
+    for model, at_inputs in ((Twice, 2), (None, 0)):  # of an MLP, the step is projected where the loss has other ways
         early, layers = weights_after(Compose(parts()), model=model)
         assert layers == at_inputs
-        assert close(early, weights_after(Compose(parts()), bare=False, model=model)[0]) < 1e-10
+        assert close(early, weights_after(Compose(parts()), plain=False, model=model)[0]) < 1e-10
 
 
 def test_two_projections_act_one_after_the_other():
     parts = lambda: {name: shipped(name, threshold=0.7, samples=60) for name in ("gpm", "sgp")}  # noqa: E731
     first, layers = weights_after(Compose(parts()))
     assert layers == 0
-    assert close(first, weights_after(Compose(parts()), bare=False)[0]) == 0
+    assert close(first, weights_after(Compose(parts()), plain=False)[0]) == 0
     assert close(first, weights_after(shipped("sgp", threshold=0.7, samples=60))[0]) > 1e-6, "GPM is not lost"
 
 

@@ -1,4 +1,4 @@
-"""Any model's weights as matrices: what enters them is found by hooks, and steps off it change nothing."""
+"""Any model's weights as matrices: hooks find the inputs, and steps orthogonal to the inputs change no output."""
 
 import pytest
 import torch

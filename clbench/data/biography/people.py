@@ -1,4 +1,4 @@
-"""Synthetic people: who they are, and everything that is true of them. Drawn from a seed alone."""
+"""Synthetic people and their attributes, drawn from a seed alone."""
 
 from __future__ import annotations
 
@@ -15,30 +15,28 @@ from clbench.errors import ConfigError
 from clbench.utils.rng import generator
 
 VERSION = 1
-"""Of the generator: raised by every change after which the same settings give other texts."""
+"""Version of the generator; raised by every change that gives other texts for the same settings."""
 
 Count = Annotated[int, Field(ge=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Biography:
-    """What people there are, and how their biographies are written. Everything that shapes them is here.
-
-    A node of a configuration may stand for it; `name` is what its data set is called.
+    """All settings of the people and of their biographies. A configuration node may replace this object.
 
     Args:
-        people: how many each task is about, in order: the first task's people, then the next one's.
-        familiar: of how many tasks, from the first, biographies exist for a model to be pre-trained on.
-        variants: biographies of each, in other words and another order of attributes.
-        sentences: ways to state each attribute to draw from (of those in `words.SENTENCES`).
-        first, middle, last: how many names of each kind to draw from.
-        cities, universities, majors, companies, years: how many values to draw from.
+        name: of the data set.
+        people: number of people of each task, in the order of the tasks.
+        familiar: the people of this many first tasks have biographies, on which a model can be pre-trained.
+        variants: number of biographies of each person, with other sentences and another order of attributes.
+        sentences: number of sentences of each attribute to draw from (the first of `words.SENTENCES`).
+        first, middle, last: number of names of each kind to draw from.
+        cities, universities, majors, companies, years: number of values to draw from.
         seed: of people, values, words and orders.
-
-        generated: version of the generator, `VERSION`: a trial is not to be taken for one of other texts.
+        generated: version of the generator, `VERSION`: runs with different texts get different identities.
 
     Raises:
-        ConfigError: more than the lists hold, or than there are names for; another version.
+        ConfigError: too few words in the lists, too few names for all people, or another version.
     """
 
     name: str = "biography"
@@ -61,7 +59,7 @@ class Biography:
         if self.generated != VERSION:
             raise ConfigError(
                 f"scenario.dataset.generated={self.generated}: this version of clbench writes the texts of version {VERSION}",
-                f"give scenario.dataset.generated={VERSION}, or the version of clbench that wrote the others",
+                f"give scenario.dataset.generated={VERSION}, or use the version of clbench for that number",
             )
         lists = {"first": "first", "middle": "middle", "last": "last", "cities": "city", "universities": "university"}
         lists |= {"majors": "major", "companies": "company"}
@@ -72,19 +70,19 @@ class Biography:
         for key, most in bounds.items():
             if getattr(self, key) > most:
                 raise ConfigError(
-                    f"scenario.dataset.{key}={getattr(self, key)} is more than the {most} there are",
+                    f"scenario.dataset.{key}={getattr(self, key)} exceeds the {most} that exist",
                     f"give at most {most}",
                 )
         if self.total > self.first * self.middle * self.last // 2:
             raise ConfigError(
                 f"scenario.dataset.people={list(self.people)}: too few full names "
-                f"({self.first} x {self.middle} x {self.last}) for people with names of their own",
+                f"({self.first} x {self.middle} x {self.last}) for people with different names",
                 "give fewer people, or larger scenario.dataset.first, middle, last",
             )
 
     @property
     def total(self) -> int:
-        """How many people there are."""
+        """Number of people."""
         return sum(self.people)
 
     def range_of(self, task: int) -> range:
@@ -97,7 +95,7 @@ class Biography:
         return {key: value for key, value in asdict(self).items() if key != "name"}
 
     def words(self, kind: str) -> tuple[str, ...]:
-        """Return the list of a kind of word as long as it is used here."""
+        """Return the words of a kind that these settings use."""
         sizes: Mapping[str, int] = {
             "city": self.cities,
             "university": self.universities,
@@ -109,7 +107,7 @@ class Biography:
 
 @dataclass(frozen=True)
 class People:
-    """Everybody, by number.
+    """All people, by number.
 
     Args:
         names: int64 `[n, 3]`: first, middle and last name as positions in their lists; no row occurs twice.
@@ -125,7 +123,7 @@ class People:
         return len(self.names)
 
     def take(self, numbers: range) -> People:
-        """Return those of consecutive `numbers`."""
+        """Return the people of consecutive `numbers`."""
         part = slice(numbers.start, numbers.stop)
         return People(self.names[part], self.birthdays[part], self.values[part])
 
@@ -141,7 +139,7 @@ def draw(biography: Biography) -> People:
 
 
 def value(biography: Biography, people: People, person: int, attribute: str) -> str:
-    """Return what is true of a person, as it is written."""
+    """Return the value of a person's attribute as text."""
     if attribute == "birthday":
         month, day, year = people.birthdays[person].tolist()
         return f"{MONTHS[month]} {day + 1}, {FIRST_YEAR + year}"
@@ -164,7 +162,7 @@ def _drawn(sizes: tuple[int, ...], biography: Biography, purpose: str) -> Tensor
 
 
 def _names(sizes: tuple[int, int, int], n: int, seed: int) -> Tensor:
-    """Return `n` different triples; a name drawn again is passed over."""
+    """Return `n` different triples; repeated draws are dropped."""
     random = generator(seed, "names")
     codes = torch.empty(0, dtype=torch.int64)
     total = sizes[0] * sizes[1] * sizes[2]

@@ -1,4 +1,4 @@
-"""Biographies and questions as tokens, for all people at once: rows of a pattern with slots that are filled in."""
+"""Biographies and questions as tokens, for all people at once: patterns with slots for names and values."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from clbench.data.biography.words import ATTRIBUTES, DAYS, FIRST_YEAR, MONTHS, N
 from clbench.utils.rng import generator
 
 NOTHING = -1
-"""Where a row of tokens has none; taken out before rows are used."""
+"""Marks an empty place in a row of tokens; removed before rows are used."""
 NAME_TOKENS, VALUE_TOKENS = 3, 4
-"""A full name has three; the longest value, a birthday, four."""
+"""Tokens of a full name, and of the longest value (a birthday)."""
 
 
 def tokens_of(biography: Biography, vocabulary: Vocabulary, people: People) -> tuple[Tensor, Tensor]:
-    """Return (names int64 `[n, 3]`, values int64 `[n, 6, 4]`, filled up with `NOTHING`) of people as tokens."""
+    """Return (names int64 `[n, 3]`, values int64 `[n, 6, 4]`, padded with `NOTHING`) of people as tokens."""
 
     def table(texts: list[str]) -> Tensor:
         rows = [vocabulary.encode(text) for text in texts]
@@ -38,8 +38,8 @@ def tokens_of(biography: Biography, vocabulary: Vocabulary, people: People) -> t
 def biographies(biography: Biography, vocabulary: Vocabulary, people: People) -> list[Tensor]:
     """Return the biographies of `people` (the first ones drawn), by variant: tokens int64 `[n, up to longest]`.
 
-    Each states the six attributes once, in an order of its own; a person's variants use different sentences for an
-    attribute. A row ends with `EOS`; `NOTHING` stands anywhere in it and is to be taken out (`packed`).
+    Each states the six attributes once, in a random order. A person's variants use different sentences for an
+    attribute. A row ends with `EOS`. `NOTHING` can occur anywhere in a row; `packed` removes it.
     """
     names, values = tokens_of(biography, vocabulary, people)
     patterns = _patterns(vocabulary, [list(SENTENCES[a][: biography.sentences]) for a in ATTRIBUTES])
@@ -54,7 +54,7 @@ def biographies(biography: Biography, vocabulary: Vocabulary, people: People) ->
 
 
 def _choices(biography: Biography) -> tuple[Tensor, Tensor]:
-    """Return which sentence and which place each attribute has, int64 `[n, 6, variants]` both."""
+    """Return the sentence and the place of each attribute, both int64 `[n, 6, variants]`."""
     n, random = biography.total, generator(biography.seed, "sentences")
     ways = torch.rand(n, len(ATTRIBUTES), biography.sentences, generator=random).argsort(2)[:, :, : biography.variants]
     places = torch.rand(n, len(ATTRIBUTES), biography.variants, generator=generator(biography.seed, "orders")).argsort(1)
@@ -75,21 +75,21 @@ def questions(biography: Biography, vocabulary: Vocabulary, people: People) -> t
     predicted[prompts.shape[2] :] = True
     kept = rows != NOTHING
     rows = torch.where(predicted & kept, ~rows, rows)
-    place = (~kept).to(torch.int8).argsort(dim=1, stable=True)  # what is kept moves to the left, in its order
+    place = (~kept).to(torch.int8).argsort(dim=1, stable=True)  # tokens move left, in their order
     rows, kept = rows.gather(1, place), kept.gather(1, place)
     rows = torch.where(kept, rows, PAD)[:, : int(kept.sum(1).max())]
     return rows, torch.arange(kinds).repeat(n)
 
 
 def packed(texts: Tensor, length: int) -> Tensor:
-    """Return biographies one after another, cut into rows `[m, length]`; the incomplete last one is filled with `PAD`."""
+    """Return biographies one after another, cut into rows `[m, length]`; the last row is padded with `PAD`."""
     flat = texts[texts != NOTHING]
     missing = -len(flat) % length
     return torch.cat([flat, torch.full((missing,), PAD)]).view(-1, length)
 
 
 def _patterns(vocabulary: Vocabulary, ways: list[list[str]]) -> Tensor:
-    """Return sentences as tokens, int64 `[attributes, ways, L]`; below `NOTHING` are slots for names and values."""
+    """Return sentences as tokens, int64 `[attributes, ways, L]`; numbers below `NOTHING` are slots for names and values."""
     slots = {NAME: [NOTHING - 1 - i for i in range(NAME_TOKENS)]}
     slots[VALUE] = [NOTHING - 1 - NAME_TOKENS - i for i in range(VALUE_TOKENS)]
     rows = [

@@ -1,4 +1,4 @@
-"""A word-level vocabulary that is closed: it holds every word a generator can write, and no text needs another one."""
+"""A closed vocabulary of words: every word that the generator can write."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Vocabulary:
         except KeyError as error:
             raise DataError(
                 f"the vocabulary of these biographies has no word {error.args[0]!r}",
-                "write only what the generator's lists hold (clbench/data/biography/words.py)",
+                "use only words of the generator's lists (clbench/data/biography/words.py)",
             ) from error
 
     def decode(self, numbers: Sequence[int]) -> str:

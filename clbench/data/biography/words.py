@@ -1,9 +1,9 @@
-"""The words that synthetic biographies are made of: names and values put together from parts, sentences, questions.
+"""The words of synthetic biographies: names and values composed of parts, sentences, questions.
 
 The sizes are those of the source (Zheng et al., ICLR 2025, after Allen-Zhu and Li, "Physics of language models", part
 3.1): 400 first, 400 middle and 1000 last names; 200 cities; 300 universities; 100 majors; 263 companies; days 1 to 28
-of the 12 months of the years 1900 to 2099. The words and sentences are our own and the names invented, so that no list
-has to be fetched, no answer can be guessed from the world, and a name, a city or a company is a single token.
+of the 12 months of the years 1900 to 2099. The words and sentences are our own and the names
+invented. So no download is needed, world knowledge gives no answer, and a name, a city or a company is a single token.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MONTHS = (
 )
 DAYS, FIRST_YEAR, YEARS = 28, 1900, 200
 NAME, VALUE = "<name>", "<value>"
-"""Where a sentence has the person's full name, and the value."""
+"""Placeholders in a sentence for the person's full name and the value."""
 
 _PARTS = {
     "first": (
@@ -54,7 +54,7 @@ _PARTS = {
 _SCHOOLS = ("University", "College", "Institute")
 N_COMPANIES = 263
 SIZES = {"first": 400, "middle": 400, "last": 1000, "city": 200, "university": 300, "major": 100, "company": N_COMPANIES}
-"""How long each list can be."""
+"""Maximum length of each list."""
 
 SENTENCES: dict[str, tuple[str, ...]] = {
     "birthday": (
@@ -130,7 +130,7 @@ SENTENCES: dict[str, tuple[str, ...]] = {
         "For his work <name> moved to <value>.",
     ),
 }
-"""Ways to state each attribute; the full name is said every time, as in the source's `fullname` texts, which have 50 ways."""
+"""Ways to state each attribute, each with the full name, as in the source's `fullname` texts (which have 50 ways)."""
 
 QUESTIONS = {
     "birthday": "What is the date of birth of <name>? Answer:",
@@ -140,7 +140,7 @@ QUESTIONS = {
     "company": "Which company employed <name>? Answer:",
     "company_city": "Where did <name> work? Answer:",
 }
-"""One phrasing per attribute, as in the source, and none that the biographies use."""
+"""One phrasing per attribute, as in the source. No biography uses it."""
 
 PHRASINGS = {
     "birthday": (
@@ -186,8 +186,8 @@ PHRASINGS = {
         "Which was the place where <name> did the work? Answer:",
     ),
 }
-"""Ways to put each question, ours; the first is that of `QUESTIONS`. The last is made of words that others hold as well, so that
-who knows these can understand it."""
+"""Our phrasings of each question; the first is that of `QUESTIONS`. All words of the last one occur in others too, so a model
+trained on those can read it."""
 
 
 @functools.cache
@@ -203,6 +203,6 @@ def words(kind: str, size: int) -> tuple[str, ...]:
 
 
 def words_of(kind: str) -> tuple[str, ...]:
-    """Return every first part of a kind of word with every second one, the first parts changing fastest."""
+    """Return every first part of a kind of word with every second part; the first part changes fastest."""
     starts, ends = (part.split() for part in _PARTS[kind])
     return tuple(start + end for end, start in product(ends, starts))

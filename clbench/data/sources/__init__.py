@@ -1,4 +1,9 @@
-"""Data sets: one file per kind; a configuration node in `conf/scenario/dataset` names one of these classes."""
+"""Data sets: one file per kind; a configuration node in `conf/scenario/dataset` names one of these classes.
+
+To add a data set of an existing kind (such as another set of torchvision), write `conf/scenario/dataset/NAME.yaml` like
+`mnist.yaml` and add a row to `EXPECTED` in `tests/data/test_real.py`; `conf/scenario/split_NAME.yaml` is optional.
+`clbench scenario=split scenario/dataset=NAME` then runs it, and the tests of all nodes in `tests/data/test_conf.py` include it.
+"""
 
 from clbench.data.sources.addresses import Addresses
 from clbench.data.sources.base import Data, Source

@@ -1,4 +1,4 @@
-"""Passages of speeches whose author is the class: State-of-the-Union addresses of American presidents."""
+"""Passages of State-of-the-Union addresses; the American president is the class."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from clbench.data.sources.text import Positive, Read, Share, Text, Texts
 from clbench.errors import ConfigError, DataError
 
 NAME = re.compile(r"\d{4}_(?P<president>.+)_[a-z]+")
-"""Of a file, without its ending: year, president, party."""
+"""File name without its ending: year, president, party."""
 END = re.compile(r"(?:(?<=[.!?])|(?<=[.!?][\"')\]]))\s+(?=[\"'(\[]*[A-Z])")
-"""Between two sentences; an abbreviation before a capital letter (`Mr. Speaker`) counts as an end as well."""
+"""Boundary of two sentences; an abbreviation before a capital letter (`Mr. Speaker`) counts, too."""
 
 
 @dataclass(kw_only=True)
 class Addresses(Text):
-    """Passages of addresses to the Congress; the president who gave the address is its class.
+    """Passages of addresses to the Congress; the president is the class.
 
-    A file per address, YEAR_PRESIDENT_PARTY.txt. A passage is a run of whole sentences, the shortest one of at least `passage`
-    words; what is left at the end of an address is left out. Passages do not overlap. There is no official split: of each
-    president's addresses `test_share` (rounded up) are held out, those whose file names have the least sha256, so that no
-    address is in both parts. Of equal passages the first stays, and one that two presidents share is left out.
+    Each address is a file YEAR_PRESIDENT_PARTY.txt. A passage is the shortest run of whole sentences with at least `passage`
+    words; a shorter rest at the end of an address is dropped. Passages do not overlap. There is no official split: of each
+    president's addresses the share `test_share` (rounded up) is held out, by the least sha256 of the file names. So no
+    address is in both parts. Of equal passages the first stays; a passage of two presidents is dropped.
 
     Args:
         folders: sha256 over names and contents of the files of each folder (`clbench.data.integrity.folder_digest`), by its path
             below the folder of the search path.
-        addresses: a president has to have given so many, one at least in either part.
-        passage: words of one, at least.
-        test_share: of each president's addresses, for test.
+        addresses: minimum number of addresses of a president; each part gets at least one.
+        passage: minimum number of words of a passage.
+        test_share: share of each president's addresses for test.
 
     Classes are numbered in the order of the first address.
     """
@@ -48,8 +48,8 @@ class Addresses(Text):
         given = {name: files for name, files in self._given(search).items() if len(files) >= self.addresses}
         if self.addresses < 2 or len(given) < 2:
             raise ConfigError(
-                f"data set {self.name}: addresses={self.addresses}, which leaves {len(given)} presidents",
-                "give a smaller number, of at least 2: each has to have an address in either part",
+                f"data set {self.name}: addresses={self.addresses} leaves {len(given)} presidents",
+                "give a smaller number, at least 2: each president needs an address in both parts",
             )
         held: set[Path] = set()
         for files in given.values():
@@ -67,7 +67,7 @@ class Addresses(Text):
         return Read(whole.take(train), whole.take(out), tuple(given))
 
     def _given(self, search: Sequence[Path]) -> dict[str, list[Path]]:
-        """Return the files of the declared folders by president, in the order of their names, which begin with the year."""
+        """Return the files of the declared folders by president, sorted by name, which begins with the year."""
         remedy = f"put the folder {', '.join(self.folders)} into a folder of the search path (docs/data.md says how to get it)"
         found: dict[str, list[Path]] = {}
         for relative, expected in self.folders.items():
@@ -75,8 +75,8 @@ class Addresses(Text):
             files = visible_files(folder)
             if (digest := folder_digest(folder)) != expected:
                 raise DataError(
-                    f"{folder} holds other files than declared, or damaged ones: {len(files)} files, the sha256 over their names "
-                    f"and contents is {digest}, expected {expected}",
+                    f"{folder} has other files than declared, or damaged ones: {len(files)} files, the sha256 over names and "
+                    f"contents is {digest}, expected {expected}",
                     remedy,
                 )
             for file in files:
@@ -87,7 +87,7 @@ class Addresses(Text):
 
 
 def passages(text: str, words: int) -> list[str]:
-    """Return a text as runs of whole sentences of at least `words` words each; a shorter rest at the end is left out."""
+    """Split a text into runs of whole sentences of at least `words` words; a shorter rest at the end is dropped."""
     found, run, n = list[str](), list[str](), 0
     for sentence in END.split(text.strip()):
         run.append(sentence)

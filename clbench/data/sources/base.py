@@ -1,4 +1,4 @@
-"""What every data set is: a source that loads two pools and checks them against what was declared."""
+"""The base of all data sets: a source loads two pools and checks them against the declaration."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from clbench.errors import ConfigError, DataError
 
 Array = NDArray[Any]
 Every = Annotated[int, Field(ge=2)]
-"""Every so-many-th sample of each class, in file order, is a test sample."""
+"""If k, every k-th sample of each class, in file order, is a test sample."""
 
 
 @dataclass(frozen=True)
 class Data:
-    """The two fixed parts of a data set, on the CPU: `train` to learn from, `test` only to measure on."""
+    """The two fixed parts of a data set, on the CPU: `train` for learning, `test` only for measuring."""
 
     train: Pool
     test: Pool
@@ -32,17 +32,17 @@ class Data:
 
 @dataclass(kw_only=True)
 class Source(ABC):
-    """A data set as its configuration declares it; subclasses say how it is read.
+    """A data set as its configuration declares it; subclasses read it.
 
     Args:
-        name: for people.
-        n_classes: numbered from 0; None: counted.
+        name: for messages and tables.
+        n_classes: number of classes, which count from 0; None: counted.
         mean: per channel (features: per feature), in units of full scale (uint8 255 = 1); None: computed from the
             training part.
-        std: as `mean`; the population's; a constant channel gets 1.
+        std: as `mean`; population standard deviation; a constant channel gets 1.
         crop: pixels of zero padding for a random crop in training; 0: none.
         flip: mirror training images left-right with probability 1/2.
-        content_sha256: digest of the data as loaded (see `content_sha256`), the same for every form of its files.
+        content_sha256: digest of the loaded data (see `content_sha256`), independent of the file format.
 
     After `load`, `n_classes`, `mean`, `std` and `image` have their final values.
     """
@@ -55,13 +55,13 @@ class Source(ABC):
     flip: bool = False
     content_sha256: str | None = None
     image: bool = field(init=False, default=True)
-    """Whether inputs are images, whose pixels can be moved."""
+    """Whether inputs are images."""
     chance: float | None = field(init=False, default=None)
-    """Accuracy of a guess, 0 to 1, known once the data is loaded; None: one among all classes, or among all label words."""
+    """Accuracy of a guess, 0 to 1, known after loading; None: a guess among all classes, or all label words."""
 
     @abstractmethod
     def read(self, search: Sequence[Path], download: bool) -> Data:
-        """Return both parts as the files have them; arguments and errors as for `load`."""
+        """Return both parts as stored in the files; arguments and errors as for `load`."""
 
     def load(self, search: Sequence[Path], download: bool = False) -> Data:
         """Return the data: images uint8 `[N, C, H, W]` of 0..255, float32 features `[N, d]`, or int64 tokens `[N, L]`.
@@ -69,12 +69,12 @@ class Source(ABC):
         Targets are int64 and count from 0.
 
         Args:
-            search: folders to look in, first to last (`clbench.data.integrity.search_path`).
-            download: whether what is missing may be fetched; without it nothing touches the network.
+            search: folders to search, in order (`clbench.data.integrity.search_path`).
+            download: whether missing files may be downloaded; otherwise no network is used.
 
         Raises:
-            DataError: a file is missing or damaged, or holds something else than was declared.
-            ConfigError: declared values that contradict each other.
+            DataError: a file is missing, damaged, or not as declared.
+            ConfigError: the declared values contradict each other.
         """
         if (self.mean is None) != (self.std is None):
             raise ConfigError(
@@ -84,7 +84,7 @@ class Source(ABC):
         self._check_labels(data)
         if self.content_sha256 and (found := content_sha256(data)) != self.content_sha256:
             raise DataError(
-                f"data set {self.name}: its content is not the declared one (sha256 of the arrays {found}, "
+                f"data set {self.name}: its content differs from the declared one (sha256 of the arrays {found}, "
                 f"expected {self.content_sha256})",
                 "replace its files by the original ones (docs/data.md says how to get them)",
             )
@@ -103,19 +103,19 @@ class Source(ABC):
             met = set(np.unique(pool.targets.numpy()).tolist())
             if met - everyone:
                 raise DataError(
-                    f"data set {self.name}: the {place} part holds class {max(met - everyone)}, "
-                    f"declared are 0 to {self.n_classes - 1}",
+                    f"data set {self.name}: the {place} part has class {max(met - everyone)}, "
+                    f"the declared ones are 0 to {self.n_classes - 1}",
                     f"set n_classes to {max(met) + 1} or null (counted), or correct the labels",
                 )
             if everyone - met:
                 raise DataError(
                     f"data set {self.name}: the {place} part has no sample of class {min(everyone - met)} (of {self.n_classes})",
-                    "every class needs samples in both parts: add them, or set n_classes right",
+                    "every class needs samples in both parts: add them, or correct n_classes",
                 )
 
 
 def make_pool(inputs: Array, targets: Array) -> Pool:
-    """Return a pool of images `[N, C, H, W]` or features `[N, d]`: in memory of its own, or mapped if `inputs` is."""
+    """Return a pool of images `[N, C, H, W]` or features `[N, d]`: a copy in memory, or mapped if `inputs` is."""
     targets = np.ascontiguousarray(targets, dtype=np.int64)
     if isinstance(inputs, np.memmap):
         return Pool(torch.from_numpy(inputs), torch.from_numpy(targets), mapped=True)
@@ -123,7 +123,7 @@ def make_pool(inputs: Array, targets: Array) -> Pool:
 
 
 def holdout(labels: Array, every: int) -> NDArray[np.bool_]:
-    """Return which are test samples, bool `[N]`: of each class the `every`-th, `2 * every`-th, ... in file order."""
+    """Return the mask of test samples, bool `[N]`: of each class the `every`-th, `2 * every`-th, ... in file order."""
     test = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
         test[np.flatnonzero(labels == label)[every - 1 :: every]] = True
@@ -131,13 +131,13 @@ def holdout(labels: Array, every: int) -> NDArray[np.bool_]:
 
 
 def divide(inputs: Array, targets: Array, every: int) -> Data:
-    """Return both parts of a data set without an official split, divided by `holdout`."""
+    """Split a data set without an official test part by `holdout`; return both parts."""
     test = holdout(targets, every)
     return Data(make_pool(inputs[~test], targets[~test]), make_pool(inputs[test], targets[test]))
 
 
 def content_sha256(data: Data) -> str:
-    """Return a digest of what was loaded, whatever form the files had.
+    """Return a digest of the loaded data, independent of the file format.
 
     The sha256 over, for the training inputs and targets and then the test inputs and targets, a line `dtype shape`
     and the array's bytes in C order (little-endian).
@@ -156,8 +156,8 @@ def statistics(inputs: Array, chunk: int = 4096, mapped: bool = False) -> tuple[
 
     Args:
         inputs: uint8 `[N, C, H, W]` or float `[N, d]`.
-        chunk: samples counted at a time; bounds the memory, and changes nothing else with images.
-        mapped: whether features, too, are taken in chunks, since all do not fit; their sums then differ in the last bits.
+        chunk: samples counted at a time; bounds the memory and, for images, changes nothing else.
+        mapped: whether features, too, are read in chunks because they do not fit; their sums then differ in the last bits.
     """
     if inputs.dtype == np.uint8:
         counts = np.zeros((inputs.shape[1], 256), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""The two text corpora whose files are tables of their own: sentences with a sentiment, software descriptions in sections."""
+"""Two text corpora with their own table formats: sentences with a sentiment, software descriptions in sections."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ HEAD = re.compile(r"\s+[-–—]+\s+|\s*\(|:\s")
 
 @dataclass(kw_only=True)
 class Sentiment(Text):
-    """Sentences of one domain that people gave a mean score from -4 to 4; class 0 is negative, class 1 positive.
+    """Sentences of one domain with a mean human score from -4 to 4; class 0 is negative, class 1 positive.
 
-    A file per domain, id TAB score TAB text. Sentences whose score is within the bounds are left out, and so is a sentence that
-    comes with both classes; of equal sentences the first stays. There is no official split: sentences of one document, and equal
+    Each domain is a file of lines id TAB score TAB text. Sentences with a score within the bounds are left out, as are sentences
+    with both classes; of equal sentences the first stays. There is no official split: sentences of one document, and equal
     sentences of all domains, go to the same part, by the sha256 of their group.
 
     Args:
         files: sha256 of the files of all domains, below the folder of the search path.
         domain: the file's name without its ending.
-        documents: domains in whose ids the part before the underscore names a document.
-        bounds: negative is below the first, positive above the second.
-        test_share: of the groups, for test.
+        documents: domains with ids DOCUMENT_NUMBER.
+        bounds: scores below the first are negative, scores above the second positive.
+        test_share: share of the groups for test.
     """
 
     files: dict[str, str]
@@ -53,9 +53,7 @@ class Sentiment(Text):
                     ) from error
         domains = sorted({row[0] for row in rows})
         if self.domain not in domains:
-            raise ConfigError(
-                f"data set {self.name}: domain={self.domain!r} is none of its files", f"choose {', '.join(domains)}"
-            )
+            raise ConfigError(f"data set {self.name}: domain={self.domain!r} has no file", f"choose {', '.join(domains)}")
         by_document = [f"{d} {name.split('_')[0]}" if d in self.documents else None for d, name, _, _ in rows]
         group = groups(by_document, [plain(text) for _, _, _, text in rows])
         low, high = self.bounds
@@ -68,15 +66,15 @@ class Sentiment(Text):
 class Sections(Text):
     """One-line descriptions of Debian's software packages; the section of a package is its class.
 
-    One file, section TAB name TAB text; lines that start with a space continue a description and are passed over. Of equal
-    descriptions the first stays, and one that stands in two sections is left out. There is no official split: descriptions
-    that share their head phrase (before a dash, parenthesis or colon) go to the same part, by the sha256 of their group.
+    One file of lines section TAB name TAB text; lines that start with a space continue a description and are skipped. Of equal
+    descriptions the first stays; a description in two sections is left out. There is no official split: descriptions with
+    the same head phrase (before a dash, parenthesis or colon) go to the same part, by the sha256 of their group.
 
     Args:
         files: sha256 of the file, below the folder of the search path.
-        sections: how many of the sections, those with the most descriptions in the file (of equal ones the first by name).
+        sections: number of sections: the largest in the file (of equal ones the first by name).
         order: of the classes: by `name` or by `size`, the largest first.
-        test_share: of the groups, for test.
+        test_share: share of the groups for test.
     """
 
     files: dict[str, str] = field(default_factory=dict)
@@ -111,7 +109,7 @@ def _divided(texts: list[str], classes: list[int], group: list[str], share: floa
 
 
 def _files(source: Text, files: dict[str, str], search: Sequence[Path]) -> list[Path]:
-    """Return the declared files, checked."""
+    """Return the verified files."""
     remedy = f"put {', '.join(files)} into a folder of the search path (data.root=FOLDER or CLBENCH_DATA; docs/data.md)"
     place = find_all(search, files, source.name, remedy)
     for relative, expected in files.items():
@@ -120,7 +118,7 @@ def _files(source: Text, files: dict[str, str], search: Sequence[Path]) -> list[
 
 
 def _table(path: Path, columns: int, continued: bool) -> list[tuple[int, list[str]]]:
-    """Return the lines of a table as (number, columns), which tabs separate; lines end with LF or CRLF."""
+    """Return the lines of a table as (number, columns); tabs separate columns, lines end with LF or CRLF."""
     found = []
     for number, line in enumerate(path.read_bytes().decode("utf-8").split("\n"), 1):
         if not line.strip() or (continued and line.startswith(" ")):

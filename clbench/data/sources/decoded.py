@@ -1,24 +1,23 @@
-"""Decoded images kept in one file, of which a pool maps into memory what it uses."""
+"""Decoded images in one file; pools map it into memory."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from clbench.data.integrity import lock, writable
+from clbench.data.integrity import writable
 from clbench.data.sources.base import Array
 from clbench.errors import DataError
+from clbench.utils import atomic
+from clbench.utils.folder_lock import folder_lock
 
 FOLDER = "decoded"
-"""Where such files are kept, below a folder of the search path."""
+"""Subfolder for decoded images, below a folder of the search path."""
 
 
 def decoded(
@@ -28,20 +27,20 @@ def decoded(
 
     Args:
         name: of the data set.
-        recipe: everything that the content depends on, as plain values; the file is named by it.
-        search: folders that may have it; it is written into the last one that can be.
+        recipe: everything that determines the content, as plain values; its digest names the file.
+        search: folders to search; the last writable one gets a new file.
         shape: of the whole array.
-        images: `[C, H, W]` each, in order; asked for only to write the file.
+        images: `[C, H, W]` each, in order; iterated only to write the file.
 
     Raises:
-        DataError: the file can be written nowhere, or not to its end (the disk is full).
+        DataError: no folder is writable, or the disk is full.
     """
     digest = hashlib.sha256(json.dumps(dict(recipe), sort_keys=True).encode()).hexdigest()[:16]
     relative = Path(FOLDER, f"{name}-{digest}.npy")
     path = next((folder / relative for folder in search if (folder / relative).is_file()), None)
     if path is None:
         place = writable(search, FOLDER, name)
-        with lock(place / FOLDER):
+        with folder_lock(place / FOLDER):
             path = place / relative
             if not path.exists():  # else another process was faster
                 _write(path, shape, images)
@@ -49,10 +48,10 @@ def decoded(
 
 
 def map_file(path: Path) -> Array:
-    """Return the array of a .npy file, mapped; what is written to it stays in this process.
+    """Return the array of a .npy file, mapped; writes to the array stay in this process.
 
     Raises:
-        DataError: the file cannot be read as such.
+        DataError: the file cannot be mapped.
     """
     try:
         return np.load(path, mmap_mode="c", allow_pickle=False)  # type: ignore[no-any-return]
@@ -64,20 +63,10 @@ def map_file(path: Path) -> Array:
 
 
 def _write(path: Path, shape: tuple[int, ...], images: Iterable[Array]) -> None:
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-            for image in images:
-                file.write(np.ascontiguousarray(image).data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be written: {error.strerror or error} (it takes {np.prod(shape, dtype=np.int64):,} bytes)",
-            "free space, or give another data.root, or data.residence=host",
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    def write(file: BinaryIO) -> None:
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        for image in images:
+            file.write(np.ascontiguousarray(image).data)
+
+    remedy = f"free {np.prod(shape, dtype=np.int64):,} bytes, or give another data.root, or data.residence=host"
+    atomic.write(path, write, remedy=remedy, error=DataError)

@@ -1,4 +1,4 @@
-"""Digits: the 1,797 handwritten digits of 8x8 pixels that scikit-learn carries."""
+"""Digits: the 1,797 handwritten digits of 8x8 pixels in scikit-learn."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Digits(Source):
 
     Args:
         files: sha256 by path below scikit-learn's `datasets/data`; the only entry is the table.
-        scale: the stored grey levels 0..16 are multiplied by it, to fill uint8.
-        test_every: every so-many-th image of each class, in file order, is a test image.
+        scale: factor from the stored grey levels 0..16 to uint8.
+        test_every: if k, every k-th image of each class, in file order, is a test image.
     """
 
     files: dict[str, str]
@@ -31,11 +31,11 @@ class Digits(Source):
     test_every: Every
 
     def read(self, search: Sequence[Path], download: bool) -> Data:
-        """Return both parts; the file comes with the installed package, so `search` and `download` play no part."""
-        spec = importlib.util.find_spec("sklearn")  # where it lies, without importing it: that takes a second
+        """Return both parts from the installed package; `search` and `download` are unused."""
+        spec = importlib.util.find_spec("sklearn")  # its path, without the import, which takes a second
         remedy = "reinstall scikit-learn: pip install --force-reinstall scikit-learn"
         if spec is None or not spec.submodule_search_locations:
-            raise DataError("digits: scikit-learn, which carries this data set, is not installed", "pip install scikit-learn")
+            raise DataError("digits: scikit-learn contains this data set and is not installed", "pip install scikit-learn")
         ((name, expected),) = self.files.items()
         path = Path(spec.submodule_search_locations[0], "datasets", "data", name)
         verify(path, expected, how_to_get=remedy)

@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from clbench.data.integrity import data_sha256, find_own, visible_files
+from clbench.data.content_digest import data_sha256
+from clbench.data.integrity import find_own, visible_files
 from clbench.data.pool import Pool
 from clbench.data.sources.base import Array, Data, Every, Source, holdout, make_pool
 from clbench.data.sources.decoded import decoded
@@ -19,29 +20,28 @@ from clbench.errors import ConfigError, DataError
 from clbench.utils.system import available_memory
 
 IN_MEMORY = 0.5
-"""Share of the available memory up to which decoded images are kept in it, unless one is told otherwise."""
+"""Default share of the available memory up to which decoded images stay in memory."""
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 Positive = Annotated[int, Field(ge=1)]
 
 
 @dataclass(kw_only=True)
 class Folder(Source):
-    """`train/CLASS/*` and `test/CLASS/*`, or `CLASS/*` with a rule that says which images are test images.
+    """`train/CLASS/*` and `test/CLASS/*`, or `CLASS/*` with a rule for the test images.
 
-    Classes are numbered in the order of their names, images come in the order of theirs (compared as plain text).
+    Classes are numbered in the order of their names, and images are sorted by name (compared as plain text).
     Hidden files do not count; any other file in a class folder must be an image. Frames after the first are ignored,
     and transparency is dropped.
 
     Args:
         path: the folder, absolute, or relative to the working folder or the search path.
-        size: (height, width) that images of another size are resized to (Pillow, bilinear, antialiased); None: all
-            images must have one size.
+        size: (height, width); other images are resized (Pillow, bilinear, antialiased); None: all images must have one size.
         channels: 1 (grey, ITU-R 601 luma) or 3 (RGB); images are converted.
-        test_every: without `train/` and `test/`: every so-many-th image of each class is a test image.
-        per_class: or instead (train, test): of each class the first `train` images, and the next `test`.
-        skip: images to leave out, as paths below the folder; for files known to be broken.
-        mapped: whether the decoded images are kept in a file (`clbench.data.sources.decoded`) instead of in memory; None:
-            if they would take more than the share `IN_MEMORY` of it. The program sets it by `data.residence`.
+        test_every: without `train/` and `test/`: if k, every k-th image of each class is a test image.
+        per_class: instead of `test_every`, (train, test): the first `train` images of each class, and the next `test`.
+        skip: images to leave out, as paths below the folder; for broken files.
+        mapped: whether the decoded images are in a file (`clbench.data.sources.decoded`) instead of in memory; None: if they
+            exceed the share `IN_MEMORY` of the memory. The program sets it by `data.residence`.
     """
 
     path: str | None
@@ -88,7 +88,7 @@ class Folder(Source):
                 first, second = self.per_class
                 if len(images) < first + second:
                     raise DataError(
-                        f"{root / name} holds {len(images)} images, per_class={[first, second]} needs {first + second}",
+                        f"{root / name} has {len(images)} images, per_class={[first, second]} needs {first + second}",
                         "add the missing images, or change scenario.dataset.per_class",
                     )
                 train[name], test[name] = images[:first], images[first : first + second]
@@ -98,7 +98,7 @@ class Folder(Source):
                 test[name] = [path for path, out in zip(images, held) if out]
                 if not test[name]:
                     raise DataError(
-                        f"{root / name} holds {len(images)} images, too few for test_every={self.test_every}",
+                        f"{root / name} has {len(images)} images, too few for test_every={self.test_every}",
                         f"every class needs at least {self.test_every} images",
                     )
         return train, test
@@ -108,7 +108,7 @@ class Folder(Source):
         if not place.is_dir():
             raise DataError(
                 f"data set {self.name}: {place} is not a folder",
-                "scenario.dataset.path names a folder that holds a folder per class",
+                "scenario.dataset.path must be a folder with one folder per class",
             )
         folders = sorted(path for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
         if not folders:
@@ -123,7 +123,7 @@ class Folder(Source):
                     f"move it out of the class folder; images end in {' '.join(sorted(SUFFIXES))}",
                 )
             if not images:
-                raise DataError(f"{folder} holds no images", "add images, or remove the folder")
+                raise DataError(f"{folder} has no images", "add images, or remove the folder")
             found[folder.name] = images
         return found
 
@@ -137,7 +137,7 @@ class Folder(Source):
     def _mapped_pool(
         self, classes: dict[str, list[Path]], shape: tuple[int, int], root: Path, content: str, search: Sequence[Path]
     ) -> Pool:
-        """Return what `_pool` does, the images in a file, which is named by the folder's digest, which images, and what size."""
+        """As `_pool`, with the images in a file, named by the folder's digest, the choice of images and their size."""
         paths = [(path, label) for label, images in enumerate(classes.values()) for path in images]
         recipe = {
             "content": content,
@@ -155,7 +155,7 @@ def read_image(path: Path, channels: int, shape: tuple[int, int], resize: bool) 
     """Return one image as uint8 `[channels, *shape]`.
 
     Raises:
-        DataError: it cannot be decoded, has more than 8 bits per channel, or another size and `resize` is False.
+        DataError: it cannot be decoded, has more than 8 bits per channel, or has another size without `resize`.
     """
     from PIL import Image
 
@@ -187,6 +187,4 @@ def _size_of(path: Path) -> tuple[int, int]:
 
 
 def _broken(path: Path, error: Exception) -> DataError:
-    return DataError(
-        f"{path} cannot be read as an image: {error}", "replace it, or leave it out by naming it in scenario.dataset.skip"
-    )
+    return DataError(f"{path} cannot be read as an image: {error}", "replace it, or name it in scenario.dataset.skip")

@@ -1,4 +1,4 @@
-"""Frozen features: another data set, seen once through a pre-trained network, and kept on disk."""
+"""Frozen features of another data set: computed once by a pre-trained network and stored on disk."""
 
 from __future__ import annotations
 
@@ -15,32 +15,34 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from clbench.data.array_cache import store_arrays
-from clbench.data.integrity import data_sha256, lock, verify, writable
+from clbench.data.content_digest import data_sha256
+from clbench.data.integrity import verify, writable
 from clbench.data.pool import Pool
 from clbench.data.sources.base import Array, Data, Source, make_pool
 from clbench.data.sources.npz import read_npz
 from clbench.errors import ConfigError, DataError
 from clbench.instantiate import locate
+from clbench.utils.folder_lock import folder_lock
 
 FOLDER = "features"
-"""Where features are kept, below a folder of the search path."""
+"""Subfolder for features, below a folder of the search path."""
 BATCHES = {"cpu": 20, "cuda": 500}
 """Images per forward pass, by device. Speed and memory only: on a CPU small batches stay in its caches."""
 
 
 @dataclass(kw_only=True)
 class Features(Source):
-    """What a frozen network in evaluation mode makes of every image of another data set: float32 `[N, d]`.
+    """Features of every image of another data set, by a frozen network in evaluation mode: float32 `[N, d]`.
 
-    Computed once and kept in `features/NAME-DIGEST.npz` below a folder of the search path, in the layout of `Npz`. The
-    digest covers the data, the weights and the preprocessing (`clbench.data.integrity.data_sha256`), so that a file is
-    never taken for another's; a damaged one is noticed by its checksums and computed again. With the file at hand
-    neither the images nor the weights are needed. Features computed on another kind of machine differ in the last bits.
+    Computed once and stored in `features/NAME-DIGEST.npz` below a folder of the search path, in the layout of `Npz`. The
+    digest covers the data, the weights and the preprocessing (`clbench.data.content_digest.data_sha256`), so files
+    are never confused. Checksums detect a damaged file, which is then computed again. If the file exists, neither the images nor
+    the weights are needed. Features from another kind of machine differ in the last bits.
 
     Args:
-        of: the data set; its images are grey or RGB. Its augmentation and normalisation play no part.
-        network: a name in `torchvision.models`, whose last part (the classifier) is left out; or the dotted name of
-            something that, called without arguments, returns a module from images `[B, 3, size, size]` to `[B, d]`.
+        of: the data set; its images are grey or RGB. Its augmentation and normalisation are not used.
+        network: a name in `torchvision.models`, without its last part (the classifier); or the dotted name of a
+            callable without arguments that returns a module from images `[B, 3, size, size]` to `[B, d]`.
         files: the weights (a state dict): one path below a folder of the search path, and its sha256.
         size: images are resized to `size` x `size` pixels (bilinear, antialiased).
         input_mean: per channel, in units of full scale: the normalisation that the network was trained with.
@@ -55,14 +57,14 @@ class Features(Source):
     input_std: tuple[float, float, float]
 
     def read(self, search: Sequence[Path], download: bool) -> Data:
-        """Return both parts, from the first folder that has them, else computed and kept in the last that can be written."""
+        """Return both parts from the first folder with them, else compute and store them in the last writable folder."""
         relative = Path(FOLDER, f"{self.name}-{data_sha256(vars(self), search)[:16]}.npz")
         kept = self._kept(search, relative)
         if kept is not None:
             return kept
         place = writable(search, FOLDER, self.name)
-        with lock(place / FOLDER):
-            if (place / relative).exists():  # another process was faster, or it is the damaged one
+        with folder_lock(place / FOLDER):
+            if (place / relative).exists():  # another process was faster, or the file is damaged
                 kept = self._kept([place], relative, quiet=True)
             if kept is None:
                 kept = self._compute(search, download, place / relative)
@@ -76,7 +78,7 @@ class Features(Source):
                     return read_npz(place / relative)
                 except DataError as error:
                     if not quiet:
-                        self._say(f"the kept features are damaged and are computed again ({error.what})")
+                        self._say(f"the stored features are damaged and are computed again ({error.what})")
         return None
 
     # ---- computing --------------------------------------------------------------------------------------------------
@@ -87,9 +89,9 @@ class Features(Source):
         if not self.of.image or channels not in (1, 3):
             raise ConfigError(
                 f"data set {self.name}: a sample of {self.of.name} has shape {list(data.train.inputs.shape[1:])}",
-                "choose one of grey or RGB images for scenario.dataset.of",
+                "choose a data set of grey or RGB images for scenario.dataset.of",
             )
-        self._say(f"computing features of {len(data.train) + len(data.test):,} images, once; they are kept in {into}")
+        self._say(f"computing features of {len(data.train) + len(data.test):,} images, once; they are stored in {into}")
         return Data(self._pool(network, data.train, "training"), self._pool(network, data.test, "test"))
 
     def _pool(self, network: nn.Module, images: Pool, part: str) -> Pool:
@@ -109,7 +111,7 @@ class Features(Source):
         return make_pool(np.concatenate(rows), images.targets.numpy())
 
     def _checked(self, found: Any) -> Array:
-        """Return what the network returned for a batch as an array `[B, d]`; `[B, d, 1, 1]` will do."""
+        """Return the output of the network for a batch as an array `[B, d]`; `[B, d, 1, 1]` is accepted."""
         if (
             not isinstance(found, Tensor)
             or found.dim() < 2
@@ -137,7 +139,7 @@ class Features(Source):
             network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
         except (RuntimeError, TypeError, KeyError, EOFError, pickle.UnpicklingError) as error:
             raise ConfigError(
-                f"data set {self.name}: {path} holds no weights of {self.network}: {str(error).splitlines()[0]}",
+                f"data set {self.name}: {path} has no weights of {self.network}: {str(error).splitlines()[0]}",
                 "files must name a state dict of that network",
             ) from error
         if not own:
@@ -146,7 +148,7 @@ class Features(Source):
         return network.to(device).to(memory_format=torch.channels_last).requires_grad_(False).eval()
 
     def _weights(self, search: Sequence[Path], download: bool) -> Path:
-        """Return the verified file of weights: from the search path, or where torchvision keeps what it has fetched."""
+        """Return the verified file of weights, from the search path or torchvision's download folder."""
         if len(self.files) != 1:
             raise ConfigError(
                 f"data set {self.name}: files names {len(self.files)} files", "give the one file of weights and its sha256"
@@ -164,7 +166,7 @@ class Features(Source):
         return found[0]
 
     def _fetch(self, target: Path, expected: str) -> Path:
-        """Download torchvision's weights of that file name; they are in place only once their sha256 is right."""
+        """Download torchvision's weights of that file name; the file appears only after its sha256 is verified."""
         from torchvision import models
 
         known = [] if "." in self.network else [str(weights.url) for weights in models.get_model_weights(self.network)]
@@ -201,7 +203,7 @@ def _torchvision(name: str) -> nn.Module:
 
 
 def _store(data: Data, path: Path) -> None:
-    """Keep both parts in an .npz file (`clbench.data.array_cache`)."""
+    """Store both parts in an .npz file (`clbench.data.array_cache`)."""
     arrays: dict[str, Array] = {}
     for side, pool in (("train", data.train), ("test", data.test)):
         arrays |= {f"x_{side}": pool.inputs.numpy(), f"y_{side}": pool.targets.numpy()}

@@ -1,4 +1,4 @@
-"""Data sets in one .npz file: one's own, and shipped ones of that form."""
+"""Data sets in one .npz file, shipped or your own."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
 )
-"""What numpy and zipfile raise on damaged files (tests/data/test_npz.py damages every byte)."""
+"""Exceptions of numpy and zipfile for damaged files (tests/data/test_npz.py damages every byte)."""
 CHUNK = 65536
 """Features checked at a time (memory only)."""
 PARTS = ("x_train", "y_train", "x_test", "y_test")
@@ -36,17 +36,17 @@ PARTS = ("x_train", "y_train", "x_test", "y_test")
 
 @dataclass(kw_only=True)
 class Npz(Source):
-    """Arrays in a file that `numpy.savez` or `numpy.savez_compressed` wrote, or in a folder of files that `numpy.save` wrote.
+    """Arrays in a file of `numpy.savez` or `numpy.savez_compressed`, or in a folder of `numpy.save` files.
 
-    The files of a folder are mapped into memory, so that they may be larger than it.
+    The files of a folder are mapped into memory, so they may be larger than the memory.
 
     Images are uint8 `[N, H, W]` (grey) or `[N, H, W, C]` with C from 1 to 4, on 0..255; features are floats `[N, d]`.
     Labels are any integers `[N]`; the sorted distinct training labels become classes 0 .. K-1.
 
     Args:
         path: the file or folder, absolute, or relative to the working folder or the search path.
-        test_every: None: the file holds `x_train, y_train, x_test, y_test`; else it holds `x, y`, and every
-            so-many-th sample of each class, in file order, is a test sample.
+        test_every: None: the file has `x_train, y_train, x_test, y_test`; k: it has `x, y`, and every k-th sample of each
+            class, in file order, is a test sample.
     """
 
     path: str | None
@@ -58,7 +58,7 @@ class Npz(Source):
 
 
 def read_npz(file: Path, test_every: int | None = None) -> Data:
-    """Return both parts of a file or folder laid out as `Npz` describes; `test_every` as there.
+    """Return both parts of a file or folder in the layout of `Npz`, with its `test_every`.
 
     Raises:
         DataError: the file is damaged, lacks an array, or an array has another layout.
@@ -82,7 +82,7 @@ def read_npz(file: Path, test_every: int | None = None) -> Data:
     strange = np.setdiff1d(y_test, classes)
     if len(strange):
         raise DataError(
-            f"{file}: y_test holds label {strange[0]}, which y_train lacks", "leave out those samples, or add training samples"
+            f"{file}: y_test has label {strange[0]}, which y_train lacks", "leave out those samples, or add training samples"
         )
     return Data(make_pool(x_train, np.searchsorted(classes, y_train)), make_pool(x_test, np.searchsorted(classes, y_test)))
 
@@ -93,14 +93,14 @@ def _arrays(file: Path, wanted: Sequence[str]) -> dict[str, Array]:
         if missing:
             held = ", ".join(sorted(path.name for path in file.iterdir())[:8]) or "nothing"
             raise DataError(
-                f"{file} cannot be read: it lacks {missing[0]}.npy (it holds {held})",
+                f"{file} cannot be read: it lacks {missing[0]}.npy (it has {held})",
                 f"it needs {', '.join(wanted)}, each as NAME.npy",
             )
         return {key: map_file(file / f"{key}.npy") for key in wanted}
     try:
         archive = np.load(file, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise DataError(f"{file} holds a single array", f"save {', '.join(wanted)} with numpy.savez_compressed")
+            raise DataError(f"{file} has a single array", f"save {', '.join(wanted)} with numpy.savez_compressed")
         with archive:
             missing = [key for key in wanted if key not in archive]
             if missing:
@@ -108,7 +108,7 @@ def _arrays(file: Path, wanted: Sequence[str]) -> dict[str, Array]:
                 whole = {"x", "y"} <= set(archive.files)
                 hint = ", or scenario.dataset.test_every=5, which holds out every fifth sample of each class of x, y"
                 raise DataError(
-                    f"{file} lacks the array {missing[0]} (it holds {held})",
+                    f"{file} lacks the array {missing[0]} (it has {held})",
                     f"it needs {', '.join(wanted)}{hint if whole else ''}",
                 )
             return {key: archive[key] for key in wanted}
@@ -120,7 +120,7 @@ def _arrays(file: Path, wanted: Sequence[str]) -> dict[str, Array]:
 
 
 def _inputs(file: Path, key: str, x: Array) -> Array:
-    """Return images as `[N, C, H, W]` and features as float32 `[N, d]`, or say what does not fit."""
+    """Return images as `[N, C, H, W]` and features as float32 `[N, d]`, or raise a DataError."""
     if x.dtype == np.uint8 and x.ndim == 3 and x.size:
         return x[:, None]
     if x.dtype == np.uint8 and x.ndim == 4 and x.size and x.shape[3] <= 4:
@@ -129,7 +129,7 @@ def _inputs(file: Path, key: str, x: Array) -> Array:
         with np.errstate(over="ignore"):
             features = x.astype(np.float32, copy=False)
         if not all(np.isfinite(features[start : start + CHUNK]).all() for start in range(0, len(features), CHUNK)):
-            raise DataError(f"{file}: {key} holds numbers that are not finite in float32", "replace NaN and infinity")
+            raise DataError(f"{file}: {key} has numbers that are not finite in float32", "replace NaN and infinity")
         return features
     hint = "save a uint8 [N, H, W] or [N, H, W, C] array of images on 0..255, or a float [N, d] array of features"
     if x.ndim == 4 and x.shape[1] <= 4 < x.shape[3]:

@@ -1,4 +1,4 @@
-"""Questions about synthetic people with free text as answers; who is asked about is the class."""
+"""Questions about synthetic people with free text as answers; the person is the class."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from clbench.data.sources.text import Positive, Read, Text, Texts
 from clbench.errors import ConfigError
 
 VERSION = 1
-"""Of the phrasings: raised by every change after which the same settings give other texts."""
+"""Version of the phrasings: raised by every change that gives other texts for the same settings."""
 WAYS = min(len(ways) for ways in PHRASINGS.values())
-"""Ways there are to put a question."""
+"""Number of ways to phrase a question."""
 
 
 @dataclass(kw_only=True)
 class Questions(Text):
-    """Six questions about each of a number of synthetic people, put in several ways; answers are written.
+    """Six questions about each synthetic person, in several phrasings, with written answers.
 
-    The same facts are in both parts. What is tested is put in ways that are in no training sample, so that it asks for the fact,
-    and not for the wording. Nobody's facts say anything about another's. A person is a class: a request to forget people names
-    them as classes, by number.
+    Both parts hold the same facts. Test questions use phrasings that no training sample has, so they test the fact and not the
+    wording. The facts of different people are independent. A person is a class: a request to forget people names their class
+    numbers.
 
-    After `load`, `chance` is the accuracy of who knows what kind of answer is wanted, and guesses among those of that kind: the
-    mean over test questions of 1 / number of different answers to the questions about the same attribute.
+    After `load`, `chance` is the accuracy of a guess among the answers of the right kind: the mean over test questions of
+    1 / number of different answers to the questions about the same attribute.
 
     Args:
-        of: the people, all groups of them, and the lists that names and values are drawn from.
-        phrasings: ways to put each question in training, from the first of `clbench.data.biography.words.PHRASINGS`.
-        test_phrasings: ways in the test part, from the last.
-        generated: version of the phrasings, `VERSION`: a trial is not to be taken for one of other texts.
+        of: the people of all groups, and the lists of names and values.
+        phrasings: number of phrasings of each question in training, from the first of `clbench.data.biography.words.PHRASINGS`.
+        test_phrasings: number of phrasings in the test part, from the last.
+        generated: version of the phrasings, `VERSION`: runs with different texts get different identities.
     """
 
     of: Biography
@@ -42,25 +42,25 @@ class Questions(Text):
     generated: int
 
     def __post_init__(self) -> None:
-        """Refuse what there is not.
+        """Check the values.
 
         Raises:
-            ConfigError: another version, or more ways to put a question than there are.
+            ConfigError: another version, or too many phrasings.
         """
         if self.generated != VERSION:
             raise ConfigError(
-                f"data set {self.name}: generated={self.generated}: this version of clbench writes those of {VERSION}",
-                f"give generated={VERSION}, or the version of clbench that wrote the others",
+                f"data set {self.name}: generated={self.generated}: this version of clbench writes version {VERSION}",
+                f"give generated={VERSION}, or use the version of clbench for generated={self.generated}",
             )
         if self.phrasings + self.test_phrasings > WAYS:
             raise ConfigError(
                 f"data set {self.name}: phrasings={self.phrasings} and test_phrasings={self.test_phrasings} are more than the "
-                f"{WAYS} ways there are to put a question",
-                f"give at most {WAYS} together: none is to be in both parts",
+                f"{WAYS} phrasings of a question",
+                f"give at most {WAYS} together: no phrasing may be in both parts",
             )
 
     def texts(self, search: Sequence[Path]) -> Read:
-        """Return the questions, person by person; nothing is read."""
+        """Return the questions, person by person; no file is read."""
         people = draw(self.of)
         names = tuple(full_name(self.of, people, person) for person in range(len(people)))
         answers = [{kind: value(self.of, people, person, kind) for kind in ATTRIBUTES} for person in range(len(people))]

@@ -1,4 +1,4 @@
-"""Running text, cut into rows that a language model reads on: how likely it finds them is a measure of general ability."""
+"""Running text in rows. The likelihood that a language model gives them measures its general ability."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from torch import Tensor
 from clbench.data.integrity import matching
 from clbench.data.pool import Pool
 from clbench.data.sources.base import Data, Source
-from clbench.data.tokenizers import tokenizer
+from clbench.data.tokenizer_lookup import tokenizer
 from clbench.errors import ConfigError, DataError
 
 
 @dataclass(kw_only=True)
 class Prose(Source):
-    """The text files of a folder as rows of one length, in the form of answers: all but the first token are to be written.
+    """The text files of a folder as rows of equal length in the form of answers: the model predicts all but the first token.
 
-    Nothing of it is meant to be trained on; the two parts are the same. Measured by `loss`, in nats per token.
+    For measuring only; both parts are the same. Measured by `loss`, in nats per token.
 
     Args:
-        path: a text file, or a folder of them, below one of the search path.
-        pattern: of the names of a folder's files, which are read in the order of their names.
-        tokenizer: the model's (`clbench.data.tokenizers`).
+        path: a text file or a folder of text files, below a folder of the search path.
+        pattern: of the file names in a folder; files are read in the order of their names.
+        tokenizer: the model's (`clbench.data.tokenizer_lookup`).
         form: the model's: `answers`.
         length: tokens of a row.
-        rows: how many rows, evenly spread over the text.
-        metric: how they are scored.
+        rows: number of rows, evenly spread over the text.
+        metric: score of the rows.
     """
 
     path: str
@@ -46,7 +46,7 @@ class Prose(Source):
         """Return the rows, twice; there is nothing to download."""
         if self.form != "answers":
             raise ConfigError(
-                f"data set {self.name}: form={self.form}", "running text wants a model that writes (model.form: answers)"
+                f"data set {self.name}: form={self.form}", "running text needs a model that writes (model.form: answers)"
             )
         words = tokenizer(self.tokenizer, search)
         files = matching(self.path, self.pattern, search, self.name)
@@ -55,7 +55,7 @@ class Prose(Source):
         count = len(tokens) // self.length
         if count < self.rows:
             raise DataError(
-                f"data set {self.name}: {self.path} holds {len(tokens)} tokens, {count} rows of {self.length}",
+                f"data set {self.name}: {self.path} has {len(tokens)} tokens, {count} rows of {self.length}",
                 f"give rows={max(count, 1)} or fewer, or more text",
             )
         whole = torch.tensor(tokens[: count * self.length]).view(count, self.length)

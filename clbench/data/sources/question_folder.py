@@ -1,4 +1,4 @@
-"""Data sets that requests to forget are about: intents in domains, questions about people, questions with choices in topics."""
+"""Data sets for requests to forget: intents in domains, questions about people, questions with choices in topics."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ LETTERS = "ABCDEFGHIJ"
 
 @dataclass(kw_only=True)
 class DomainFolder(TextFolder):
-    """Texts with labels, which come in domains: a request may name a domain, and means all of its classes.
+    """Texts with labels, grouped in domains. A request may name a domain and then means all of its classes.
 
-    Beside the files of `TextFolder` understood: one file with all parts, {part: [[text, label], ...]}, as CLINC150 has it.
+    Reads the files of `TextFolder`, and one file with all parts, {part: [[text, label], ...]}, as in CLINC150.
 
     Args:
         domains: name -> its classes; classes are numbered in this order.
-        single: name of such a file.
+        single: name of the file with all parts.
         pair: names of its two columns.
     """
 
@@ -38,7 +38,7 @@ class DomainFolder(TextFolder):
             raise ConfigError(f"data set {self.name}: class_names are not those of its domains", "give domains alone")
         if len(set(own)) < len(own):
             twice = next(name for name in own if own.count(name) > 1)
-            raise ConfigError(f"data set {self.name}: domains name {twice!r} twice", "a class is of one domain")
+            raise ConfigError(f"data set {self.name}: domains name {twice!r} twice", "put each class in one domain")
         self.class_names = own
 
     def _both(self, train: Texts, test: Texts) -> Read:
@@ -55,19 +55,19 @@ class DomainFolder(TextFolder):
         if rows is None:
             return None
         if not isinstance(rows, list) or any(not isinstance(row, list) or len(row) != 2 for row in rows):
-            raise DataError(f"data set {self.name}: {path} is no object of lists of [text, label]", "bring the original file")
+            raise DataError(f"data set {self.name}: {path} is no object of lists of [text, label]", "use the original file")
         return {column: [row[place] for row in rows] for place, column in enumerate(self.pair)}
 
 
 @dataclass(kw_only=True)
 class QuestionFolder(TextFolder):
-    """Questions with written answers, in groups: the class of a sample is its group, and what is scored is its answer.
+    """Questions with written answers, in groups. The class of a sample is its group; its answer is scored.
 
-    A group is what a request asks to forget: an author, a topic. Groups that are not in both parts are left out.
+    Requests ask to forget groups, such as an author or a topic. Groups that are not in both parts are left out.
 
     Args:
-        group: column that names the group; or how many rows that follow each other are one, which is then called by its number;
-            None: all are one.
+        group: column with the name of the group; or the number of consecutive rows of a group, named by its number; None: all
+            rows are one group.
     """
 
     group: str | Positive | None
@@ -76,7 +76,7 @@ class QuestionFolder(TextFolder):
         found = super()._answered(texts, columns, place)
         if isinstance(self.group, int):
             if len(texts) % self.group:
-                raise DataError(f"{place} has {len(texts)} rows, no multiple of group={self.group}", "bring the whole file")
+                raise DataError(f"{place} has {len(texts)} rows, no multiple of group={self.group}", "use the complete file")
             return replace(found, groups=[str(row // self.group) for row in range(len(texts))])
         if self.group is not None:
             return replace(found, groups=[str(value) for value in needed(columns, self.group, place)])
@@ -95,17 +95,17 @@ class QuestionFolder(TextFolder):
 
 @dataclass(kw_only=True)
 class ChoiceFolder(QuestionFolder):
-    """Questions with choices, of which one is right; the answer says its letter.
+    """Questions with choices, one of them right; the answer is its letter.
 
-    Made of each row, for `text`: `{options}`, such as `(A) a gas (B) a liquid`, and `{context}`. Rows with an image are left out.
-    Beside the files of `TextFolder` understood: ScienceQA's own, problems.json and pid_splits.json.
+    Adds two columns for `text`: `{options}`, such as `(A) a gas (B) a liquid`, and `{context}`. Rows with an image are left out.
+    Reads the files of `TextFolder`, and ScienceQA's own: problems.json and pid_splits.json.
 
     Args:
         choices: column of the choices: a list of texts, or an object with the list `text`.
-        right: column of the right one: its number from 0, or its letter; of several the first that exists.
-        hint: column of what is to be read before; where it is empty or absent, the context is `N/A`.
-        letters: how many there are; no question has more choices.
-        spoken: the answer; `{letter}` is filled in.
+        right: columns of the right choice, as its number from 0 or its letter; the first that exists is used.
+        hint: column of the context; if empty or missing, the context is `N/A`.
+        letters: maximum number of choices of a question.
+        spoken: the answer; `{letter}` is replaced.
     """
 
     choices: str
@@ -118,7 +118,7 @@ class ChoiceFolder(QuestionFolder):
         if self.letters > len(LETTERS) or "{letter}" not in self.spoken:
             raise ConfigError(
                 f"data set {self.name}: letters={self.letters}, spoken={self.spoken!r}",
-                f"letters go to {len(LETTERS)}, and spoken says where the {{letter}} stands",
+                f"give at most {len(LETTERS)} letters, and {{letter}} in spoken",
             )
         if self.answer_length is not None:
             raise ConfigError(f"data set {self.name}: answer_length={self.answer_length} would cut letters off", "give null")
@@ -140,7 +140,7 @@ class ChoiceFolder(QuestionFolder):
         hints = made.get(self.hint, [None] * len(kept))
         options = [_options(listed[row], f"{place}, row {row}") for row in kept]
         numbers = [self._number(right[row], len(each), f"{place}, row {row}") for row, each in zip(kept, options, strict=True)]
-        self.chance = sum(1 / len(each) for each in options) / max(len(options), 1)  # of the part read last: to test on
+        self.chance = sum(1 / len(each) for each in options) / max(len(options), 1)  # of the part read last, the test part
         made["options"] = [" ".join(f"({letter}) {each}" for letter, each in zip(LETTERS, texts)) for texts in options]
         made["context"] = [str(hint or "").strip() or "N/A" for hint in hints]
         return made | {str(self.answer): [self._said(number) for number in numbers]}
@@ -155,8 +155,8 @@ class ChoiceFolder(QuestionFolder):
         known = {letter: number for number, letter in enumerate(LETTERS[:n])} | {number: number for number in range(n)}
         if not isinstance(value, int | str) or isinstance(value, bool) or value not in known:
             raise DataError(
-                f"{place}: the right one of {n} choices is {value!r}, which is no number from 0 and no letter",
-                "a part whose answers are withheld cannot be tested on: name another in test_split",
+                f"{place}: the right one of {n} choices is {value!r}, expected a number from 0 or a letter",
+                "if the answers of this part are withheld, name another part in test_split",
             )
         return known[value]
 
@@ -165,17 +165,17 @@ def needed(columns: Columns, name: str, place: str) -> list[Any]:
     """Return a column.
 
     Raises:
-        DataError: there is none of that name.
+        DataError: no column has that name.
     """
     if name not in columns:
-        raise DataError(f"{place} has no column {name} (it has {', '.join(columns)})", "bring the original files (docs/data.md)")
+        raise DataError(f"{place} has no column {name} (it has {', '.join(columns)})", "use the original files (docs/data.md)")
     return columns[name]
 
 
 def _options(value: Any, place: str) -> list[str]:
     listed = value.get("text") if isinstance(value, dict) else value
     if not isinstance(listed, list) or len(listed) < 2:
-        raise DataError(f"{place}: the choices are {value!r}, no list of two or more", "bring the original files (docs/data.md)")
+        raise DataError(f"{place}: the choices are {value!r}, no list of two or more", "use the original files (docs/data.md)")
     return [str(each) for each in listed]
 
 
@@ -183,16 +183,14 @@ def _problems(folder: Path, names: Sequence[str], source: str) -> Columns | None
     """Return the problems of a part of ScienceQA's own files, in the order of `pid_splits.json`."""
     splits = folder / "pid_splits.json"
     if not splits.is_file():
-        raise DataError(f"data set {source}: {folder} has problems.json and no pid_splits.json", "put both there (docs/data.md)")
+        raise DataError(f"data set {source}: {folder} has problems.json but no pid_splits.json", "put both there (docs/data.md)")
     parts, problems = _object(splits, source), _object(folder / "problems.json", source)
     numbers = next((parts[name] for name in names if name in parts), None)
     if numbers is None:
         return None
     lacking = next((number for number in numbers if not isinstance(problems.get(number), dict)), None)
     if lacking is not None:
-        raise DataError(
-            f"data set {source}: problems.json lacks problem {lacking}, which pid_splits.json names", "bring both anew"
-        )
+        raise DataError(f"data set {source}: problems.json lacks problem {lacking} of pid_splits.json", "get both again")
     rows = [problems[number] for number in numbers]
     return {key: [row.get(key) for row in rows] for key in dict.fromkeys(key for row in rows for key in row)}
 
@@ -203,5 +201,5 @@ def _object(path: Path, source: str) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise DataError(f"data set {source}: {path} cannot be read: {error}", "replace it by the original file") from error
     if not isinstance(found, dict):
-        raise DataError(f"data set {source}: {path} holds no object", "replace it by the original file")
+        raise DataError(f"data set {source}: {path} is no JSON object", "replace it by the original file")
     return found

@@ -1,4 +1,4 @@
-"""Another data set's images with all pixels in another order: as hard to tell apart, and unlike anything else."""
+"""Images of another data set with permuted pixels: equally hard to classify, and unrelated to all other data."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from clbench.utils.rng import generator
 
 @dataclass(kw_only=True)
 class Scrambled(Source):
-    """The images of another data set, seen through one fixed permutation of their pixels (channels move together).
+    """The images of another data set with one fixed permutation of their pixels (the same for all channels).
 
     Args:
-        of: the data set. Its augmentation and normalisation play no part.
+        of: the data set. Its augmentation and normalisation are not used.
         seed: of the permutation.
     """
 
@@ -30,12 +30,12 @@ class Scrambled(Source):
         """Return both parts, permuted.
 
         Raises:
-            ConfigError: the other data set holds no images.
+            ConfigError: the other data set has no images.
         """
         data = self.of.load(search, download)
         if not self.of.image:
             raise ConfigError(
-                f"data set {self.name}: {self.of.name} holds no images, so there are no pixels to permute",
+                f"data set {self.name}: {self.of.name} has no images, so there are no pixels to permute",
                 "choose a data set of images",
             )
         view = torch.randperm(data.train.inputs[0, 0].numel(), generator=generator(self.seed, "scrambled"))

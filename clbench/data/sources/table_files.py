@@ -1,4 +1,4 @@
-"""Parts of a data set as columns, from the files in which Hugging Face's `datasets` keeps them: parquet, Arrow, JSON, CSV."""
+"""Reads the parts of a data set as columns from the file formats of Hugging Face's `datasets`: parquet, Arrow, JSON, CSV."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ SUFFIXES = (".parquet", ".jsonl", ".json", ".csv")
 
 
 def split_columns(folder: Path, names: Sequence[str], source: str) -> Columns | None:
-    """Return the columns of the first part of `names` that the folder holds, or None.
+    """Return the columns of the first part of `names` in the folder, or None.
 
-    Looked for, in this order: what `DatasetDict.save_to_disk` wrote, or `Dataset.save_to_disk` wrote into NAME/; NAME with one of
-    `SUFFIXES`; NAME-* or NAME/* with one of them, several of which are read in the order of their names; all in the folder
-    itself, then in its subfolder data/.
+    Search order: the folder NAME/ of `DatasetDict.save_to_disk` or `Dataset.save_to_disk`; NAME with one of `SUFFIXES`; all
+    files NAME-* and NAME/* with one suffix, by name. The last two are searched in the folder, then in its subfolder data/.
 
     Args:
         folder: of the data set.
-        names: of the part, any of which will do.
+        names: possible names of the part.
         source: name of the data set, for messages.
 
     Raises:
@@ -64,7 +63,7 @@ def _arrow(folder: Path, source: str) -> Columns:
     library = _library("datasets")
     try:
         columns = library.load_from_disk(str(folder)).with_format(None).to_dict()
-    except Exception as error:  # of many kinds
+    except Exception as error:  # it has many types
         raise DataError(f"{source}: {folder} cannot be read: {error}", "write it again with save_to_disk") from error
     return dict(columns)
 
@@ -79,7 +78,7 @@ def _json(file: Path) -> Columns:
     text = file.read_bytes().decode("utf-8-sig")
     rows = json.loads(text) if text.lstrip().startswith("[") else [json.loads(line) for line in text.split("\n") if line.strip()]
     if not all(isinstance(row, dict) for row in rows):
-        raise ValueError("it is no list of objects, and no object per line")
+        raise ValueError("it is neither a list of objects nor one object per line")
     keys = list(dict.fromkeys(key for row in rows for key in row))
     return {key: [row.get(key) for row in rows] for key in keys}
 
@@ -92,7 +91,7 @@ def _csv(file: Path) -> Columns:
     header, *rest = rows
     short = next((number for number, row in enumerate(rest, 2) if len(row) != len(header)), None)
     if short is not None:
-        raise ValueError(f"row {short} has not the {len(header)} columns that the first line names")
+        raise ValueError(f"row {short} does not have the {len(header)} columns of the first line")
     return {key: [row[place] for row in rest] for place, key in enumerate(header)}
 
 

@@ -1,4 +1,4 @@
-"""Data sets of texts: from what the files say to rows of tokens, as samples with labels or as prompts with answers."""
+"""Data sets of texts: from files to rows of tokens, as samples with labels or as prompts with answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from clbench.data import answer_tokens
 from clbench.data.deterministic_sampling import few
 from clbench.data.pool import Pool
 from clbench.data.sources.base import Data, Source
-from clbench.data.tokenizers import Tokenizer, tokenizer
+from clbench.data.tokenizer_lookup import tokenizer
+from clbench.data.tokenizers import Tokenizer
 from clbench.errors import ConfigError, DataError
 
 Form = Literal["classes", "answers"]
@@ -26,33 +27,32 @@ Positive = Annotated[int, Field(ge=1)]
 
 @dataclass
 class Texts:
-    """One part of a data set: texts, the class of each, and their answers where these are free text.
+    """One part of a data set: texts, the class of each text, and the answers if these are free text.
 
-    `groups` names the class of each text where classes are numbered only when both parts are read.
+    `groups` names the class of each text if classes get their numbers only after both parts are read.
     """
 
     texts: list[str]
     classes: list[int]
-    written: list[str] | None = None
+    answers: list[str] | None = None
     groups: list[str] | None = None
 
     def take(self, rows: Sequence[int]) -> Texts:
         """Return only `rows`, in that order."""
-        written, groups = (None if each is None else [each[row] for row in rows] for each in (self.written, self.groups))
-        return Texts([self.texts[row] for row in rows], [self.classes[row] for row in rows], written, groups)
+        answers, groups = (None if each is None else [each[row] for row in rows] for each in (self.answers, self.groups))
+        return Texts([self.texts[row] for row in rows], [self.classes[row] for row in rows], answers, groups)
 
 
 @dataclass
 class Read:
-    """What the files of a data set hold: both parts, and the name of each class.
+    """Content of the files of a data set: both parts, and the name of each class.
 
     Args:
         train: to learn from.
         test: to measure on.
         names: of the classes.
         sets: further names, each of several classes.
-        choices: all answers there are, where the answer of a sample is one of them and not that of its class; each part then
-            says which (`Texts.written`).
+        choices: all possible answers, if each sample has its own choice (`Texts.answers`) instead of the answer of its class.
     """
 
     train: Texts
@@ -64,22 +64,22 @@ class Read:
 
 @dataclass(kw_only=True)
 class Text(Source):
-    """Texts in one of two forms, which the model asks for; subclasses say where they come from.
+    """Texts in one of two forms; the model chooses the form, and a subclass reads the files.
 
     `classes`: tokens of the text and its class. `answers`: a prompt with the text in it and, as its answer, the class's
-    label word or a free text (`clbench.data.answer_tokens`). What is too long loses the end of its text, never of its answer.
+    label word or a free text (`clbench.data.answer_tokens`). Long samples lose the end of their text, never of their answer.
 
     Args:
-        tokenizer: `bytes`, or the folder of a model (`clbench.data.tokenizers`).
+        tokenizer: `bytes`, or the folder of a model (`clbench.data.tokenizer_lookup`).
         form: `classes` or `answers`.
-        length: the most tokens of a row, special tokens and answer included. Rows are as long as the longest one needs.
+        length: maximum tokens of a row, with special tokens and answer. Rows are as long as the longest sample.
         template: the prompt; `{text}` stands for the text, `{options}` for the label words, separated by commas.
         label_words: the answer for each class; None: the classes' names.
-        answer_prefix: stands before every answer, and is learned with it.
-        answer_length: longer free answers are cut to so many tokens, the end included; None: they are an error.
-        train_per_class: the most training samples of a class; None: all. Which ones: those of the least sha256.
+        answer_prefix: precedes every answer and is learned with it.
+        answer_length: longer free answers are cut to this number of tokens, with the end; None: they are an error.
+        train_per_class: maximum training samples of a class, those with the smallest sha256; None: all.
         test_per_class: the same of test samples.
-        train_total: the most training samples of all classes together, after `train_per_class`.
+        train_total: maximum training samples of all classes together, after `train_per_class`.
         test_total: the same of test samples.
         metric: how answers are scored (`clbench.stream.EvaluationSet`); None: by exact match. Classes are scored by accuracy.
     """
@@ -99,13 +99,13 @@ class Text(Source):
     names: tuple[str, ...] = field(init=False, default=())
     """Names of the classes, known once the data is loaded."""
     named: dict[str, tuple[int, ...]] = field(init=False, default_factory=dict)
-    """What a request to forget may name: each class, and sets of classes; known once the data is loaded."""
+    """Names for requests to forget: each class, and sets of classes; known once the data is loaded."""
     words: Tokenizer | None = field(init=False, default=None)
     """The tokenizer, known once the data is loaded."""
 
     @abstractmethod
     def texts(self, search: Sequence[Path]) -> Read:
-        """Return what the files hold; errors as of `load`."""
+        """Return the content of the files; errors as for `load`."""
 
     def read(self, search: Sequence[Path], download: bool) -> Data:
         """Return both parts as tokens; there is nothing to download."""
@@ -127,9 +127,9 @@ class Text(Source):
             if not part.texts:
                 raise DataError(f"data set {self.name}: it has no {place} samples", "check its files (docs/data.md)")
         if self.form == "classes":
-            if train.written is not None:
+            if train.answers is not None:
                 raise ConfigError(
-                    f"data set {self.name} has answers to be written, and form=classes wants labels",
+                    f"data set {self.name} has written answers, and form=classes needs labels",
                     "choose a model that writes: its model.form is answers",
                 )
             return Data(*self._classes(train, test, words))
@@ -146,15 +146,15 @@ class Text(Source):
     def _answers(self, train: Texts, test: Texts, words: Tokenizer, choices: tuple[str, ...] | None) -> list[Pool]:
         label_words = choices or self.label_words or self.names
         table = None
-        if train.written is None or choices:
-            table = padded(self._written(label_words, words), 1, -1)
+        if train.answers is None or choices:
+            table = padded(self._answer_tokens(label_words, words), 1, -1)
         prompt = self.template.replace("{options}", ", ".join(label_words))
         pools = []
         for part in (train, test):
-            written = part.written if part.written is not None else [label_words[label] for label in part.classes]
-            known = dict.fromkeys(written)
-            ids = dict(zip(known, self._written(list(known), words), strict=True))
-            tokens = [ids[answer] for answer in written]
+            answers = part.answers if part.answers is not None else [label_words[label] for label in part.classes]
+            known = dict.fromkeys(answers)
+            ids = dict(zip(known, self._answer_tokens(list(known), words), strict=True))
+            tokens = [ids[answer] for answer in answers]
             rooms = [self.length - len(answer) for answer in tokens]
             pools.append((fitted(part.texts, prompt, rooms, words, self.name), tokens))
         width = max(
@@ -163,21 +163,21 @@ class Text(Source):
         about: dict[str, Any] = {"pad": words.pad, "vocabulary": words.size, "answers": table}
         made = []
         for pool, part in zip(pools, (train, test), strict=True):
-            answer_of = torch.tensor([choices.index(answer) for answer in part.written or ()]) if choices else None
+            answer_of = torch.tensor([choices.index(answer) for answer in part.answers or ()]) if choices else None
             made.append(
                 Pool(answer_tokens.encode(*pool, width, words.pad), torch.tensor(part.classes), answer_of=answer_of, **about)
             )
         return made
 
-    def _written(self, written: Sequence[str], words: Tokenizer) -> list[list[int]]:
+    def _answer_tokens(self, answers: Sequence[str], words: Tokenizer) -> list[list[int]]:
         """Return the tokens of answers, with the end."""
-        tokens = words.encode([self.answer_prefix + answer for answer in written], specials=False)
+        tokens = words.encode([self.answer_prefix + answer for answer in answers], specials=False)
         if self.answer_length is not None:
             tokens = [answer[: self.answer_length - 1] for answer in tokens]
         longest = max(range(len(tokens)), key=lambda row: len(tokens[row]))
         if len(tokens[longest]) + 1 >= self.length:
             raise ConfigError(
-                f"data set {self.name}: length={self.length} has no room for the answer {written[longest][:40]!r}, "
+                f"data set {self.name}: length={self.length} has no room for the answer {answers[longest][:40]!r}, "
                 f"{len(tokens[longest]) + 1} tokens with its end, and a prompt",
                 "raise the data set's length, or give answer_length, to which answers are cut",
             )
@@ -185,7 +185,7 @@ class Text(Source):
 
 
 def padded(rows: Sequence[Sequence[int]], width: int, pad: int) -> Tensor:
-    """Return rows as int64 `[N, L]`, filled up with `pad`; L is the longest one's, at least `width`."""
+    """Return rows as int64 `[N, L]`, padded with `pad`; L is the length of the longest row, at least `width`."""
     table = torch.full((len(rows), max(width, *map(len, rows))), pad)
     for row, tokens in zip(table, rows, strict=True):
         row[: len(tokens)] = torch.tensor(tokens, dtype=torch.int64)
@@ -193,17 +193,17 @@ def padded(rows: Sequence[Sequence[int]], width: int, pad: int) -> Tensor:
 
 
 def fitted(texts: Sequence[str], template: str, rooms: Sequence[int], words: Tokenizer, name: str) -> list[list[int]]:
-    """Return the tokens of prompts, each with so much of the beginning of its text that it fits into its room.
+    """Return the tokens of prompts. Texts that are too long lose their end, so that each prompt fits into its room.
 
     Args:
-        texts: put in the place of `{text}`.
+        texts: replace `{text}`.
         template: the prompt.
-        rooms: the most tokens of each prompt.
-        words: makes tokens of them.
+        rooms: maximum tokens of each prompt.
+        words: the tokenizer.
         name: of the data set, for the message.
 
     Raises:
-        ConfigError: a prompt does not fit even without its text.
+        ConfigError: a prompt that does not fit even without its text.
     """
     left = list(texts)
     prompts = words.encode([template.replace("{text}", text) for text in left])
@@ -226,6 +226,6 @@ def fitted(texts: Sequence[str], template: str, rooms: Sequence[int], words: Tok
 def _chosen(part: Texts, per_class: int | None, total: int | None) -> Texts:
     if per_class is None and total is None:
         return part
-    written = part.written or [""] * len(part.texts)
-    named = [f"{text}\0{answer}" for text, answer in zip(part.texts, written, strict=True)]
+    answers = part.answers or [""] * len(part.texts)
+    named = [f"{text}\0{answer}" for text, answer in zip(part.texts, answers, strict=True)]
     return part.take(few(named, part.classes, per_class, total))

@@ -1,4 +1,4 @@
-"""A data set of texts as a folder of files that Hugging Face's `datasets` writes, or that anyone can."""
+"""A data set of texts in a folder: files of Hugging Face's `datasets`, or plain JSON and CSV."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from clbench.data.sources.table_files import Columns, split_columns
 from clbench.data.sources.text import Read, Share, Text, Texts
 from clbench.errors import ConfigError, DataError
 
-LAYOUT = "train.parquet and test.parquet, or .jsonl, .json, .csv, NAME-*.parquet, data/, or what save_to_disk writes"
+LAYOUT = "train.parquet and test.parquet, or .jsonl, .json, .csv, NAME-*.parquet, data/, or the folders of save_to_disk"
 
 
 @dataclass(kw_only=True)
 class TextFolder(Text):
-    """Rows with a text and a label, or with a prompt and an answer, in a part to train on and one to test on.
+    """Rows with a text and a label, or with a prompt and an answer, in a training and a test part.
 
-    The files may be of any kind that `data.sources.table_files.split_columns` reads. Official parts are taken as they are.
+    `data.sources.table_files.split_columns` lists the file formats. Official parts stay as they are.
 
     Args:
         path: the folder, absolute, or relative to the working folder or the search path.
-        layout: what has to be there, for people who lack it.
-        text: how a text is made of the columns, such as `{title} {content}`; of several ways the first whose columns exist.
-        label: column of the class; of several the first that exists; empty: answers are free text.
-        answer: column of the answer where it is free text.
+        layout: the required files, for the message.
+        text: templates of a text from columns, such as `{title} {content}`; the first whose columns exist is used.
+        label: columns of the class; the first that exists is used; empty: answers are free text.
+        answer: column of the answer if it is free text.
         class_names: of the classes, in the order of their numbers; labels may be names.
-        label_names: what the numbers in the column mean, from 0; None: as `class_names`.
-        train_split: names of the part to train on, any of which will do.
-        test_split: names of the part to test on.
+        label_names: meaning of the numbers in the column, from 0; None: as `class_names`.
+        train_split: possible names of the training part.
+        test_split: possible names of the test part.
         skip_labels: rows with one of these labels are left out.
-        test_share: without such a part, the share of the training part that is held out, by the sha256 of the text.
+        test_share: without a test part, the share of the training part to hold out, by the sha256 of the text.
     """
 
     path: str | None
@@ -59,21 +59,21 @@ class TextFolder(Text):
         strange = set(self.label_names or ()) - set(self.class_names) - set(map(str, self.skip_labels))
         if strange:
             raise ConfigError(
-                f"data set {self.name}: label_names holds {min(strange)!r}, which class_names lacks", "correct either"
+                f"data set {self.name}: label_names has {min(strange)!r}, which is missing in class_names", "correct either"
             )
         folder = find_own(self.path, search, self.name, self.layout)
         train = self._part(folder, self.train_split)
         if train is None:
             raise DataError(
-                f"data set {self.name}: {folder} holds no part {' or '.join(self.train_split)}", f"put there: {self.layout}"
+                f"data set {self.name}: {folder} has no part {' or '.join(self.train_split)}", f"put there: {self.layout}"
             )
         test = self._part(folder, self.test_split)
         if test is not None:
             return self._both(train, test)
         if self.test_share is None:
             raise DataError(
-                f"data set {self.name}: {folder} holds no part {' or '.join(self.test_split)}",
-                f"put there: {self.layout}; or give test_share, the share of the training part that is held out",
+                f"data set {self.name}: {folder} has no part {' or '.join(self.test_split)}",
+                f"put there: {self.layout}; or give test_share, the share of the training part to hold out",
             )
         held = [held_out(plain(text), self.test_share) for text in train.texts]
         kept, out = ([row for row, away in enumerate(held) if away is wanted] for wanted in (False, True))
@@ -84,7 +84,7 @@ class TextFolder(Text):
         return Read(train, test, self.class_names or (self.name,))
 
     def _columns(self, folder: Path, names: Sequence[str]) -> Columns | None:
-        """Return the columns of a part, any of `names`; None: the folder lacks it."""
+        """Return the columns of the first existing part of `names`; None: the folder has none of them."""
         return split_columns(folder, names, self.name)
 
     def _part(self, folder: Path, names: Sequence[str]) -> Texts | None:
@@ -111,7 +111,7 @@ class TextFolder(Text):
         return Texts(texts, [0] * len(texts), [str(value) for value in columns[self.answer]])
 
     def _numbers(self, labels: list[Any], place: str) -> list[int]:
-        """Return the class of each label: a class's name, or a number that `label_names` gives a name."""
+        """Return the class of each label. A label is a class name, or a number named by `label_names`."""
         meaning = self.label_names or self.class_names
         own = {name: number for number, name in enumerate(self.class_names)}
         known: dict[Any, int] = {number: own[name] for number, name in enumerate(meaning) if name in own}
@@ -123,21 +123,21 @@ class TextFolder(Text):
             strange = ((row, label) for row, label in enumerate(labels) if not isinstance(label, int | str) or label not in known)
             row, label = next(strange)
         raise DataError(
-            f"{place}: row {row} has the label {label!r}, which is none of {', '.join(self.class_names)}, and no number from 0 "
+            f"{place}: row {row} has the label {label!r}, expected {', '.join(self.class_names)}, or a number from 0 "
             f"to {len(meaning) - 1}",
-            "a part whose labels are withheld (-1) cannot be tested on: name another in test_split; else correct class_names, or "
-            "leave such rows out with skip_labels",
+            "if all labels are withheld (-1), name another part in test_split; else correct class_names, or skip such rows with "
+            "skip_labels",
         )
 
 
 def _texts(ways: Sequence[str], columns: Columns, place: str) -> list[str]:
-    """Return the texts, made in the first way whose columns exist."""
+    """Return the texts, by the first template whose columns exist."""
     for way in ways:
         fields = [name for _, name, _, _ in string.Formatter().parse(way) if name is not None]
         if fields and all(name in columns for name in fields):
             rows = zip(*(columns[name] for name in fields), strict=True)
             return [way.format_map({name: _plain(value) for name, value in zip(fields, row, strict=True)}) for row in rows]
-    raise DataError(f"{place} has the columns {', '.join(columns)}, which do not suffice for any of {list(ways)}", "correct text")
+    raise DataError(f"{place} has the columns {', '.join(columns)}, too few for each of {list(ways)}", "correct text")
 
 
 def _plain(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Data sets that torchvision knows how to read and to fetch."""
+"""Data sets that torchvision can read and download."""
 
 from __future__ import annotations
 
@@ -16,28 +16,29 @@ from typing import Any
 
 import numpy as np
 
-from clbench.data.integrity import find_all, lock, verify, verify_unpacked
+from clbench.data.integrity import find_all, verify, verify_unpacked
 from clbench.data.pool import Pool
 from clbench.data.sources.base import Data, Source, make_pool
 from clbench.data.sources.npz import read_npz
 from clbench.errors import ConfigError, DataError
+from clbench.utils.folder_lock import folder_lock
 
 
 @dataclass(kw_only=True)
 class Vision(Source):
-    """One of `torchvision.datasets`, checked before it is read.
+    """One of `torchvision.datasets`, verified before reading.
 
-    The first folder of the search path that holds the data set, in either form, is taken.
+    The first folder of the search path with the data set, as torchvision's files or as .npz, is used.
 
     Args:
         dataset: name of the class, whose objects have `data` and `targets` (or `labels`).
-        train_args: what it is called with for the training part.
-        test_args: what it is called with for the test part.
+        train_args: arguments of the class for the training part.
+        test_args: arguments for the test part.
         folder: its `root`, below the folder of the search path.
         files: sha256 by path below the folder of the search path.
-        md5: the same where md5 is all that its source publishes.
-        unpacked: files that torchvision unpacks and no one publishes a sum of, by what they come from: `ARCHIVE` (.gz)
-            or `ARCHIVE!MEMBER` (.zip of .gz); each is compared with its archive.
+        md5: the same with md5, if the source publishes no sha256.
+        unpacked: files without a published digest that torchvision unpacks, with their origin: `ARCHIVE` (.gz) or
+            `ARCHIVE!MEMBER` (.zip of .gz). Each is compared with its archive.
         npz: the same data as an .npz file (see `clbench.data.sources.npz.Npz`), which `content_sha256` checks.
     """
 
@@ -51,7 +52,7 @@ class Vision(Source):
     npz: str | None = None
 
     def read(self, search: Sequence[Path], download: bool) -> Data:
-        """Return both parts; with `download` what is found nowhere is fetched into the last folder of `search`."""
+        """Return both parts; with `download` missing data is fetched into the last folder of `search`."""
         for place in search:
             if self._complete(place):
                 return self._read(place)
@@ -80,9 +81,9 @@ class Vision(Source):
     def _read(self, place: Path) -> Data:
         self._verify(place)
         old = place / self.folder / self.dataset / "processed"
-        if old.is_dir():  # torchvision would prefer it to the files that were verified
+        if old.is_dir():  # torchvision would read it instead of the verified files
             raise DataError(
-                f"{old} holds a copy of {self.name} by an old torchvision, which cannot be verified", f"delete the folder {old}"
+                f"{old} is a copy of {self.name} by an old torchvision and cannot be verified", f"delete the folder {old}"
             )
         return Data(self._part(place, self.train_args), self._part(place, self.test_args))
 
@@ -131,10 +132,10 @@ class Vision(Source):
             verify_unpacked(place / relative, place / archive, member, remedy)
 
     def _fetch(self, place: Path) -> None:
-        """Download into a scratch folder, verify, and only then move into `place`: what is there is always whole."""
+        """Download into a scratch folder, verify, and only then move into `place`: files there are always complete."""
         try:
             place.mkdir(parents=True, exist_ok=True)
-            with lock(place), tempfile.TemporaryDirectory(prefix=".download-", dir=place) as scratch:
+            with folder_lock(place), tempfile.TemporaryDirectory(prefix=".download-", dir=place) as scratch:
                 if self._complete(place):  # another process was faster
                     return
                 print(f"{self.name}: downloading into {place}", file=sys.stderr, flush=True)
@@ -148,5 +149,5 @@ class Vision(Source):
         except OSError as error:
             raise DataError(
                 f"{self.name} cannot be stored in {place}: {error.strerror or error}",
-                "free space, or give a folder that can be written: data.root=FOLDER",
+                "free space, or give a writable folder: data.root=FOLDER",
             ) from error

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from clbench.data.prefetch import ahead
+from clbench.data.prefetch import prefetch
 from clbench.engine.evaluation import text_metrics
 from clbench.engine.learner.learner import Learner
 from clbench.method import Method
@@ -20,15 +20,15 @@ Row = list[text_metrics.Entry]
 def evaluate(learner: Learner, method: Method, columns: tuple[EvaluationSet, ...], batch_size: int) -> Row:
     """Return (correct, n) for each evaluation set; the host waits for the device once, at the end.
 
-    Where answers are written, each set has its own metric (`clbench.engine.evaluation.text_metrics`).
+    For generated answers, each set has its own metric (`clbench.engine.evaluation.text_metrics`).
 
-    Batches hold one evaluation set in the task setting (a head each) and where inputs are seen through views; otherwise
-    consecutive sets share batches. The method's `predict` gives the scores.
+    In the task setting (one head per set), and for sets with a view of their inputs, a batch has one evaluation set. Otherwise
+    consecutive sets share batches.
 
     Args:
         learner: put into evaluation mode and left there.
-        method: asked for scores.
-        columns: what to measure on.
+        method: its `predict` gives the scores.
+        columns: the evaluation sets.
         batch_size: samples per forward pass.
     """
     learner.model.eval()
@@ -51,7 +51,7 @@ def counted(hits: Tensor, columns: tuple[EvaluationSet, ...]) -> Row:
 def parts(
     learner: Learner, columns: tuple[EvaluationSet, ...], batch_size: int
 ) -> Iterator[tuple[Tensor, Tensor, Tensor, int | None]]:
-    """Yield what to measure on by batch: raw inputs, labels, the column of each, the task to name in the task setting."""
+    """Yield batches: raw inputs, labels, the column of each sample, and in the task setting the task."""
     for group in _groups(learner, columns):
         rows = torch.cat([columns[c].split.rows for c in group])
         labels = torch.cat([columns[c].split.labels for c in group])
@@ -61,12 +61,12 @@ def parts(
         assert task_id is None or isinstance(task_id, int)
         whole = replace(first, rows=rows, labels=labels)
         batches = torch.split(torch.arange(len(rows), device=rows.device), batch_size)
-        for batch, raw in zip(batches, ahead(whole, batches), strict=True):
+        for batch, raw in zip(batches, prefetch(whole, batches), strict=True):
             yield raw, labels.index_select(0, batch), owner.index_select(0, batch), task_id
 
 
 def _groups(learner: Learner, columns: tuple[EvaluationSet, ...]) -> list[list[int]]:
-    """Return the columns that may share batches, together."""
+    """Return the columns in groups that may share batches."""
     shared = learner.stream.setting != "task" and not getattr(learner.model, "transductive", False)
     groups: list[list[int]] = []
     for index, column in enumerate(columns):

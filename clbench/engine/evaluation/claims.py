@@ -1,4 +1,4 @@
-"""What a stream with a condition lets one conclude: nothing, unless what is to be lost was known well enough."""
+"""Claims about forgetting: a stream with a condition allows a claim only if the model first knew the samples."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 from clbench.stream import Stream
 
 
-def conclusion(stream: Stream, events: Sequence[dict[str, Any]], matrix: Sequence[Sequence[Sequence[int]]]) -> dict[str, Any]:
-    """Return what the accuracies on column 0 say at the newest task's end; empty where the stream has no condition.
+def claim(stream: Stream, events: Sequence[dict[str, Any]], matrix: Sequence[Sequence[Sequence[int]]]) -> dict[str, Any]:
+    """Return the claim that the accuracies on column 0 allow at the newest task's end; empty for streams without a condition.
 
     Args:
-        stream: its `claim_at` is the condition; a last task named `recovery` asks whether what was lost comes back.
+        stream: its `claim_at` is the condition; a last task named `recovery` measures whether a loss comes back.
         events: of the matrix so far.
         matrix: (correct, n) by event and column.
 
     Returns:
-        `before`: accuracy after task 0; `needed`; `claim`: whether it is enough, else `no_claim` says so in words. Of later
-        tasks `after`, and `lost` (before - after). Of the recovery `after` is what preceded it, `recovered` what it led
-        to, and `returned` the share of the loss that came back (absent without a loss).
+        `before`: accuracy after task 0; `needed`; `claim`: True if it is reached, otherwise `no_claim` gives the reason in words.
+        For later tasks `after`, and `lost` (before - after). For the recovery, `after` is the accuracy before it, `recovered`
+        the accuracy after it, and `returned` the share of the loss that came back (absent without a loss).
     """
     ends = {event["task"]: row[0][0] / row[0][1] for event, row in zip(events, matrix) if event["kind"] == "task"}
     if stream.claim_at is None or 0 not in ends or stream.requests:
@@ -44,17 +44,17 @@ def conclusion(stream: Stream, events: Sequence[dict[str, Any]], matrix: Sequenc
 
 
 def worth_forgetting(stream: Stream, row: Sequence[Sequence[float]], joint: Sequence[Sequence[float]] | None) -> dict[str, Any]:
-    """Return whether a model knows what it is about to be asked to forget; asked before the first request.
+    """Return whether a model knows the samples of the requests to forget; used before the first request.
 
     Args:
         stream: `claim_at` is the share of joint training's accuracy that is needed.
         row: (correct, n) by column, of the model.
-        joint: the same of joint training; None: the model is that, since there is one task to be learned.
+        joint: the same of joint training; None: there is one task to learn, and the model itself is joint training.
 
     Returns:
-        By request, in their order, `before` and `joint`: accuracy on its test samples, or its own ones where it has no test set,
-        and `needed`: `claim_at` * joint, but at least `floor(chance)`, below which there is nothing to be forgotten; `chance`;
-        `claim`: whether all are reached, else `no_claim` names the first that is not.
+        By request, in their order, `before` and `joint`: accuracy on its test samples, or on its own samples if it has no test
+        set; `needed`: `claim_at` * joint, but at least `floor(chance)`, below which there is nothing to forget. `chance`.
+        `claim`: True if all are reached, otherwise `no_claim` names the first that is not. Records hold these texts.
     """
     assert stream.claim_at is not None
     before, chance = _on_forgotten(stream, row), chance_level(stream) or 0.0
@@ -77,15 +77,15 @@ def worth_forgetting(stream: Stream, row: Sequence[Sequence[float]], joint: Sequ
 
 
 def floor(chance: float) -> float:
-    """Return the least accuracy that counts as knowing: twice chance level, or half-way from it to all right where that is less.
+    """Return the least accuracy that counts as knowing: twice chance level, or half-way from chance to 1 if that is less.
 
-    Twice chance alone could not be reached with two labels.
+    With two labels, twice chance level is out of reach.
     """
     return min(2 * chance, (1 + chance) / 2)
 
 
 def chance_level(stream: Stream) -> float | None:
-    """Return the accuracy of a guess: the stream's own, else one among all outputs or all label words; None: answers are free."""
+    """Return the accuracy of a guess: the stream's own, else 1 / outputs or 1 / label words; None: answers are free text."""
     if stream.chance is not None:
         return stream.chance
     if stream.vocabulary is None:
@@ -95,7 +95,7 @@ def chance_level(stream: Stream) -> float | None:
 
 
 def _on_forgotten(stream: Stream, row: Sequence[Sequence[float]]) -> dict[int, float]:
-    """Return by request the accuracy on its test samples, or on its own where it has no test set."""
+    """Return by request the accuracy on its test samples, or on its own samples if it has no test set."""
     tested = {column.request for column in stream.evaluation if column.role == "forget_test"}
     found: dict[int, float] = {}
     for task in stream.requests:
@@ -110,7 +110,7 @@ def _on_forgotten(stream: Stream, row: Sequence[Sequence[float]]) -> dict[int, f
 
 
 def shown(stream: Stream, row: Sequence[Any], task: int) -> list[Any]:
-    """Return what of a row at the end of `task` tells how a model does: the tasks learned; after a request what is retained."""
+    """Return the entries of a row that show a model's accuracy after `task`: tasks learned; after a request, retained data."""
     if stream.tasks[task].kind == "forget":
         return [entry for entry, column in zip(row, stream.evaluation, strict=True) if column.role == "retain"]
     return list(row[: sum(other.index <= task for other in stream.learned)])
@@ -126,7 +126,7 @@ def described(stream: Stream) -> list[dict[str, Any]]:
 
 
 def unlearning(stream: Stream) -> dict[str, Any]:
-    """Return what a record says of the stream's requests; nothing where there are none."""
+    """Return the record's part on the stream's requests; empty without requests."""
     if not stream.requests:
         return {}
     about = {"goal": stream.goal, "requests": [task.index for task in stream.requests], "chance": chance_level(stream)}

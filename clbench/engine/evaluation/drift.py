@@ -1,4 +1,4 @@
-"""Drift: how far each layer's weights and activations move while a task is learned. It asks no method for anything."""
+"""Drift: how far each layer's weights and activations move during a task, for every method."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from clbench.data.pool import Split
 from clbench.engine.learner.learner import Learner
 
 PROBE = 192
-"""Samples of task 0 at most, evenly spread, whose activations are compared; bounds time and memory only."""
+"""Maximum number of samples of task 0, evenly spaced, for the activations; bounds time and memory."""
 DIRECTIONS = 8
-"""Leading directions of a layer's activations whose principal angles are taken."""
+"""Number of leading directions of a layer's activations for the principal angles."""
 
 Layers = dict[str, list[str]]
 
@@ -23,8 +23,8 @@ Layers = dict[str, list[str]]
 def layers_of(model: nn.Module) -> Layers:
     """Return {layer: names of its parameters}, in the order of the model.
 
-    A layer is a numbered part (`….layers.3`, with everything in it) or, outside of such parts, a module that has
-    parameters of its own (an embedding, a last norm, a head).
+    A layer is a numbered part (`….layers.3`, with all its modules). Outside of such parts it is a module with direct
+    parameters (an embedding, a last norm, a head).
     """
     found: Layers = {}
     for name, _ in model.named_parameters():
@@ -34,7 +34,7 @@ def layers_of(model: nn.Module) -> Layers:
 
 
 class Drift:
-    """What a model was before a task, to be compared with what it is after it."""
+    """Weights and activations of a model before a task, to compare with those after it."""
 
     def __init__(self, learner: Learner) -> None:
         """Choose the probe: samples of the first task."""
@@ -46,14 +46,14 @@ class Drift:
         self.activations: dict[str, Tensor] = {}
 
     def start(self) -> None:
-        """Note the model as it is now; before a task."""
+        """Store the current model's weights and activations; call before a task."""
         self.weights = {name: parameter.detach().clone() for name, parameter in self.learner.model.named_parameters()}
         self.activations = activations(self.learner, self.probe)
 
     def report(self) -> dict[str, dict[str, float]]:
-        """Return for each layer how far it is from what `start` noted: `weights`, `activations`, `angle`.
+        """Return for each layer its distance from the values that `start` stored: `weights`, `activations`, `angle`.
 
-        `weights`: ||W - W0|| / ||W0|| over all of its parameters that were there before. `activations`: 1 - cosine,
+        `weights`: ||W - W0|| / ||W0|| over its parameters that existed before. `activations`: 1 - cosine,
         mean over tokens or samples of the probe. `angle`: mean principal angle, in degrees, between the spaces of the
         leading directions of the activations.
         """
@@ -75,7 +75,7 @@ class Drift:
 
 
 def relative_change(pairs: list[tuple[Tensor, Tensor]]) -> float:
-    """Return ||new - old|| / ||old|| of (old, new) tensors taken together; of zeros that stay zeros it is 0."""
+    """Return ||new - old|| / ||old|| over all (old, new) tensors; 0 for zeros that stay zeros."""
     moved = sum(float((new.double() - old.double()).square().sum()) for old, new in pairs)
     size = sum(float(old.double().square().sum()) for old, _ in pairs)
     return 0.0 if moved == 0 else float((moved / max(size, 1e-300)) ** 0.5)
@@ -93,7 +93,7 @@ def principal_angle(before: Tensor, after: Tensor, rank: int) -> float:
 
 @torch.inference_mode()
 def activations(learner: Learner, probe: Split) -> dict[str, Tensor]:
-    """Return for each layer what it makes of the probe, in evaluation mode: `[tokens or samples, d]`; heads are left out."""
+    """Return each layer's activations on the probe, in evaluation mode: `[tokens or samples, d]`, without heads."""
     model, found, hooks = learner.model, dict[str, Tensor](), []
     modules = dict(model.named_modules())
 

@@ -1,4 +1,4 @@
-"""What a language model writes when left alone, and how near it comes to what it should have written."""
+"""Greedy decoding, and its similarity to the right answers."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from clbench.errors import ConfigError, RefusedError
 
 
 def rouge_l(learner: Learner, rows: Tensor, task_id: int | None) -> Tensor:
-    """Return ROUGE-L F1 `[B]` of what greedy decoding writes against the answers of `rows` `[B, L]`.
+    """Return ROUGE-L F1 `[B]` of greedy decoding against the answers of `rows` `[B, L]`.
 
     Raises:
         ConfigError: the package `rouge-score` is not installed.
-        RefusedError: the data has no tokenizer that decodes, or a method stands in for parameters.
+        RefusedError: the data has no tokenizer that decodes, or a method replaces parameters.
     """
     try:
         from rouge_score.rouge_scorer import RougeScorer
@@ -28,20 +28,18 @@ def rouge_l(learner: Learner, rows: Tensor, task_id: int | None) -> Tensor:
         raise RefusedError("the metric rouge_l needs text, and this stream's tokens have none", "scenario.metric=exact_match")
     scorer = RougeScorer(["rougeL"], use_stemmer=True)
     texts = [decode(row) for row in generated(learner, rows, task_id)]
-    wanted = [decode(part.tolist()) for part in torch.split(answer_tokens.written(rows), answer_tokens.counts(rows).tolist())]
+    wanted = [decode(part.tolist()) for part in torch.split(answer_tokens.answer_ids(rows), answer_tokens.counts(rows).tolist())]
     scores = [scorer.score(right, text)["rougeL"].fmeasure for right, text in zip(wanted, texts, strict=True)]
     return torch.tensor(scores, dtype=torch.float64)
 
 
 def generated(learner: Learner, rows: Tensor, task_id: int | None) -> list[list[int]]:
-    """Return the tokens that greedy decoding writes after each prompt of `rows` `[B, L]`, without the end of the sequence.
+    """Return the tokens that greedy decoding generates after each prompt of `rows` `[B, L]`, without the end of the sequence.
 
-    At most as many as the longest answer of `rows` has. Prompts are padded on the left where the model only decodes.
+    At most as many as the longest answer of `rows`. Prompts are padded on the left for decoder-only models.
     """
     if learner.reparametrize is not None and learner.reparametrize(task_id):
-        raise RefusedError(
-            "the metric rouge_l lets the model write, and the method stands in for its parameters", "another metric"
-        )
+        raise RefusedError("the metric rouge_l generates text, but the method replaces parameters", "choose another metric")
     writer: Any = learner.model.backbone
     ends = rows[rows < 0][answer_tokens.counts(rows).cumsum(0) - 1]
     end, longest = int(~ends[0]), int(answer_tokens.counts(rows).max())
@@ -50,10 +48,10 @@ def generated(learner: Learner, rows: Tensor, task_id: int | None) -> list[list[
     width = max(lengths)
     inputs = torch.full((len(rows), width), writer.pad, dtype=torch.int64, device=rows.device)
     mask = torch.zeros_like(inputs)
-    for place, length in enumerate(lengths):
+    for row, length in enumerate(lengths):
         where = slice(0, length) if writer.two else slice(width - length, width)
-        inputs[place, where] = prompts[place, :length]
-        mask[place, where] = 1
+        inputs[row, where] = prompts[row, :length]
+        mask[row, where] = 1
     with torch.inference_mode(), learner.arithmetic:
         output = writer.whole.generate(
             input_ids=inputs,

@@ -1,4 +1,4 @@
-"""What joint training reaches: the yardstick of what a model has to know before it is asked to forget it."""
+"""The accuracy of joint training: the reference for a model's knowledge before requests to forget."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from clbench.stream import Task
 
 
 def joint_row(learner: Learner, trainer: Trainer, last: Task, batch_size: int) -> Row:
-    """Return what a new model, trained plainly on all tasks up to `last` at once, gets right on every evaluation set.
+    """Return the evaluation row of a new model trained on all tasks up to `last` at once, without a method.
 
     Same initial weights, optimiser and schedule; `learner` stays as it is.
     """

@@ -1,17 +1,19 @@
-"""Evaluation where answers are written: what counts as right, and how it is found out."""
+"""Evaluation of generated answers: the metrics, and how they are computed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from clbench.contract.protocols import has_generation_context
 from clbench.data import answer_tokens
 from clbench.data.pool import Pool
-from clbench.data.prefetch import ahead
+from clbench.data.prefetch import prefetch
 from clbench.engine.learner.learner import Learner
 from clbench.engine.learner.precision import full
 from clbench.errors import RefusedError
@@ -23,12 +25,12 @@ Measure = Callable[["Asked"], Iterator[Tensor]]
 
 
 class Asked:
-    """One evaluation set put to a model, batch by batch.
+    """One evaluation set, given to a model batch by batch.
 
     Args:
         learner: in evaluation mode.
-        method: asked for scores.
-        column: what to measure on.
+        method: its `predict` gives the scores.
+        column: the evaluation set.
         batch_size: samples per forward pass.
     """
 
@@ -40,20 +42,20 @@ class Asked:
         self.pad = split.pool.pad or 0
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield rows `[B, L]` and the number of each one's label word `[B]`, where there are label words."""
+        """Yield rows `[B, L]` and the number `[B]` of each row's label word, if there are label words."""
         split = self.column.split
         places = torch.split(torch.arange(len(split), device=split.rows.device), self.batch_size)
-        for positions, rows in zip(places, ahead(split, places), strict=True):
+        for positions, rows in zip(places, prefetch(split, places), strict=True):
             yield rows, self.pool.right_answers.index_select(0, split.rows.index_select(0, positions))
 
     def scores(self, rows: Tensor) -> Tensor:
-        """Return the logits `[M, V]` of the tokens to be written."""
+        """Return the logits `[M, V]` of the answers' tokens."""
         scores: Tensor = self.method.predict(self.learner, rows, self.task_id)
         return scores
 
     @property
     def choices(self) -> Tensor:
-        """The distinct label words to choose among, as tokens `[K, A]` filled up with -1."""
+        """The distinct label words to choose from, as tokens `[K, A]` padded with -1."""
         if self.pool.answers is None:
             raise RefusedError(
                 f"{self.column.name} is measured by {self.column.metric}, but its answers are free text",
@@ -71,7 +73,7 @@ def _distinct(rows: Tensor) -> Tensor:
 
 
 def _classes(learner: Learner, column: EvaluationSet) -> Tensor:
-    """Return the pool's numbers of the classes whose label words may be chosen for samples of `column`."""
+    """Return the pool's numbers of the classes whose label words are candidates for samples of `column`."""
     stream, device = learner.stream, column.split.rows.device
     if stream.setting != "class":
         return _distinct(column.split.pool.targets.index_select(0, column.split.rows))
@@ -84,8 +86,8 @@ def evaluate(learner: Learner, method: Method, columns: tuple[EvaluationSet, ...
 
     Args:
         learner: in evaluation mode.
-        method: asked for scores.
-        columns: what to measure on.
+        method: its `predict` gives the scores.
+        columns: the evaluation sets.
         batch_size: samples per forward pass.
     """
     found: list[Entry] = []
@@ -97,23 +99,23 @@ def evaluate(learner: Learner, method: Method, columns: tuple[EvaluationSet, ...
 
 
 def _exact_match(asked: Asked) -> Iterator[Tensor]:
-    """Whether every token of the answer, its end included, is the likeliest one after the right ones before it.
+    """True for rows where every token of the answer, its end included, is the likeliest after the right tokens before it.
 
-    Which it is exactly where greedy decoding writes the answer.
+    This holds exactly if greedy decoding generates the answer.
     """
     for rows, _ in asked.batches():
         yield _all_right(rows, asked.scores(rows))
 
 
 def _first_token(asked: Asked) -> Iterator[Tensor]:
-    """Whether the answer's first token is the likeliest one (Zheng et al., ICLR 2025, biography)."""
+    """True for rows where the answer's first token is the likeliest one (Zheng et al., ICLR 2025, biography)."""
     for rows, _ in asked.batches():
-        right = asked.scores(rows).argmax(1) == answer_tokens.written(rows)
+        right = asked.scores(rows).argmax(1) == answer_tokens.answer_ids(rows)
         yield right[_firsts(rows)]
 
 
 def _label_words(asked: Asked) -> Iterator[Tensor]:
-    """Whether of all label words the right one is the likeliest, by the sum of its tokens' log-probabilities."""
+    """True for rows where the right label word is the likeliest of all, by the sum of its tokens' log-probabilities."""
     for rows, right in asked.batches():
         likeliest = torch.stack([_log_likelihood(asked, rows, choice) for choice in asked.choices]).argmax(0)
         assert asked.pool.answers is not None
@@ -121,9 +123,9 @@ def _label_words(asked: Asked) -> Iterator[Tensor]:
 
 
 def _format(asked: Asked) -> Iterator[Tensor]:
-    """Whether greedy decoding writes one of the label words, right or wrong.
+    """True for rows where greedy decoding generates one of the label words, right or wrong.
 
-    A word is spelled out only where decoding begins as it does: of many words that leaves few passes.
+    A word is checked only in rows whose decoding begins with its first token: with many words few passes remain.
     """
     choices = asked.choices
     for rows, _ in asked.batches():
@@ -139,27 +141,28 @@ def _format(asked: Asked) -> Iterator[Tensor]:
 
 
 def _loss(asked: Asked) -> Iterator[Tensor]:
-    """Negative log-likelihood of each token to be written, in nats."""
+    """Negative log-likelihood of each token of the answers, in nats."""
     for rows, _ in asked.batches():
-        yield F.cross_entropy(full(asked.scores(rows)), answer_tokens.written(rows), reduction="none")
+        yield F.cross_entropy(full(asked.scores(rows)), answer_tokens.answer_ids(rows), reduction="none")
 
 
 def _rouge_l(asked: Asked) -> Iterator[Tensor]:
-    """ROUGE-L F1 of what greedy decoding writes (Lin, 2004), by the package `rouge-score`, with stemming."""
+    """ROUGE-L F1 of greedy decoding (Lin, 2004), by the package `rouge-score`, with stemming."""
     from clbench.engine.evaluation.generation import rouge_l
 
     method = asked.method
-    if method.overrides("predict") and not method.overrides("generation_context"):
+    if method.overrides("predict") and not has_generation_context(method):
         raise RefusedError(
-            f"the metric rouge_l lets the model write, and {type(method).__name__} only scores what is written", "another metric"
+            f"the metric rouge_l needs generated text, and {type(method).__name__} only scores given text",
+            "choose another metric",
         )
     for rows, _ in asked.batches():
-        with method.generation_context(asked.learner, rows):
+        with method.generation_context(asked.learner, rows) if has_generation_context(method) else nullcontext():
             yield rouge_l(asked.learner, rows, asked.task_id)
 
 
 def _firsts(rows: Tensor) -> Tensor:
-    """Return which of the tokens to be written `[M]` are the first of their answers."""
+    """Return the mask `[M]` of tokens that are the first of their answers."""
     owner = answer_tokens.owners(rows)
     first = torch.ones_like(owner, dtype=torch.bool)
     first[1:] = owner[1:] != owner[:-1]
@@ -167,8 +170,8 @@ def _firsts(rows: Tensor) -> Tensor:
 
 
 def _all_right(rows: Tensor, scores: Tensor) -> Tensor:
-    """Return which rows `[B]` have all their answer's tokens right."""
-    wrong = scores.argmax(1) != answer_tokens.written(rows)
+    """Return the mask `[B]` of rows with all answer tokens right."""
+    wrong = scores.argmax(1) != answer_tokens.answer_ids(rows)
     return (
         torch.zeros(len(rows), dtype=torch.int64, device=rows.device).index_add_(0, answer_tokens.owners(rows), wrong.long()) == 0
     )
@@ -177,7 +180,7 @@ def _all_right(rows: Tensor, scores: Tensor) -> Tensor:
 def _log_likelihood(asked: Asked, rows: Tensor, choice: Tensor) -> Tensor:
     """Return the log-probability `[B]` of `choice` as the answer to the prompts of `rows`."""
     spelled = answer_tokens.with_answer(rows, choice, asked.pad)
-    each = F.log_softmax(full(asked.scores(spelled)), dim=1).gather(1, answer_tokens.written(spelled).unsqueeze(1)).squeeze(1)
+    each = F.log_softmax(full(asked.scores(spelled)), dim=1).gather(1, answer_tokens.answer_ids(spelled).unsqueeze(1)).squeeze(1)
     return torch.zeros(len(rows), dtype=each.dtype, device=rows.device).index_add_(0, answer_tokens.owners(spelled), each)
 
 
@@ -189,13 +192,13 @@ METRICS: dict[str, Measure] = {
     "rouge_l": _rouge_l,
     "loss": _loss,
 }
-"""By name: what each sample (loss: each token) of an evaluation set gets."""
+"""By name: the value of each sample (loss: of each token) of an evaluation set."""
 VALUES = ("rouge_l", "loss")
-"""Metrics that are no counts."""
+"""Metrics whose values are not counts."""
 
 
 def row_of(stream: Stream, values: list[list[Any]]) -> list[list[Any]]:
-    """Return one row of the matrix as it is stored: counts as integers, whatever a checkpoint made of them."""
+    """Return one row of the matrix as records store it: counts as integers, also after a checkpoint."""
     return [
         [value if column.metric in VALUES else int(value), int(n)]
         for column, (value, n) in zip(stream.evaluation, values, strict=True)

@@ -1,4 +1,4 @@
-"""torch.compile around a forward pass, with a way back."""
+"""torch.compile around a forward pass; if compilation fails, the pass runs uncompiled."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class Compiled:
-    """A function that is compiled when it is first called; if that fails it goes on as it was, and the reason is told once."""
+    """A function that is compiled at its first call. If that fails, the function runs uncompiled; `tell` gets the reason once."""
 
     def __init__(
         self, function: Callable[..., Tensor], mode: str, tell: Callable[[str], None], keep_layout: bool = False
@@ -20,9 +20,9 @@ class Compiled:
         Args:
             function: from tensors to logits.
             mode: of `torch.compile`.
-            tell: is told why it is not compiled.
-            keep_layout: True where convolutions must not become channels last (see `engine.learner.memory_format`); on a CPU the
-                compiler makes them so otherwise.
+            tell: gets the reason if the function is not compiled.
+            keep_layout: True if convolutions must not become channels last (see `engine.learner.memory_format`), as the compiler
+                does on a CPU.
         """
         self.function, self.tell, self.failed = function, tell, False
         options = {**torch._inductor.list_mode_options(mode), "layout_optimization": False} if keep_layout else None
@@ -31,7 +31,7 @@ class Compiled:
         )
 
     def __call__(self, *arguments: Any) -> Tensor:
-        """Return what the function returns."""
+        """Call the function, compiled if possible, and return its result."""
         if self.failed:
             return self.function(*arguments)
         try:
@@ -44,7 +44,7 @@ class Compiled:
             return self.function(*arguments)
 
     def leave_if_hooked(self, model: nn.Module) -> None:
-        """Go on uncompiled if something is attached to the model's parts: a compiled forward pass would leave it out silently."""
+        """Run uncompiled if the model's modules have hooks: a compiled forward pass would ignore them silently."""
         if not self.failed and any(part._forward_hooks or part._forward_pre_hooks for part in model.modules()):
             self.failed = True
             self.tell("runner.compile: not compiled: the method has attached hooks to the model")

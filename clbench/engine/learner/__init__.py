@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """Import `Learner` and `Batch` when they are asked for: the modules of this room import each other."""
+    """Import `Learner` and `Batch` on first use: other rooms need one file of this room, not the learner with all it imports."""
     if name == "Learner":
         from clbench.engine.learner.learner import Learner
 

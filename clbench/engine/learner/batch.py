@@ -1,4 +1,4 @@
-"""A batch: what a step trains on."""
+"""A batch: the samples of a step."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 @dataclass
 class Batch:
-    """What a step trains on.
+    """The samples of a step.
 
     Args:
         inputs: `[B, ...]`, preprocessed.
-        labels: int64 `[B]`: columns of the logits that the learner returns for this batch. Where answers are written
+        labels: int64 `[B]`: columns of the logits that the learner returns for this batch. For generated answers
             (`clbench.data.answer_tokens`), int64 `[M]`: a row of logits and a label for every token of every answer.
         rows: int64 `[B]`: rows of the pool; with the task they name a sample stream-wide.
         task: the task being learned.
         epoch: pass over the data, 0-based.
         tasks: None if all samples belong to `task`, else int64 `[B]`.
-        own: how many samples, the first ones, come from the data being trained on; the others are replayed.
-        joint: set by `Learner.forward`: the logits before anything was masked or left out. `[B, all outputs]` of a shared
-            head, `[B, outputs of all heads met]` in the task setting; None where only the task's own head was asked.
+        own: number of samples, the first ones, from the data being trained on; the others are replayed.
+        joint: set by `Learner.forward`: the logits before columns are masked or dropped. `[B, all outputs]` of a shared
+            head, `[B, outputs of all heads so far]` in the task setting; None if only the task's own head was used.
     """
 
     inputs: Tensor
@@ -40,7 +40,7 @@ class Batch:
 
     @property
     def own_outputs(self) -> int:
-        """Rows of the logits, the first ones, that belong to the `own` samples; where answers are written the host waits."""
+        """Number of rows of the logits, the first ones, of the `own` samples; for generated answers the host waits."""
         if len(self.labels) == len(self.rows):
             return self.own
         return int((self.inputs[: self.own] < 0).sum())
@@ -58,7 +58,7 @@ class Batch:
 
 
 def batch_sizes(n: int, size: int, model: nn.Module) -> list[int]:
-    """Return the sizes of an epoch's batches over `n` samples, `size` each but for the last.
+    """Return the sizes of an epoch's batches over `n` samples: `size` each, except the last.
 
     Under BatchNorm a last batch of one sample joins the one before it: a single sample has no variance.
     """

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+import copy
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from clbench.data.answer_tokens import written
+from clbench.data.answer_tokens import answer_ids
 from clbench.data.pool import Split
-from clbench.engine.fast import mlp_backward as chains
-from clbench.engine.fast.compile import Compiled
-from clbench.engine.fast.mlp_backward import Projecting
+from clbench.engine.fast import mlp_layers
+from clbench.engine.fast.mlp_backward import InputProjection, differentiate
 from clbench.engine.learner.batch import Batch as Batch
 from clbench.engine.learner.parameters import call_with
 from clbench.engine.learner.precision import full
-from clbench.engine.learner.teacher import Snapshot
+from clbench.engine.learner.teacher import Teacher
 from clbench.engine.learner.weights import Weights
 from clbench.engine.optimizers import Optimizer
 from clbench.engine.replay.memory import Memory, Policy
@@ -28,7 +29,7 @@ from clbench.utils import rng
 
 
 class Learner(Weights):
-    """Model, optimiser, device and the stream's shape; methods see it in every hook."""
+    """Model, optimiser, device and the stream's shape; methods get it in every hook."""
 
     def __init__(
         self, stream: Stream, initial: Callable[[], Classifier], optimizer: Optimizer, device: torch.device, seed: int
@@ -39,41 +40,61 @@ class Learner(Weights):
             stream: setting, outputs, tasks.
             initial: returns a freshly initialised model, the same at every call.
             optimizer: see `engine.optimizers`.
-            device: where the pools and the model live.
-            seed: of the trial.
+            device: of the pools and the model.
+            seed: of the run.
         """
         super().__init__(stream, initial, optimizer, device)
         self.seed = seed
         self.gradients: dict[str, Tensor] = {}
-        self.reparametrize: Callable[[int | None], dict[str, Tensor]] | None = None
-        """What a method puts in the place of parameters, by task; None: nothing, ever."""
-        self.bare = False
-        """Whether a step is the loss's gradient times the rate, and at most one method changes or watches it."""
-        self.arithmetic: AbstractContextManager[Any] = nullcontext()
-        """In what precision the engine's forward passes are made: a context for each (see `engine.learner.precision`)."""
-        self.compiled: Compiled | None = None
-        """The model's forward pass as steps use it, where it is compiled."""
-        self.projecting: Projecting | None = None
-        """What projects the rows that a step's gradients are made of, where it is a chain (`engine.fast.mlp_backward`)."""
+        self.input_projection: InputProjection | None = None
+        """Projects the layer inputs in a step's gradients, for an MLP (`engine.fast.mlp_backward`)."""
         self.stepping = False
-        """Whether the forward pass of a step is under way."""
-        self.place: tuple[str | int, ...] = ()
-        """Whose draws these are, if several learn with one model (federated clients): part of every generator's name."""
+        """True during the forward pass of a step."""
         self._offsets = torch.tensor(stream.offsets, device=device)
         self._owners = torch.tensor([t for t, n in enumerate(stream.head_sizes) for _ in range(n)], device=device)
 
     # ---- randomness
     def generator(self, *purpose: str | int, device: torch.device | str = "cpu") -> torch.Generator:
-        """Return a generator of the trial's own for one purpose; a method names itself first."""
-        return rng.generator(self.seed, *purpose, *self.place, device=device)
+        """Return a generator of this run for one purpose; a method puts its own name first."""
+        return rng.generator(self.seed, *purpose, *self.rng_scope, device=device)
 
     def memory(self, size: int, policy: Policy = "reservoir", name: str = "memory") -> Memory:
         """Return an empty index memory of at most `size` training samples (see `engine.replay.memory`)."""
         return Memory(self, size, policy, name)
 
-    def snapshot(self) -> Snapshot:
-        """Return an empty keeper of an earlier model (see `engine.learner.teacher`)."""
-        return Snapshot(self)
+    def teacher(self) -> Teacher:
+        """Return an empty teacher; its `take` copies the model (see `engine.learner.teacher`)."""
+        return Teacher(self)
+
+    # ---- how a step is made
+    def project_inputs(self, projection: InputProjection | None) -> None:
+        """Project the layer inputs in the gradients of all following steps; None: stop."""
+        self.input_projection = projection
+
+    @contextmanager
+    def substituting(self, parameters: Mapping[str, Tensor]) -> Iterator[None]:
+        """Use `parameters` in the place of the model's own, in forward passes and in `self.parameters`, inside the context."""
+        own, rows = self.parameters, dict(parameters)
+        self.parameters = rows  # type: ignore[assignment]
+        try:
+            with self.acting(replace(self.plan, reparametrize=lambda task_id: rows), self.rng_scope):
+                yield
+        finally:
+            self.parameters = own
+
+    def stacked(self, parameters: Mapping[str, Tensor], optimizer: Optimizer) -> Learner:
+        """Return a copy of the learner with parameters `[R, ...]`, for hooks that work with a leading replica axis."""
+        twin = copy.copy(self)
+        twin.parameters, twin.optimizer, twin.gradients = dict(parameters), optimizer, {}  # type: ignore[arg-type]
+        return twin
+
+    def step_logits(self, batch: Batch) -> Tensor:
+        """Return the logits of `forward` for a step; with the compiled model and projected inputs, if the plan has these."""
+        self.stepping = True
+        try:
+            return self.forward(batch)
+        finally:
+            self.stepping = False
 
     # ---- batches and logits
     def batch(
@@ -86,12 +107,12 @@ class Learner(Weights):
     ) -> Batch:
         """Return the samples of `split` at `positions` (int64 `[B]`), preprocessed, labels as columns of the logits.
 
-        `raw` is `split.inputs(positions)`, where that is at hand.
+        `raw` is `split.inputs(positions)`, if the caller has it.
         """
         raw = split.inputs(positions) if raw is None else raw
         if augment is not None and self.stream.preprocess.augments:
             raw = self.stream.preprocess.augment(raw, augment)
-        labels = written(raw) if self.stream.vocabulary is not None else split.labels.index_select(0, positions)
+        labels = answer_ids(raw) if self.stream.vocabulary is not None else split.labels.index_select(0, positions)
         tasks = split.tasks.index_select(0, positions) if isinstance(split.tasks, Tensor) else None
         if self.stream.own_heads:
             if tasks is not None:
@@ -120,10 +141,10 @@ class Learner(Weights):
         )
 
     def with_all_heads(self, batch: Batch) -> Batch:
-        """Return `batch` as one that asks the heads of all tasks met so far, whose columns its labels then are.
+        """Return `batch` as one that uses the heads of all tasks so far; its labels become columns of their joint logits.
 
-        Every head met then gets a gradient, where a loss uses its outputs (`batch.joint`); outside the task setting, and
-        where all heads take part anyway, nothing changes.
+        Every such head then gets a gradient, if a loss uses its outputs (`batch.joint`). Outside the task setting, and if all
+        heads take part anyway, nothing changes.
         """
         if not self.stream.own_heads or batch.tasks is not None:
             return batch
@@ -131,37 +152,37 @@ class Learner(Weights):
         return replace(batch, labels=labels, tasks=torch.full_like(batch.rows, batch.task))
 
     def needs_all_heads(self, batch: Batch) -> bool:
-        """Return whether the batch needs the heads of several tasks side by side."""
+        """Return True if the batch needs the heads of several tasks side by side."""
         return self.stream.own_heads and (batch.tasks is not None or self.stream.outputs == "all")
 
     def forward(self, batch: Batch) -> Tensor:
-        """Return the logits `[B, outputs in play]` of a batch; foreign heads' columns are -inf."""
+        """Return the logits `[B, active outputs]` of a batch; foreign heads' columns are -inf."""
         task_id = batch.task if self.stream.own_heads else None
         if not self.needs_all_heads(batch):
             return self.active_logits(batch, self._run(batch.inputs, task_id or 0, task_id))
-        reparametrize = self._substitutes(task_id)
-        features = call_with(self.model.backbone, batch.inputs, "backbone.", reparametrize)
-        heads = [call_with(self.model.heads[head], features, f"heads.{head}.", reparametrize) for head in self.asked(batch)]
+        replacements = self._replacements(task_id)
+        features = call_with(self.model.backbone, batch.inputs, "backbone.", replacements)
+        heads = [call_with(self.model.heads[head], features, f"heads.{head}.", replacements) for head in self.asked(batch)]
         return self.active_logits(batch, full(torch.cat(heads, dim=1)))
 
     def asked(self, batch: Batch) -> range:
         """Return the heads whose outputs, side by side, are a batch's raw logits."""
         return (
-            self._heads(wide=True)
+            self._heads(all_heads=True)
             if not self.stream.own_heads or self.needs_all_heads(batch)
             else range(batch.task, batch.task + 1)
         )
 
     def active_logits(self, batch: Batch, raw: Tensor) -> Tensor:
-        """Return what of the `raw` logits of the heads `asked` is in play; where these are several tasks', sets `batch.joint`."""
+        """Return the columns of the `raw` logits of the heads `asked` that are active; for several tasks, set `batch.joint`."""
         return raw if self.stream.own_heads and not self.needs_all_heads(batch) else self.in_play(batch, raw)
 
     def in_play(self, batch: Batch, raw: Tensor) -> Tensor:
-        """Return what of the `raw` logits `[B, outputs of a shared head or of all heads]` is in play; sets `batch.joint`."""
+        """Return the columns of `raw` `[B, outputs of a shared head or of all heads]` that are active; set `batch.joint`."""
         if not self.stream.own_heads:
             batch.joint = raw
             return raw[:, : self.stream.active_outputs(self.task)]
-        heads = self._heads(wide=True)
+        heads = self._heads(all_heads=True)
         batch.joint = raw[:, : sum(self.stream.head_sizes[: heads.stop])]
         if self.stream.outputs == "all" or batch.tasks is None:
             return batch.joint
@@ -169,10 +190,10 @@ class Learner(Weights):
         return batch.joint.masked_fill(foreign, float("-inf"))
 
     def full_logits(self, batch: Batch, logits: Tensor) -> Tensor:
-        """Return `logits`, which `forward` gave for `batch`, as `[B, all outputs of the stream]`, to compare at any time.
+        """Return `logits`, the result of `forward` for `batch`, as `[B, all outputs of the stream]`, comparable over tasks.
 
-        Of a shared head these are all its outputs, in play or not; in the task setting NaN stands where a head was
-        not asked, or masked.
+        For a shared head these are all its outputs, active or not. In the task setting, outputs of unused and masked heads
+        are NaN.
         """
         if not self.stream.own_heads:
             assert batch.joint is not None
@@ -189,12 +210,20 @@ class Learner(Weights):
         took no part (heads of other tasks) have a gradient of zero.
         """
         named = {name: self.parameters[name] for name in self.gradients}
-        found = chains.gradients(self, batch, list(named.values()))
+        found = self._gradients(batch, list(named.values()))
         pairs = zip(named.items(), found, strict=True)
         return {name: torch.zeros_like(p) if gradient is None else gradient for (name, p), gradient in pairs}
 
+    def _gradients(self, batch: Batch, parameters: list[torch.nn.Parameter]) -> Sequence[Tensor | None]:
+        mlp = self.mlp_without_graph()
+        if mlp is not None:
+            return differentiate(mlp, self, batch, parameters)[0]
+        with torch.enable_grad():
+            loss = F.cross_entropy(self.forward(batch), batch.labels)
+            return torch.autograd.grad(loss, parameters, allow_unused=True)
+
     def logits(self, inputs: Tensor, task_id: int | None = None) -> Tensor:
-        """Return `[B, outputs in play]` for preprocessed inputs; `task_id` picks the head in the task setting."""
+        """Return `[B, active outputs]` for preprocessed inputs; `task_id` picks the head in the task setting."""
         if not self.stream.own_heads:
             return self._run(inputs, 0, None)[:, : self.stream.active_outputs(self.task)]
         if task_id is None:
@@ -202,25 +231,43 @@ class Learner(Weights):
         return self._run(inputs, task_id, task_id)
 
     def features(self, inputs: Tensor, task_id: int | None = None) -> Tensor:
-        """Return `[B, d]`, what the heads get, for preprocessed inputs; `task_id` as for `logits`."""
-        chain = self._without_graph()
-        if chain is not None:
-            return chains.features(chain, inputs)
-        return call_with(self.model.backbone, inputs, "backbone.", self._substitutes(task_id))
-
-    def _without_graph(self) -> chains.Chain | None:
-        return None if torch.is_grad_enabled() else chains.usable(self)
+        """Return `[B, d]`, the inputs of the heads, for preprocessed inputs; `task_id` as for `logits`."""
+        mlp = None if torch.is_grad_enabled() else self.mlp_without_graph()
+        if mlp is not None:
+            return mlp_layers.features(mlp, inputs)
+        return call_with(self.model.backbone, inputs, "backbone.", self._replacements(task_id))
 
     def _run(self, inputs: Tensor, head: int, task_id: int | None) -> Tensor:
-        chain = self._without_graph()
-        if chain is not None:
-            return chains.logits(chain, inputs, [head])
-        reparametrize = self._substitutes(task_id)
-        if not reparametrize:
+        mlp = None if torch.is_grad_enabled() else self.mlp_without_graph()
+        if mlp is not None:
+            return mlp_layers.logits(mlp, inputs, [head])
+        replacements = self._replacements(task_id)
+        if not replacements:
             model = self.compiled if self.compiled is not None and self.stepping else self.model
             return full(model(inputs, head))
-        features = call_with(self.model.backbone, inputs, "backbone.", reparametrize)
-        return full(call_with(self.model.heads[head], features, f"heads.{head}.", reparametrize))
+        features = call_with(self.model.backbone, inputs, "backbone.", replacements)
+        return full(call_with(self.model.heads[head], features, f"heads.{head}.", replacements))
 
-    def _substitutes(self, task_id: int | None) -> dict[str, Tensor]:
-        return {} if self.reparametrize is None else self.reparametrize(task_id)
+    def _replacements(self, task_id: int | None) -> dict[str, Tensor]:
+        reparametrize = self.plan.reparametrize
+        return {} if reparametrize is None else reparametrize(task_id)
+
+    # ---- earlier names, for plug-ins
+    def snapshot(self) -> Teacher:
+        """Do as `teacher`: the earlier name."""
+        _renamed("snapshot", "teacher")
+        return self.teacher()
+
+    def widen(self, batch: Batch) -> Batch:
+        """Do as `with_all_heads`: the earlier name."""
+        _renamed("widen", "with_all_heads")
+        return self.with_all_heads(batch)
+
+    def spread(self, batch: Batch, logits: Tensor) -> Tensor:
+        """Do as `full_logits`: the earlier name."""
+        _renamed("spread", "full_logits")
+        return self.full_logits(batch, logits)
+
+
+def _renamed(old: str, new: str) -> None:
+    warnings.warn(f"learner.{old} is now learner.{new}", FutureWarning, stacklevel=3)

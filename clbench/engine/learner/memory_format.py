@@ -1,4 +1,4 @@
-"""How the weights of convolutions lie in memory: channels last where it is fast and safe."""
+"""The memory format of convolutions: channels last where fast and safe."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ VECTOR = 8
 
 
 def memory_format(model: nn.Module, device: torch.device) -> torch.memory_format | None:
-    """Return the memory format for `model` on `device`; None if it has no convolution, so that nothing is to be chosen.
+    """Return the memory format for `model` on `device`; None for a model without convolutions.
 
-    Channels last makes convolutions about a quarter faster, on a CPU too. On a CPU with AVX2 and without AVX-512 one case is not
-    safe: oneDNN (torch 2.11 to 2.14) writes outside its buffer when it computes the weight gradient of a channels-last 1x1
-    convolution with a stride and 2 to 7 input channels, one AVX2 register or less. The process crashes, hangs, or goes on with
-    wrong numbers. Other kernel sizes, stride 1, groups, 1 or at least 8 input channels, and contiguous tensors are right
+    Channels last makes convolutions about a quarter faster, on a CPU too. One case is not safe on a CPU with AVX2 and without
+    AVX-512: the weight gradient of a channels-last 1x1 convolution with a stride and 2 to 7 input channels (one AVX2 register or
+    less). oneDNN (torch 2.11 to 2.14) then writes outside its buffer: the process crashes, hangs, or continues with wrong
+    numbers. Other kernel sizes, stride 1, groups, 1 or at least 8 input channels, and contiguous tensors are right
     (`tests/engine/learner/test_memory_format.py` tries them). A model with such a layer stays contiguous on every CPU: a run must
     not depend on the processor for more than rounding.
     """
@@ -27,7 +27,7 @@ def memory_format(model: nn.Module, device: torch.device) -> torch.memory_format
 def has_narrow_layer(model: nn.Module) -> bool:
     """Return whether `model` has a layer whose weight gradient is not safe in channels last on a CPU.
 
-    A 4-D parameter outside `nn.Conv2d` counts if it could be such a layer's weight: how it is used cannot be seen.
+    A 4-D parameter outside `nn.Conv2d` counts if it could be such a layer's weight, because its use is unknown.
     """
     known = {id(part.weight): part for part in model.modules() if isinstance(part, nn.Conv2d)}
     for parameter in model.parameters():

@@ -1,4 +1,4 @@
-"""Which parameters of a model a step may move, and how weights of earlier shapes are put back."""
+"""The parameters that a step may move, and the restoration of weights of earlier shapes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Completion = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
 
 def movable(model: nn.Module, heads: Iterable[int]) -> tuple[list[str], list[nn.Parameter]]:
-    """Return names and parameters that are not frozen, those of other heads than the given ones left out."""
+    """Return names and parameters that are not frozen, without those of heads that are not in `heads`."""
     active = {str(head) for head in heads}
     pairs = [
         (name, parameter)
@@ -25,7 +25,7 @@ def movable(model: nn.Module, heads: Iterable[int]) -> tuple[list[str], list[nn.
 
 
 def padded(weights: Mapping[str, Tensor], parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
-    """Return the state dict `weights` with what was added or enlarged since filled up with zeros, shaped as `parameters`."""
+    """Return the state dict `weights`, shaped as `parameters`: entries that were added since are zeros."""
     filled = dict(weights)
     for name, parameter in parameters.items():
         if name.startswith("added.") and (name not in weights or weights[name].shape != parameter.shape):
@@ -39,7 +39,7 @@ def completed(weights: dict[str, Tensor], model: nn.Module, completions: Iterabl
     """Return the state dict `weights` of a fresh model as one that fits `model`; parameters that were added are zero.
 
     Raises:
-        RefusedError: a method changed the model, and nobody says what the initial weights of that are.
+        RefusedError: a method changed the model's structure and gave no initial weights for it.
     """
     for complete in completions:
         weights = complete(weights)
@@ -49,13 +49,13 @@ def completed(weights: dict[str, Tensor], model: nn.Module, completions: Iterabl
         raise RefusedError(
             f"the model cannot return to its initial weights: a method changed its structure ({', '.join(unknown[:3])}"
             f"{', ...' if len(unknown) > 3 else ''})",
-            "leave out the method that changes it, or the one that starts anew (gdumb; cumulative with reset=true)",
+            "leave out that method, or the one that restarts from initial weights (gdumb; cumulative with reset=true)",
         )
     return weights
 
 
 def call_with(part: nn.Module, inputs: Tensor, prefix: str, reparametrize: Mapping[str, Tensor]) -> Tensor:
-    """Return `part(inputs)` with the parameters of `reparametrize` under `prefix` in the place of its own; inputs `[B, ...]`."""
+    """Return `part(inputs)`, inputs `[B, ...]`, with the tensors of `reparametrize` under `prefix` in the place of its own."""
     own = {name.removeprefix(prefix): tensor for name, tensor in reparametrize.items() if name.startswith(prefix)}
     result: Tensor = torch.func.functional_call(part, own, (inputs,)) if own else part(inputs)
     return result

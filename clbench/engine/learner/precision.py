@@ -1,4 +1,4 @@
-"""The precision of forward passes; weights, steps, and what methods compute of them stay in single precision."""
+"""The precision of forward passes; weights, steps and computations of methods stay in single precision."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ elsewhere the same as float32. `bf16`: torch's autocast to bfloat16, losses in s
 
 
 def arithmetic(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
-    """Return the context of a trial's forward passes, to be entered as often as one likes.
+    """Return the context of a run's forward passes; it can be entered any number of times.
 
     Also sets, for this process, whether float32 products may use TF32: torch's own defaults let convolutions and not matrix
     products, so that "float32" would mean two things.
@@ -26,5 +26,5 @@ def arithmetic(precision: Precision, device: torch.device) -> AbstractContextMan
 
 
 def full(logits: Tensor) -> Tensor:
-    """Return logits in single precision, where autocast made them less: losses are computed from these."""
+    """Return logits in single precision, also after autocast: losses are computed from these."""
     return logits.float() if logits.dtype == torch.bfloat16 else logits

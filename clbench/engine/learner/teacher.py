@@ -3,49 +3,47 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from clbench.engine.fast import mlp_backward as chains
-
-if TYPE_CHECKING:
-    from clbench.engine.learner.learner import Learner
-    from clbench.models.classifier import Classifier
+from clbench.engine.fast import mlp_layers
+from clbench.engine.learner.weights import Weights
+from clbench.models.classifier import Classifier
 
 
-class Snapshot:
-    """The model as it was when `take` was called, in evaluation mode; it counts as state of the method that holds it."""
+class Teacher:
+    """The model as it was when `take` was called, in evaluation mode; it counts as state of its method."""
 
-    def __init__(self, learner: Learner) -> None:
+    def __init__(self, learner: Weights) -> None:
         """Start without a model; made in a method's `setup`, so that a resumed run can restore it."""
         self.learner = learner
         self.model: Classifier | None = None
-        self._chain: chains.Chain | None = None
+        self._mlp: mlp_layers.MLPLayers | None = None
         self.task = -1
 
     def __bool__(self) -> bool:
         return self.model is not None
 
     def take(self) -> None:
-        """Copy the learner's model as it stands, at the end of its current task."""
-        self._keep()
+        """Copy the learner's model as it is, at the end of its current task."""
+        self._copy()
         self.task = self.learner.task
 
-    def _keep(self) -> Classifier:
+    def _copy(self) -> Classifier:
         self.model = copy.deepcopy(self.learner.model).requires_grad_(False).eval()
-        self._chain = chains.chain_of(self.model)
+        self._mlp = mlp_layers.mlp_layers(self.model)
         return self.model
 
     def logits(self, inputs: Tensor) -> Tensor:
-        """Return what the earlier model says of preprocessed inputs: `[B, outputs in play at that time]`.
+        """Return the earlier model's logits for preprocessed inputs: `[B, outputs active then]`.
 
         In the task setting the heads of all tasks learned by then lie side by side.
         """
         model, stream = self._taken(), self.learner.stream
-        if self._chain is not None and self._chain.plain and chains.in_full(self.learner):
-            raw = chains.logits(self._chain, inputs, range(self.task + 1 if stream.own_heads else 1))
+        if self._mlp is not None and not self._mlp.has_hooks and self.learner.full_precision:
+            raw = mlp_layers.logits(self._mlp, inputs, range(self.task + 1 if stream.own_heads else 1))
             return raw if stream.own_heads else raw[:, : stream.active_outputs(self.task)]
         with torch.no_grad():
             if not stream.own_heads:
@@ -61,7 +59,7 @@ class Snapshot:
 
     def _taken(self) -> Classifier:
         if self.model is None:
-            raise ValueError("there is no earlier model yet; ask `if snapshot` first")
+            raise ValueError("there is no earlier model yet; ask `if teacher` first")
         return self.model
 
     def state(self) -> dict[str, Any]:
@@ -71,5 +69,5 @@ class Snapshot:
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore what `state` returned."""
         if state:
-            self._keep().load_state_dict(state["weights"])
+            self._copy().load_state_dict(state["weights"])
             self.task = state["task"]

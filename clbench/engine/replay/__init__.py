@@ -1,1 +1,1 @@
-"""Memories of earlier samples, and what stays in them."""
+"""Memories of earlier samples, and their policies."""

@@ -1,36 +1,50 @@
-"""The index memory behind replay: it holds which samples to keep, not copies, and reads only those."""
+"""The index memory of replay: it stores the names of samples, not copies, and reads only these samples."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from clbench.data.pool import Split
+from clbench.engine.learner.batch import Batch
 from clbench.engine.replay.policies import Balanced, Reservoir, Ring
-
-if TYPE_CHECKING:
-    from clbench.engine.learner.learner import Batch, Learner
+from clbench.stream import Stream
 
 Policy = Literal["reservoir", "ring", "balanced"]
+
+
+class Owner(Protocol):
+    """The learner, as a memory uses it."""
+
+    stream: Stream
+    device: torch.device
+
+    def generator(self, *purpose: str | int, device: torch.device | str = "cpu") -> torch.Generator:
+        """Return a generator of the run for one purpose."""
+
+    def batch(
+        self, split: Split, positions: Tensor, epoch: int = 0, augment: torch.Generator | None = None, raw: Tensor | None = None
+    ) -> Batch:
+        """Return the samples of `split` at `positions`, preprocessed."""
 
 
 class Memory:
     """At most `size` training samples of the stream, named by (task, row of the pool).
 
-    A sample replays as its task showed it (permuted, rotated, with that task's label). Draws come from a stream of
-    random numbers of the memory's own and are made on the host, so that no step waits for the device.
+    A sample replays as in its task (permuted, rotated, with that task's label). The memory draws from its own random numbers,
+    on the host, so that no step waits for the device.
 
-    Which samples stay is the policy's part (`engine.replay.policies`):
-        `reservoir`: algorithm R (Vitter, ACM TOMS 1985): after n samples each is held with probability size / n.
+    The policy decides which samples stay (`engine.replay.policies`):
+        `reservoir`: algorithm R (Vitter, ACM TOMS 1985): after n samples each is stored with probability size / n.
         `ring`: every task has an equal share of the slots, in which its newest samples overwrite its oldest (GEM,
             Lopez-Paz & Ranzato, NeurIPS 2017, section 3: the last m examples of each task).
         `balanced`: as many samples of every (task, label) as fit; a sample of a class that is not yet full takes the
             place of a random one of the largest class (GDumb, Prabhu et al., ECCV 2020, algorithm 1).
     """
 
-    def __init__(self, learner: Learner, size: int, policy: Policy = "reservoir", name: str = "memory") -> None:
+    def __init__(self, learner: Owner, size: int, policy: Policy = "reservoir", name: str = "memory") -> None:
         """Start empty.
 
         Args:
@@ -39,11 +53,11 @@ class Memory:
             policy: which samples stay.
             name: of the random stream; two memories of one method need two names.
         """
-        self.learner, self.size, self.policy = learner, size, policy
+        self.learner, self.stream, self.size, self.policy = learner, learner.stream, size, policy
         self.rows = torch.zeros(size, dtype=torch.int64, device=learner.device)
         self.tasks = torch.zeros(size, dtype=torch.int64, device=learner.device)
         self.kept: dict[str, Tensor] = {}
-        """What was stored beside the samples, by name: `[size, ...]`, one entry per slot."""
+        """Values stored with the samples, by name: `[size, ...]`, one entry per slot."""
         self.seen = 0
         self._chooser: Reservoir = {"reservoir": Reservoir, "ring": Ring, "balanced": Balanced}[policy](self)
         self._name, self._draws = name, 0
@@ -53,11 +67,11 @@ class Memory:
 
     # ---- writing ----------------------------------------------------------------------------------------------------
     def add(self, batch: Batch, **values: Tensor) -> None:
-        """Offer the batch's own samples (replayed ones are passed over), in order.
+        """Offer the batch's own samples, without the replayed ones, in order.
 
         Args:
             batch: of any tasks.
-            values: further values to keep beside each sample, `[own, ...]` each (logits at the time it was seen).
+            values: further values to store with each sample, `[own, ...]` each (for example its current logits).
         """
         n = batch.own
         self.offer(batch.rows[:n], batch.task if batch.tasks is None else batch.tasks[:n], **values)
@@ -68,7 +82,7 @@ class Memory:
         Args:
             rows: int64 `[n]`, rows of the pool.
             tasks: the task of all of them, or int64 `[n]`.
-            values: further values to keep beside each sample, `[n, ...]` each; the same names at every call.
+            values: further values to store with each sample, `[n, ...]` each; the same names at every call.
         """
         origin, slots = self._chooser.choose(rows, tasks)
         self.seen += len(rows)
@@ -76,10 +90,10 @@ class Memory:
             self._write(slots, origin.to(rows.device), rows, tasks, values)
 
     def replace(self, rows: Tensor, tasks: int | Tensor, **values: Tensor) -> None:
-        """Hold exactly the named samples (as `offer` takes them, n at most `size`), in this order: the method has chosen.
+        """Store exactly these samples (as `offer` takes them, n at most `size`), in this order: the method has chosen.
 
         Raises:
-            ValueError: more samples than slots, or a policy that says which slot is whose.
+            ValueError: more samples than slots, or a policy that assigns slots.
         """
         n = len(rows)
         if n > self.size:
@@ -92,7 +106,7 @@ class Memory:
         self.seen = self._chooser.held = n
 
     def _write(self, slots: Tensor, origin: Tensor, rows: Tensor, tasks: int | Tensor, values: dict[str, Tensor]) -> None:
-        """Put the samples at positions `origin` of what is offered into `slots`."""
+        """Put the offered samples at positions `origin` into `slots`."""
         into = slots.to(self.rows.device)
         self.rows[into] = rows.index_select(0, origin)
         self.tasks[into] = tasks if isinstance(tasks, int) else tasks.index_select(0, origin)
@@ -115,21 +129,21 @@ class Memory:
 
     def read(self, slots: Tensor, augment: bool = False) -> Batch:
         """Return the samples in `slots` (int64 `[B]`), preprocessed, labels as columns of the learner's joint logits."""
-        split = self.learner.stream.gather(self.rows.index_select(0, slots), self.tasks.index_select(0, slots))
+        split = self.stream.gather(self.rows.index_select(0, slots), self.tasks.index_select(0, slots))
         positions = torch.arange(len(split), device=self.rows.device)
         generator = None
-        if augment and self.learner.stream.preprocess.augments:
+        if augment and self.stream.preprocess.augments:
             generator = self.generator(self.rows.device)
         batch = self.learner.batch(split, positions, augment=generator)
         batch.own = 0
         return batch
 
     def slots(self) -> Tensor:
-        """Return the slots that hold a sample, int64 `[len(self)]`."""
+        """Return the used slots, int64 `[len(self)]`."""
         return self._chooser.slots(torch.arange(len(self))).to(self.rows.device)
 
     def split(self, task: int | None = None, beside: Split | None = None) -> Split:
-        """Return what is held as training data, mixed over tasks.
+        """Return the stored samples as training data, mixed over tasks.
 
         Args:
             task: only its samples; None: all.
@@ -143,7 +157,7 @@ class Memory:
             assert isinstance(beside.tasks, int)
             rows = torch.cat([beside.rows, rows])
             tasks = torch.cat([torch.full_like(beside.rows, beside.tasks), tasks])
-        return self.learner.stream.gather(rows, tasks)
+        return self.stream.gather(rows, tasks)
 
     # ---- randomness, bytes, state -----------------------------------------------------------------------------------
     def generator(self, device: torch.device | str = "cpu") -> torch.Generator:
@@ -153,17 +167,17 @@ class Memory:
 
     @property
     def samples(self) -> set[tuple[int, int]]:
-        """The distinct (task, row) held."""
+        """The distinct stored (task, row)."""
         slots = self.slots()
         return set(zip(self.tasks[slots].tolist(), self.rows[slots].tolist(), strict=True))
 
     @property
     def bytes(self) -> int:
-        """Distinct samples times the size of a stored sample: indices alone would hide what replay keeps of the data."""
-        return len(self.samples) * self.learner.stream.tasks[0].train.pool.sample_bytes
+        """Distinct samples times the size of a sample: the size of the indices alone would hide the stored data."""
+        return len(self.samples) * self.stream.tasks[0].train.pool.sample_bytes
 
     def state(self) -> dict[str, Any]:
-        """Return what is held, and the position in the random stream."""
+        """Return the stored samples, and the position in the random stream."""
         own = {"rows": self.rows, "tasks": self.tasks, "seen": self.seen, "draws": self._draws, "chooser": self._chooser.state()}
         return own | ({"kept": self.kept} if self.kept else {})
 

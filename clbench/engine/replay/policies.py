@@ -1,33 +1,42 @@
-"""Which samples of a stream stay in a memory: reservoir, ring, balanced."""
+"""Policies of a memory: which samples of a stream stay (reservoir, ring, balanced)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from clbench.errors import ConfigError
+from clbench.stream import Stream
 
-if TYPE_CHECKING:
-    from clbench.engine.replay.memory import Memory
+
+class Slots(Protocol):
+    """The memory, as a policy uses it: `size` slots, and how many samples were offered so far."""
+
+    stream: Stream
+    size: int
+    seen: int
+
+    def generator(self) -> torch.Generator:
+        """Return the memory's next generator."""
 
 
 class Reservoir:
     """Algorithm R (Vitter, ACM TOMS 1985), for many samples at a time."""
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: Slots) -> None:
         self.memory, self.held = memory, 0
 
     def choose(self, rows: Tensor, tasks: int | Tensor) -> tuple[Tensor, Tensor]:
         """Decide about new samples.
 
         Args:
-            rows: int64 `[n]`, rows of the pool, in the order in which they are offered.
+            rows: int64 `[n]`, rows of the pool, in the order of the offers.
             tasks: of all of them, or int64 `[n]`.
 
         Returns:
-            Which of the n are kept, and in which slots: int64 `[k]` each, on the host, slots distinct.
+            Positions of the stored samples among the n, and their slots: int64 `[k]` each, on the host, slots distinct.
         """
         memory, n = self.memory, len(rows)
         order = memory.seen + torch.arange(n)
@@ -54,9 +63,9 @@ class Reservoir:
 class Ring(Reservoir):
     """An equal share of the slots for every task; within it the newest samples."""
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: Slots) -> None:
         super().__init__(memory)
-        tasks = len(memory.learner.stream)
+        tasks = len(memory.stream)
         self.share = memory.size // tasks
         if self.share < 1:
             raise ConfigError(
@@ -67,7 +76,7 @@ class Ring(Reservoir):
         self._filled = torch.zeros(0, dtype=torch.int64)
 
     def choose(self, rows: Tensor, tasks: int | Tensor) -> tuple[Tensor, Tensor]:
-        """As `Reservoir.choose`. Samples of one task given as an int need no look at the device."""
+        """As `Reservoir.choose`. If `tasks` is an int, nothing is read from the device."""
         n, share = len(rows), self.share
         if isinstance(tasks, int):
             parts = [(tasks, torch.arange(n))]
@@ -102,14 +111,14 @@ class Ring(Reservoir):
 class Balanced(Reservoir):
     """Algorithm 1 of GDumb (Prabhu et al., ECCV 2020): the largest class gives way.
 
-    A sample is taken while there is room, or while its class holds fewer than size / (classes met) samples; in a full
+    A sample is taken while there is room, or while its class holds fewer than size / (classes so far) samples; in a full
     memory it takes the place of a random sample of the largest class. A class is a (task, label).
     """
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: Slots) -> None:
         super().__init__(memory)
         self.owners: list[int] = []
-        """The class, numbered as met, of the sample in each slot."""
+        """The class of the sample in each slot, numbered in order of appearance."""
         self.classes: dict[tuple[int, int], int] = {}
 
     def choose(self, rows: Tensor, tasks: int | Tensor) -> tuple[Tensor, Tensor]:
@@ -117,7 +126,7 @@ class Balanced(Reservoir):
         memory, n = self.memory, len(rows)
         draws = torch.rand(n, dtype=torch.float64, generator=memory.generator()).tolist()
         tasks = torch.full_like(rows, tasks) if isinstance(tasks, int) else tasks
-        labels = memory.learner.stream.gather(rows, tasks).labels
+        labels = memory.stream.gather(rows, tasks).labels
         keys = zip(tasks.tolist(), labels.tolist(), strict=True)
         members: list[list[int]] = [[] for _ in self.classes]
         for slot, owner in enumerate(self.owners):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,23 +17,23 @@ from clbench.engine.learner.precision import Precision, full
 from clbench.errors import ClbenchError
 
 AGREEMENT: Mapping[Precision, float] = {"float32": 1e-3, "tf32": 1e-2, "bf16": 5e-2}
-"""Difference, relative to the largest logit, up to which the stacked forward pass counts as the single ones': other kernels round
-differently, by a few of each precision's last digits. A model that means something else under `vmap` is off by its whole size."""
+"""Largest difference between the stacked forward pass and the single ones, relative to the largest logit. Other kernels round
+differently, by a few of each precision's last digits. A model that behaves otherwise under `vmap` differs by its whole size."""
 
 
 class StackingError(ClbenchError):
-    """These trials cannot go side by side; they can still be run one by one."""
+    """These runs cannot train side by side; they can still be run one by one."""
 
 
 class Stack:
     """The models of several learners as one.
 
-    While a task is trained (`gather` to `release`) the learners' own parameters and buffers are views into the stacked ones, so
-    that hooks called for one learner see its model as it is.
+    While a task is trained (`gather` to `release`) the learners' own parameters and buffers are views into the stacked ones:
+    hooks called for one learner see its current model.
     """
 
     def __init__(self, learners: Sequence[Learner]) -> None:
-        """Take the structure of the first model, before any method has attached anything to it."""
+        """Copy the structure of the first model, before a method attaches hooks to it."""
         self.learners = learners
         self.model = copy.deepcopy(learners[0].model)
         self.parameters: dict[str, Tensor] = {}
@@ -44,8 +44,16 @@ class Stack:
     def __len__(self) -> int:
         return len(self.learners)
 
+    def keep(self, learners: Sequence[Learner]) -> None:
+        """Continue with these learners only."""
+        self.learners = learners
+
+    def compile(self, mode: str, tell: Callable[[str], None]) -> None:
+        """Compile the stacked forward pass of steps; arguments as of `Compiled`."""
+        self.compiled = Compiled(self.call, mode, tell, self.learners[0].contiguous)
+
     def gather(self) -> None:
-        """Stack what the learners have; theirs become views.
+        """Stack the learners' parameters and buffers; theirs become views.
 
         Raises:
             StackingError: the models are not alike.
@@ -68,15 +76,15 @@ class Stack:
                 buffer.data = self.buffers[name][index]
 
     def release(self) -> None:
-        """Give every learner its parameters and buffers back as its own."""
+        """Give every learner its own parameters and buffers again."""
         for learner in self.learners:
             for tensor in [*learner.parameters.values(), *dict(learner.model.named_buffers()).values()]:
                 tensor.data = tensor.data.clone()
         self.parameters, self.buffers = {}, {}
 
-    def trainable(self, wide: bool) -> tuple[list[str], list[Tensor]]:
-        """Return names and stacked parameters `[R, ...]` that a step may move."""
-        names, _ = self.learners[0].trainable(wide)
+    def trainable(self, all_heads: bool) -> tuple[list[str], list[Tensor]]:
+        """Return names and stacked parameters `[R, ...]` that a step may move; `all_heads` as of `Learner.trainable`."""
+        names, _ = self.learners[0].trainable(all_heads)
         return names, [self.parameters[name] for name in names]
 
     def train(self, mode: bool = True) -> None:
@@ -102,11 +110,11 @@ class Stack:
         return result
 
     def forward(self, inputs: Tensor, batches: Sequence[Batch]) -> Tensor:
-        """Return the logits `[R, B, outputs in play]`, each row as `Learner.forward` gives it for that learner's batch.
+        """Return the logits `[R, B, active outputs]`, each row as `Learner.forward` gives it for that learner's batch.
 
         Args:
             inputs: `[R, B, ...]`, preprocessed.
-            batches: one per learner, whose `joint` is set as by `Learner.forward`; none, if nobody asks for it.
+            batches: one per learner, whose `joint` is set as by `Learner.forward`; empty, if no hook needs them.
         """
         first = self.learners[0]
         if not first.stream.own_heads:
@@ -121,20 +129,15 @@ class Stack:
 
     @contextmanager
     def differentiable(self, index: int) -> Iterator[None]:
-        """Let the forward passes of one learner, and its `parameters`, be functions of the stacked parameters for a while."""
-        learner = self.learners[index]
-        own, rows = learner.parameters, {name: stacked[index] for name, stacked in self.parameters.items()}
-        learner.parameters, learner.reparametrize = rows, lambda task_id: rows  # type: ignore[assignment]
-        try:
+        """Make one learner's forward passes and `parameters` functions of the stacked parameters, inside the context."""
+        with self.learners[index].substituting({name: stacked[index] for name, stacked in self.parameters.items()}):
             yield
-        finally:
-            learner.parameters, learner.reparametrize = own, None
 
     def verify_reached(self, losses: Tensor) -> None:
-        """Check that losses `[R]` depend on the stacked parameters alone: what passes by them would not be trained.
+        """Check that losses `[R]` depend on the stacked parameters alone: other parameters would not be trained.
 
         Raises:
-            StackingError: a hook used a learner's model otherwise than through the learner.
+            StackingError: a hook used a learner's model directly, not through the learner.
         """
         own = [p for learner in self.learners for p in learner.model.parameters() if p.requires_grad]
         passed = torch.autograd.grad(losses.sum(), own, retain_graph=True, allow_unused=True)
@@ -142,12 +145,12 @@ class Stack:
             raise StackingError("the method's loss uses learner.model directly, not learner.forward, features or logits")
 
     def verify(self, inputs: Tensor, batches: Sequence[Batch], precision: Precision = "float32") -> None:
-        """Check on one batch that the stacked forward pass is that of the single models; buffers stay as they are.
+        """Check on one batch that the stacked forward pass equals the single models'; buffers stay as they are.
 
         Args:
             inputs: `[R, B, ...]`, preprocessed.
             batches: one per learner.
-            precision: of the forward passes; says how near is near enough.
+            precision: of the forward passes; determines the tolerance.
 
         Raises:
             StackingError: it differs, or the model does not go through `vmap` (random layers, control flow on values).
@@ -155,31 +158,31 @@ class Stack:
         kept = {name: buffer.clone() for name, buffer in self.buffers.items()}
         try:
             with torch.no_grad():
-                together = self.forward(inputs, batches)
+                stacked = self.forward(inputs, batches)
                 for name, buffer in kept.items():
                     self.buffers[name].copy_(buffer)
-                apart = torch.stack([lrn.forward(batch) for lrn, batch in zip(self.learners, batches, strict=True)])
-        except torch.OutOfMemoryError:  # no fault of the model's: fewer seeds may do
+                single = torch.stack([lrn.forward(batch) for lrn, batch in zip(self.learners, batches, strict=True)])
+        except torch.OutOfMemoryError:  # not the model's fault: fewer seeds may fit
             raise
         except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
             raise StackingError(f"the model does not go through vmap: {' '.join(str(error).split())[:200]}") from error
         finally:
             for name, buffer in kept.items():
                 self.buffers[name].copy_(buffer)
-        compare(together, apart, precision)
+        compare(stacked, single, precision)
 
 
-def compare(together: Tensor, apart: Tensor, precision: Precision) -> None:
-    """Check that outputs of a stacked forward pass are those of the models by themselves (same shapes), where these are finite.
+def compare(stacked: Tensor, single: Tensor, precision: Precision) -> None:
+    """Check that outputs of a stacked forward pass equal those of the single models (same shapes), where these are finite.
 
     Raises:
-        StackingError: they are not, by more than `AGREEMENT`.
+        StackingError: they differ by more than `AGREEMENT`.
     """
-    finite = torch.isfinite(apart)
-    if not bool(finite.any()):  # all have diverged, which the end of the epoch tells
+    finite = torch.isfinite(single)
+    if not bool(finite.any()):  # all have diverged, and the end of the epoch reports that
         return
-    scale = apart[finite].abs().max().clamp(min=1e-6)
-    if bool((together[finite] - apart[finite]).abs().max() > AGREEMENT[precision] * scale):
+    scale = single[finite].abs().max().clamp(min=1e-6)
+    if bool((stacked[finite] - single[finite]).abs().max() > AGREEMENT[precision] * scale):
         raise StackingError("the model gives other outputs under vmap than by itself")
 
 
@@ -192,15 +195,15 @@ def stack_trees(trees: Sequence[Any]) -> Any:
     first = trees[0]
     if isinstance(first, Tensor):
         if any(not isinstance(tree, Tensor) or tree.shape != first.shape for tree in trees):
-            raise StackingError("what the method keeps differs in shape between seeds")
+            raise StackingError("the method's state differs in shape between seeds")
         return torch.stack(list(trees))
     if isinstance(first, dict):
         if any(tree.keys() != first.keys() for tree in trees):
-            raise StackingError("what the method keeps has different names for different seeds")
+            raise StackingError("the method's state has different names for different seeds")
         return {key: stack_trees([tree[key] for tree in trees]) for key in first}
     if isinstance(first, (list, tuple)):
         if any(len(tree) != len(first) for tree in trees):
-            raise StackingError("what the method keeps differs in number between seeds")
+            raise StackingError("the method's state differs in number between seeds")
         return [stack_trees(items) for items in zip(*trees, strict=True)]
     if any(tree != first for tree in trees):
         raise StackingError("plain values in the method's state differ between seeds")
@@ -208,7 +211,7 @@ def stack_trees(trees: Sequence[Any]) -> Any:
 
 
 def unstack_tree(tree: Any, count: int) -> list[Any]:
-    """Return the `count` trees that `stack_trees` joined, as tensors of their own."""
+    """Return the `count` trees that `stack_trees` joined, as new tensors."""
     if isinstance(tree, Tensor):
         return [row.clone() for row in tree]
     if isinstance(tree, dict):

@@ -1,9 +1,10 @@
-"""Several trials that differ in their seed, learning side by side: one forward pass, backward pass and step for all of them."""
+"""Runs that differ in their seed only, trained side by side: one forward pass, backward pass and step for all of them."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,16 +13,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clbench.engine.evaluation.accuracy import Row, counted, evaluate, parts
-from clbench.engine.fast.compile import Compiled
-from clbench.engine.fast.cuda_graphs import GraphedStep, Recorder, recorded
+from clbench.engine.fast.cuda_graphs import GraphedStep, Recorder
 from clbench.engine.learner.batch import Batch
-from clbench.engine.optimizers import clip_by_value
+from clbench.engine.learner.learner import Learner
+from clbench.engine.optimizers import clip_each_by_norm
+from clbench.engine.replicas.refusals import common_reason
 from clbench.engine.replicas.stack import Stack, StackingError, stack_trees, unstack_tree
-from clbench.engine.training.loop import Training
+from clbench.engine.training.acceleration import graph_recorder
+from clbench.engine.training.loop import OnEpoch, OnStep, Training
+from clbench.engine.training.step import StepPlan, apply_gradients, step_plan
 from clbench.errors import DivergedError
 
 REPLAYED = 2
-"""Steps of each task whose losses are looked through for what passes by the stack; replay begins with the second."""
+"""Number of first steps of each task with a check for a dependence outside the stack; replay begins with the second step."""
 
 
 class StackedTraining:
@@ -32,7 +36,7 @@ class StackedTraining:
     """
 
     def __init__(self, trainings: Sequence[Training]) -> None:
-        """Check what can be known before training.
+        """Check the conditions that are known before training.
 
         Raises:
             StackingError: with the reason.
@@ -43,9 +47,7 @@ class StackedTraining:
         self.trainings = list(trainings)
         self.stack = Stack([training.learner for training in trainings])
         self.failed: dict[int, DivergedError] = {}
-        """Which replicas, by position, diverged in the current task."""
-        self.after_step: Callable[[int], None] | None = None
-        self.after_epoch: Callable[[int, int], None] | None = None
+        """Replicas that diverged in the current task, by position."""
         self._verified = False
         self._recorder: Recorder | None = None
         first = self.trainings[0]
@@ -53,53 +55,54 @@ class StackedTraining:
         own += [hook for hook in ("extend_batch", "criterion", "penalty") if first.method.overrides(hook)]
         whole = first.learner.stream.own_heads and first.learner.stream.outputs == "all"
         self._one_by_one = bool(own) or whole
-        for learner in self.stack.learners:
-            learner.bare = False  # nothing may change a replica's own forward pass: it is not what trains
+        for training in self.trainings:
+            training.project_no_inputs()  # the replicas' own forward passes are not those that train
 
     def accelerate(self, mode: str | None, graph: bool, tell: Callable[[str], None], recorder: Recorder | None = None) -> None:
         """Compile the stacked forward pass, and replay stacked steps; arguments as of `Training.accelerate`."""
         if mode is not None:
-            self.stack.compiled = Compiled(self.stack.call, mode, tell, self.trainings[0].learner.contiguous)
+            self.stack.compile(mode, tell)
         if graph:
-            self._recorder = recorded(self.trainings[0], tell, recorder)
+            first = self.trainings[0]
+            self._recorder = graph_recorder(first.learner, first.method, first.trainer, tell, recorder)
 
     def keep(self, positions: Sequence[int]) -> None:
-        """Go on with these replicas only; between tasks."""
+        """Continue with these replicas only; call between tasks."""
         self.trainings = [self.trainings[i] for i in positions]
-        self.stack.learners = [training.learner for training in self.trainings]
+        self.stack.keep([training.learner for training in self.trainings])
         self.failed = {}
 
-    def learn(self, index: int) -> None:
-        """Let all replicas learn task `index`; those that diverge are named in `failed` and not consolidated.
+    def learn(self, index: int, on_step: OnStep | None = None, on_epoch: OnEpoch | None = None) -> None:
+        """Let all replicas learn task `index`; `failed` names those that diverge, which are not consolidated.
 
         Raises:
-            StackingError: they turned out not to be alike; nothing of this task is kept.
+            StackingError: the replicas differ in structure; the work on this task is lost.
         """
         trainings, learners = self.trainings, self.stack.learners
         for training in trainings:
             training.begin(training.learner.stream.tasks[index])
         first = trainings[0]
-        self._together = copy.copy(learners[0])
-        self.optimizer = copy.copy(first.learner.optimizer)
-        self.optimizer.reset()
-        if self.optimizer.carry:
-            self.optimizer.load_state(stack_trees([learner.optimizer.state() for learner in learners]))
-        self._graphed = None
-        if self._recorder is not None:
-            self._graphed = GraphedStep(self.step, lambda: self._together.lr, self._recorder)
+        optimizer = copy.copy(first.learner.optimizer)
+        optimizer.reset()
+        if optimizer.carry:
+            optimizer.load_state(stack_trees([learner.optimizer.state() for learner in learners]))
         self.stack.gather()
         try:
-            self._together.parameters = self.stack.parameters  # type: ignore[assignment]
+            self._stacked = learners[0].stacked(self.stack.parameters, optimizer)
             self.method = copy.copy(first.method)
             if first.method.stackable:
-                self.method.load_state(self._together, stack_trees([training.method.state() for training in trainings]))
-            self._fit()
+                self.method.load_state(self._stacked, stack_trees([training.method.state() for training in trainings]))
+            self._plan = self._step_plan()
+            self._graphed = None
+            if self._recorder is not None:
+                self._graphed = GraphedStep(self.step, lambda: self._stacked.lr, self._recorder)
+            self._fit(on_step, on_epoch)
             if first.method.stackable:
                 states = unstack_tree(self.method.state(), len(trainings))
                 for training, state in zip(trainings, states, strict=True):
                     training.method.load_state(training.learner, state)
-            if self.optimizer.carry:
-                for learner, state in zip(learners, unstack_tree(self.optimizer.state(), len(learners)), strict=True):
+            if optimizer.carry:
+                for learner, state in zip(learners, unstack_tree(optimizer.state(), len(learners)), strict=True):
                     learner.optimizer.load_state(state)
         finally:
             self.stack.release()
@@ -107,22 +110,35 @@ class StackedTraining:
             if position not in self.failed:
                 training.end()
 
-    def _fit(self) -> None:
+    def _step_plan(self) -> StepPlan:
+        """Return the plan of the stacked step: `stackable` hooks get stacked tensors, others those of one replica at a time."""
+        plan = step_plan(self._stacked, self.method, self.trainings[0].trainer, project_inputs=False)
+        plan = replace(plan, edit_in_place=False)
+        if self.method.stackable:
+            return plan
+        return replace(
+            plan,
+            edit_gradients=plan.edit_gradients and self._edit_gradients,
+            edit_update=plan.edit_update and self._edit_update,
+            after_step=plan.after_step and self._after_step,
+        )
+
+    def _fit(self, on_step: OnStep | None, on_epoch: OnEpoch | None) -> None:
         first = self.trainings[0]
-        sizes, steps, epochs = first.plan(len(first.task.train))
+        sizes, steps, epochs = first.lengths(len(first.task.train))
         schedule = first.trainer.schedule
         rate: float = schedule.start(first.learner.base_lr, epochs)
         for epoch in range(epochs):
-            for learner in (*self.stack.learners, self._together):
-                learner.lr = rate
-            self._epoch(epoch, sizes[: steps - epoch * len(sizes)])
-            if self.after_epoch is not None:
-                self.after_epoch(epoch, epochs)
+            for learner in (*self.stack.learners, self._stacked):
+                learner.set_rate(rate)
+            self._epoch(epoch, sizes[: steps - epoch * len(sizes)], on_step)
+            if on_epoch is not None:
+                on_epoch(epoch, epochs)
             following = schedule.after_epoch(epoch, None)
             assert following is not None  # only a schedule that watches validation stops early
             rate = following
 
-    def _epoch(self, epoch: int, sizes: list[int]) -> None:
+    def _epoch(self, epoch: int, sizes: list[int], on_step: OnStep | None) -> None:
         step = partial(self.step, epoch=epoch) if self._graphed is None else self._graphed
         self.stack.train()
         losses: list[Tensor] = []
@@ -133,13 +149,13 @@ class StackedTraining:
             for inputs, labels, rows in zip(*pieces, strict=True):
                 losses.append(step(inputs, labels, rows))
                 for training in self.trainings:
-                    training.step_count += 1
-                if self.after_step is not None:
-                    self.after_step(self.trainings[0].step_count)
+                    training.count(steps=1)
+                if on_step is not None:
+                    on_step(self.trainings[0].step_count)
                     self.stack.train()
         means = torch.stack(losses).mean(0).tolist()
         for position, (training, mean) in enumerate(zip(self.trainings, means, strict=True)):
-            training.samples += sum(sizes)
+            training.count(samples=sum(sizes))
             try:
                 training.note(mean, epoch)
             except DivergedError as error:
@@ -181,18 +197,7 @@ class StackedTraining:
         self._verified = True
         names, parameters = stack.trainable(bool(batches) and learners[0].needs_all_heads(batches[0]))
         found = torch.autograd.grad(losses.sum(), parameters, allow_unused=True)
-        gradients = {name: gradient for name, gradient in zip(names, found, strict=True) if gradient is not None}
-        names, parameters = list(gradients), [stack.parameters[name] for name in gradients]
-        with torch.no_grad():
-            if asks("edit_gradients"):
-                self._edit("edit_gradients", gradients, batches)
-            clip(list(gradients.values()), first.trainer.clip_value, first.trainer.clip_norm)
-            directions = self.optimizer.directions(names, parameters, list(gradients.values()))
-            if asks("edit_update"):
-                updates = {name: direction.clone() for name, direction in zip(names, directions, strict=True)}
-                self._edit("edit_update", updates, batches)
-                directions = [updates[name] for name in names]
-            torch._foreach_add_(parameters, directions, alpha=-self._together.lr)
+        apply_gradients(self._plan, self._stacked, names, parameters, found, batches, clip_each_by_norm)
         return losses.detach()
 
     def _apart(self, hook: str, batches: Sequence[Batch], logits: Tensor | None = None) -> list[Any]:
@@ -207,30 +212,24 @@ class StackedTraining:
                     results.append(call(training.learner, batch, logits[index]))
         return results
 
-    def _edit(self, hook: str, stacked: dict[str, Tensor], batches: Sequence[Batch]) -> None:
-        """Let `edit_gradients` or `edit_update` change `stacked` (name -> `[R, ...]`) in place.
-
-        Gradients stay with the learner until the next step: a method may ask for them when it sees the step.
-        """
-        gradients = hook == "edit_gradients"
-        if self.method.stackable and gradients:
-            self._together.gradients = stacked
-            self.method.edit_gradients(self._together, None)  # type: ignore[arg-type]  # proved without a batch
-            return
-        if self.method.stackable:
-            self.method.edit_update(self._together, stacked)
-            return
+    def _edit_gradients(self, stacked: Learner, batches: Sequence[Batch]) -> None:
+        """Let every replica's method edit its own gradients, views of `stacked.gradients` (name -> `[R, ...]`)."""
         for index, (training, batch) in enumerate(zip(self.trainings, batches, strict=True)):
-            own = {name: value[index] for name, value in stacked.items()}
-            if gradients:
-                training.learner.gradients = own
-                training.method.edit_gradients(training.learner, batch)
-                own = training.learner.gradients
-            else:
-                training.method.edit_update(training.learner, own)
-            for name, value in stacked.items():
-                if own[name].data_ptr() != value[index].data_ptr():  # it was replaced, not changed
-                    value[index].copy_(own[name])
+            training.learner.gradients = _row(stacked.gradients, index)
+            training.method.edit_gradients(training.learner, batch)
+            _write_back(training.learner.gradients, stacked.gradients, index)
+
+    def _edit_update(self, stacked: Learner, updates: dict[str, Tensor]) -> None:
+        """Let every replica's method edit its own update, views of `updates` (name -> `[R, ...]`)."""
+        for index, training in enumerate(self.trainings):
+            own = _row(updates, index)
+            training.method.edit_update(training.learner, own)
+            _write_back(own, updates, index)
+
+    def _after_step(self, stacked: Learner) -> None:
+        """Let every replica's method act on its own parameters, which are views of the stacked ones."""
+        for training in self.trainings:
+            training.method.after_step(training.learner)
 
     def measure(self, batch_size: int) -> list[Row]:
         """Return one row of the matrix for every replica (see `evaluate`)."""
@@ -248,33 +247,38 @@ class StackedTraining:
         hits = torch.zeros(len(columns), len(columns[0]), dtype=torch.int64, device=first.learner.device)
         own = [parts(training.learner, each, batch_size) for training, each in zip(self.trainings, columns, strict=True)]
         with torch.inference_mode(), first.learner.arithmetic:
-            for beside in zip(*own, strict=True):
-                _, _, owner, task_id = beside[0]
-                inputs = torch.stack([stream.preprocess(raw) for raw, _, _, _ in beside])
+            for side_by_side in zip(*own, strict=True):
+                _, _, owner, task_id = side_by_side[0]
+                inputs = torch.stack([stream.preprocess(raw) for raw, _, _, _ in side_by_side])
                 logits = self.stack.logits(inputs, 0 if task_id is None else task_id)
                 if task_id is None:
                     logits = logits[..., : stream.active_outputs(task)]
-                right = logits.argmax(dim=2) == torch.stack([labels for _, labels, _, _ in beside])
+                right = logits.argmax(dim=2) == torch.stack([labels for _, labels, _, _ in side_by_side])
                 hits.index_add_(1, owner, right.to(torch.int64))
         if between:
             self.stack.release()
         return [counted(row, each) for row, each in zip(hits, columns, strict=True)]
 
 
+def _row(stacked: dict[str, Tensor], index: int) -> dict[str, Tensor]:
+    return {name: value[index] for name, value in stacked.items()}
+
+
+def _write_back(own: dict[str, Tensor], stacked: dict[str, Tensor], index: int) -> None:
+    """Copy into `stacked` the tensors of one replica that a hook replaced instead of changing them."""
+    for name, value in stacked.items():
+        if own[name].data_ptr() != value[index].data_ptr():
+            value[index].copy_(own[name])
+
+
 def unsupported_reason(trainings: Sequence[Training]) -> str | None:
-    """Return why these trainings cannot go side by side, as far as that is known before the first step; None: they can."""
+    """Return why these trainings cannot go side by side, if known before the first step; else None."""
     first = trainings[0]
-    for hook in ("fit", "reparametrize", "on_epoch_end"):
-        if first.method.overrides(hook):
-            return f"{type(first.method).__name__} has its own {hook}"
+    reason = common_reason(first.learner, first.method, first.trainer)
+    if reason is not None:
+        return reason
     if first.trainer.schedule.needs_validation:
-        return "trainer.schedule goes by the validation loss, which differs between seeds"
-    if first.learner.stream.vocabulary is not None or first.learner.model.sequential:
-        return "models from transformers are not stacked"
-    if first.trainer.micro_batch_size is not None:
-        return "trainer.micro_batch_size takes a batch in parts"
-    if first.method.host_sync:
-        return f"{type(first.method).__name__} waits for the host in every step"
+        return "trainer.schedule depends on the validation loss, which differs between seeds"
     streams = [training.learner.stream for training in trainings]
     if len({tuple(len(task.train) for task in stream.tasks) for stream in streams}) > 1:
         return "the seeds' tasks differ in size"
@@ -283,14 +287,3 @@ def unsupported_reason(trainings: Sequence[Training]) -> str | None:
     if len({stream.head_sizes for stream in streams}) > 1:
         return "the seeds' outputs differ in number"
     return None
-
-
-def clip(gradients: list[Tensor], value: float | None, norm: float | None) -> None:
-    """Clip stacked gradients in place as single ones are: entries to ±`value`, each replica's joint norm to `norm`."""
-    if value is not None:
-        clip_by_value(gradients, value)
-    if norm is not None:
-        joint = torch.stack([gradient.flatten(1).square().sum(1) for gradient in gradients]).sum(0).sqrt()
-        factor = (norm / (joint + 1e-6)).clamp(max=1.0)
-        for gradient in gradients:
-            gradient.mul_(factor.view(-1, *[1] * (gradient.dim() - 1)))

@@ -1,4 +1,4 @@
-"""What is retained when a request to forget is met, and what is like the forgotten but was never learned."""
+"""Which training data a method may see; the retained data after requests to forget; unseen data like the forgotten."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from clbench.stream import Stream, Task
 
 
 def covered(stream: Stream, access: Access, task: Task) -> tuple[Task, ...]:
-    """Return the tasks whose training data a declared `access` covers at `task`, beside that task itself."""
+    """Return the tasks whose training data a declared `access` covers at `task`, without that task itself."""
     if access == "seen":
         return stream.tasks[: task.index]
     if access == "all":
@@ -23,7 +23,7 @@ def covered(stream: Stream, access: Access, task: Task) -> tuple[Task, ...]:
 def retained(stream: Stream, task: Task) -> tuple[Task, ...]:
     """Return the tasks learned before `task`, without the samples that requests up to and including it ask to forget.
 
-    A task of which nothing is left is not among them.
+    Tasks without remaining samples are left out.
     """
     earlier = stream.tasks[: task.index + 1]
     gone = [other.train.rows for other in earlier if other.kind == "forget"]
@@ -46,7 +46,7 @@ def without(split: Split, gone: list[torch.Tensor]) -> Split:
 
 
 def unseen(stream: Stream, task: Task) -> Split:
-    """Return test samples with the labels of what a request asks to forget: alike, and never trained on."""
+    """Return test samples with the labels of the samples that a request asks to forget; they were never trained on."""
     columns = [column.split for column in stream.evaluation if column.role == "task"]
     split = replace(
         columns[0], rows=torch.cat([each.rows for each in columns]), labels=torch.cat([each.labels for each in columns])

@@ -1,1 +1,1 @@
-"""Sums of clients' answers of which the server sees the sum alone: pairwise masks over a prime field."""
+"""Secure sums: the server learns only the sum of the clients' answers. Pairwise masks over a prime field hide each answer."""

@@ -1,4 +1,4 @@
-"""The server's side of a secure sum: it passes on what it cannot read, adds masked messages, and takes the masks off the sum."""
+"""The server's side of a secure sum: forward sealed shares, add masked messages, remove the masks from the sum."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from clbench.federated.secure.quantise import dequantise
 
 
 class Aggregator:
-    """One sum at the server. Its methods are called in their order here; who does not answer a step is left out from then on."""
+    """One sum at the server. Call its methods in the order of this file. A client that misses a step is left out afterwards."""
 
     def __init__(self, secure: Secure, suite: Suite, clients: int, seed: int | None) -> None:
         """Start a sum.
@@ -29,11 +29,11 @@ class Aggregator:
         Args:
             secure: the options.
             suite: the cryptography.
-            clients: how many are asked.
-            seed: of the graph of neighbours; None: of the operating system.
+            clients: number of clients asked.
+            seed: seed of the graph of neighbours; None: randomness of the operating system.
 
         Raises:
-            ConfigError: the field does not hold the sum of so many.
+            ConfigError: the sum of so many clients does not fit into the field.
         """
         secure.check(clients)
         self.secure, self.suite, self.seed = secure, suite, seed
@@ -41,13 +41,13 @@ class Aggregator:
         self.keys: dict[int, Tensor] = {}
         self.ranges: Tensor | None = None
         self.sharing: set[int] = set()
-        """Whose shares have arrived: they mask with each other."""
+        """Clients whose shares have arrived. They mask with each other."""
         self.survivors: set[int] = set()
-        """Whose masked message is in the sum."""
+        """Clients whose masked message is in the sum."""
         self.total: Tensors = {}
 
     def publish(self, adverts: Mapping[int, Tensors]) -> dict[int, Tensors]:
-        """Return what goes to each client of those that advertised: its neighbours' keys, and the ranges agreed on."""
+        """Return the message to each client that advertised: its neighbours' keys, and the common ranges."""
         self.secure.check(len(adverts))
         clients, neighbours = sorted(adverts), self.secure.neighbours
         self.graph = complete(clients) if neighbours is None else ring(clients, neighbours, self.seed)
@@ -63,26 +63,27 @@ class Aggregator:
         return down
 
     def route(self, shares: Mapping[int, Tensors]) -> dict[int, Tensors]:
-        """Return what goes to each client of those that shared: the sealed shares its neighbours made for it.
+        """Return the message to each client that shared: the sealed shares that its neighbours made for it.
 
         Raises:
-            UnmaskError: too few neighbours are left to some client.
+            UnmaskError: some client has too few neighbours left.
         """
         self.sharing = set(shares)
-        places = {client: {other: place for place, other in enumerate(others)} for client, others in self.graph.items()}
+        positions = {client: {other: position for position, other in enumerate(others)} for client, others in self.graph.items()}
         down = {}
         for client in sorted(shares):
             others = [other for other in self.graph[client] if other in self.sharing]
             self._enough(client, len(others) + 1, "are left")
-            sealed = torch.stack([shares[other]["shares"][places[other][client]] for other in others])
+            sealed = torch.stack([shares[other]["shares"][positions[other][client]] for other in others])
             down[client] = {"clients": torch.tensor(others), "shares": sealed}
         return down
 
     def add(self, client: int, masked: Mapping[str, Tensor]) -> None:
-        """Add a masked message; its sender has answered then.
+        """Add a masked message; its sender then counts as a survivor.
 
         Raises:
-            RefusedError: the message is no sum's, or not like the first; it is left out, and its sender counts as dropped.
+            RefusedError: the message does not belong to this sum, or differs in form from the first one. It is left out, and its
+                sender counts as dropped.
         """
         if client not in self.sharing or client in self.survivors:
             raise RefusedError(f"client {client} sent a masked message {'again' if client in self.survivors else 'unasked'}")
@@ -91,7 +92,9 @@ class Aggregator:
         odd = sorted(name for name in wanted.keys() | shapes.keys() if wanted.get(name) != shapes.get(name))
         odd += sorted(name for name, tensor in masked.items() if tensor.dtype != torch.int32)
         if odd:
-            raise RefusedError(f"client {client}'s masked message is not like the others, or no int32, in {', '.join(odd)}")
+            raise RefusedError(
+                f"client {client}'s masked message differs in form from the others, or is not int32, in {', '.join(odd)}"
+            )
         for name, tensor in masked.items():
             if name in self.total:
                 self.total[name] += tensor
@@ -100,10 +103,10 @@ class Aggregator:
         self.survivors.add(client)
 
     def requests(self) -> dict[int, Tensors]:
-        """Return the question to each survivor: shares of the survivors' seeds, and of the keys of those who dropped out.
+        """Return the question to each survivor: shares of the survivors' seeds, and of the keys of clients that dropped out.
 
         Raises:
-            UnmaskError: so few have answered that no sum comes out, or one that tells parts of it.
+            UnmaskError: too few clients have answered for a sum, or the sum would reveal sums of parts.
         """
         dropped = self.sharing - self.survivors
         for client in sorted(self.sharing):
@@ -111,8 +114,8 @@ class Aggregator:
             self._enough(client, len(around) + (client in self.survivors), "have answered")
         if not connected(self.graph, self.survivors):
             raise UnmaskError(
-                f"the {len(self.survivors)} clients that have answered fall into groups without a common neighbour: "
-                "the sum of each would be told",
+                f"the {len(self.survivors)} clients that have answered form groups without a common neighbour: "
+                "the server would learn the sum of each group",
                 "raise federated.secure.neighbours",
             )
         down = {}
@@ -128,11 +131,11 @@ class Aggregator:
         """Return the survivors' sum, float64.
 
         Args:
-            asked: what `requests` returned.
-            answers: the clients' shares; who sends none is still in the sum.
+            asked: the questions of `requests`.
+            answers: the clients' shares. A client that sends none is still in the sum.
 
         Raises:
-            UnmaskError: too few shares, or wrong ones.
+            UnmaskError: there are too few shares, or wrong ones.
         """
         shares: dict[int, dict[int, bytes]] = defaultdict(dict)
         for client in sorted(answers):
@@ -148,15 +151,15 @@ class Aggregator:
             for other in self.survivors.intersection(self.graph[client]):
                 mask = self.suite.agree(secret, bytes(self.keys[other][1].numpy()), "mask")
                 seeds.append((mask, -sign(other, client)))
-        bare = add_masks(self.total, seeds, self.suite.generator)
-        ranges = {} if self.ranges is None else dict(zip(sorted(bare), self.ranges.tolist(), strict=True))
+        unmasked = add_masks(self.total, seeds, self.suite.generator)
+        ranges = {} if self.ranges is None else dict(zip(sorted(unmasked), self.ranges.tolist(), strict=True))
         return {
             name: dequantise(centred(total), self.secure.clip_of(name, ranges.get(name)), self.secure.bits)
-            for name, total in bare.items()
+            for name, total in unmasked.items()
         }
 
     def _recovered(self, client: int, shares: Mapping[int, bytes]) -> bytes:
-        """Return the seed of a survivor's own mask, or the secret key of one who dropped out."""
+        """Return the seed of a survivor's own mask, or the secret key of a client that dropped out."""
         self._enough(client, len(shares), "sent their shares")
         needed = self.secure.needed(len(self.graph[client]) + 1)
         secret = shamir.combine(dict(sorted(shares.items())[:needed]))
@@ -166,7 +169,7 @@ class Aggregator:
             found = hashlib.sha256(secret).digest() if survived else self.suite.public(secret)
             if torch.equal(rows([found])[0], known):
                 return secret
-        raise UnmaskError(f"the shares of client {client}'s secret do not fit together: one of them is wrong")
+        raise UnmaskError(f"the shares of client {client}'s secret do not belong together: one of them is wrong")
 
     def _enough(self, client: int, count: int, what: str) -> None:
         others = len(self.graph[client])

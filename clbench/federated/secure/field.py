@@ -1,4 +1,4 @@
-"""Masks: streams of uniform elements of a prime field from a seed, added to integers and reduced."""
+"""Masks: streams of uniform elements of a prime field from a seed. They are added to integers modulo the prime."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ import torch
 from torch import Tensor
 
 PRIME = 2**31 - 1
-"""The largest prime whose elements fit into 31 bits: four bytes an entry, and 2^32 of them still add up in int64."""
+"""The largest prime below 2^31: an element takes four bytes, and the sum of 2^32 elements fits into int64."""
 CHUNK = 1 << 17
-"""Entries at a time: they stay in the cache while all masks are added."""
-_BLOCK = 1 << 12  # bytes of SHAKE at a time: what is left of one is kept for every stream, and drawn in vain for a short one
+"""Entries per block: a block stays in the cache while all masks are added."""
+_BLOCK = 1 << 12  # bytes of SHAKE per block: a stream stores the rest of its block; a short stream wastes it
 Words = np.ndarray[Any, np.dtype[np.uint32]]
 Generator = Literal["aes", "shake"]
-"""AES-256 in counter mode (package `cryptography`, with the processor's instructions), or SHAKE-256 (standard library, about
-ten times slower). Both are cryptographic; numpy's and torch's generators are not."""
+"""AES-256 in counter mode (package `cryptography`, uses the processor's instructions), or SHAKE-256 (standard library, about ten
+times slower). Both are cryptographic; the generators of numpy and torch are not."""
 
 
 class Masks:
-    """The stream of field elements that belongs to a seed."""
+    """The stream of field elements of a seed."""
 
     def __init__(self, seed: bytes, generator: Generator) -> None:
-        """Start at the stream's first element; a seed is of 32 bytes, and serves one stream alone."""
+        """Start at the stream's first element. A seed has 32 bytes; use it for one stream only."""
         self._draw = _aes(seed) if generator == "aes" else _shake(seed)
 
     def take(self, count: int) -> Words:
         """Return the next elements, `[count]`.
 
-        Each is uniform: of as many random bits as the largest element has, those are left out that are no element (here one word
-        in 2^31).
+        Each is uniform. A word has as many random bits as the largest element; a word that is not an element is skipped (here one
+        word in 2^31).
         """
         words = np.frombuffer(self._draw(4 * count), dtype="<u4") & np.uint32((1 << PRIME.bit_length()) - 1)
         if words.max(initial=0) < PRIME:
@@ -42,7 +42,7 @@ class Masks:
 
 
 def available() -> Generator:
-    """Return the faster generator of those installed."""
+    """Return the fastest installed generator."""
     try:
         import cryptography  # noqa: F401
     except ImportError:
@@ -54,9 +54,9 @@ def add_masks(values: Mapping[str, Tensor], seeds: Sequence[tuple[bytes, int]], 
     """Return `values + sum of sign * stream(seed)` in the field.
 
     Args:
-        values: integers of any size, int64, on any device. A stream runs through them by name.
+        values: integers of any size, int64, on any device. A stream covers the tensors in the order of their names.
         seeds: (seed, sign 1 or -1).
-        generator: of the streams.
+        generator: generator of the streams.
 
     Returns:
         Elements of the field, int32, of the same shapes.
@@ -74,13 +74,13 @@ def add_masks(values: Mapping[str, Tensor], seeds: Sequence[tuple[bytes, int]], 
 
 
 def centred(elements: Tensor) -> Tensor:
-    """Return the integers, int64, between -PRIME/2 and PRIME/2 that elements of the field stand for."""
+    """Return the integers, int64, between -PRIME/2 and PRIME/2 that elements of the field represent."""
     elements = elements.to(torch.int64)
     return torch.where(elements > PRIME // 2, elements - PRIME, elements)
 
 
 def _masked(values: Tensor, streams: Sequence[tuple[Masks, int]]) -> Tensor:
-    # The streams come from the processor: their sum is made there, and goes to the values' device once.
+    # The CPU makes the streams and their sum, so that there is one copy to the values' device.
     total = np.zeros(len(values), dtype=np.int64)
     for stream, sign in streams:
         (np.add if sign > 0 else np.subtract)(total, stream.take(len(values)), out=total)
@@ -90,7 +90,9 @@ def _masked(values: Tensor, streams: Sequence[tuple[Masks, int]]) -> Tensor:
 def _aes(seed: bytes) -> Callable[[int], bytearray]:
     from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-    encryptor = Cipher(algorithms.AES(seed), modes.CTR(bytes(16))).encryptor()  # from 0: no two streams have the same key
+    encryptor = Cipher(
+        algorithms.AES(seed), modes.CTR(bytes(16))
+    ).encryptor()  # counter 0 is safe: no two streams have the same key
 
     def draw(count: int) -> bytearray:
         drawn = bytearray(count)
@@ -106,7 +108,7 @@ def _shake(seed: bytes) -> Callable[[int], bytes]:
     def draw(count: int) -> bytes:
         nonlocal block, left
         parts, held = [left], len(left)
-        while held < count:  # SHAKE cannot go on where it stopped: every block has a number
+        while held < count:  # SHAKE cannot continue a stream, so every block has a number
             parts.append(hashlib.shake_256(seed + block.to_bytes(8)).digest(_BLOCK))
             block, held = block + 1, held + _BLOCK
         whole = b"".join(parts)

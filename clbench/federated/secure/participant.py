@@ -24,19 +24,19 @@ STEPS = ("advertise", "share", "mask", "reveal")
 
 @dataclass
 class Participant:
-    """One client in one sum. Its fields are plain values: what a process has to keep from one message to the next.
+    """One client in one sum. Its fields are plain values: the state between two messages.
 
-    Every step takes what came down and returns what goes up, both sets of tensors. A client that has refused a step takes part no
-    more; neither may a participant serve a second sum, or the difference of two messages would be told.
+    Every step takes the server's message and returns the client's, both as tensors by name. A client that refused a step takes no
+    further part. Use a participant for one sum only: two sums would reveal the difference of two messages.
 
     Args:
         index: the client's number, not negative.
-        root: 32 secret bytes that all its secrets are made of.
-        done: steps so far.
-        publics: the neighbours' keys, for the seal and for the mask.
-        held: shares of each neighbour's and its own self-mask's seed, and of each neighbour's secret key.
-        ranges: exponents of the tensors' ranges by name, where no `clip` is given.
-        clipped: entries that lay outside the range.
+        root: 32 secret bytes, from which all secrets of the client are derived.
+        done: number of steps so far.
+        publics: the neighbours' public keys, for the seal and for the mask.
+        held: shares of the self-mask seeds of each neighbour and of this client, and of each neighbour's secret key.
+        ranges: exponents of the tensors' ranges by name, if there is no `clip`.
+        clipped: number of entries outside the range.
     """
 
     index: int
@@ -49,15 +49,15 @@ class Participant:
 
     @classmethod
     def make(cls, index: int, seed: int | None) -> Participant:
-        """Return a client that nothing has been asked yet; `seed` None: secrets from the operating system, as they should be."""
+        """Return a client before its first step. `seed` None: secrets from the operating system, as a real client needs."""
         root = os.urandom(KEY) if seed is None else hashlib.sha256(f"{seed}/secure sum/{index}".encode()).digest()
         return cls(index, root)
 
     def advertise(self, secure: Secure, suite: Suite, message: Mapping[str, Tensor] | None) -> Tensors:
-        """Return public keys, and the exponents of the message's ranges where no clip is given.
+        """Return public keys; without a clip also the exponents of the message's ranges.
 
         Returns:
-            `keys` uint8 `[3, 32]`: for the seal, for the mask, and the hash by which the self-mask's seed is known again;
+            `keys` uint8 `[3, 32]`: for the seal, for the mask, and the hash that identifies the self-mask's seed;
             `ranges` int16 `[tensors]` by name.
         """
         self._enter("advertise")
@@ -70,12 +70,12 @@ class Participant:
         return up
 
     def share(self, secure: Secure, suite: Suite, down: Mapping[str, Tensor]) -> Tensors:
-        """Return sealed shares of both secrets for every neighbour.
+        """Return sealed shares of both secrets, for every neighbour.
 
         Args:
             secure: the options.
             suite: the cryptography.
-            down: `clients` int64 `[k]`, `keys` uint8 `[k, 2, 32]`, `ranges` int16 as agreed.
+            down: `clients` int64 `[k]`, `keys` uint8 `[k, 2, 32]`, the common `ranges` int16.
 
         Returns:
             `shares` uint8 `[k, 82]`.
@@ -84,7 +84,7 @@ class Participant:
         neighbours = down["clients"].tolist()
         self.publics = {client: (seal, mask) for client, (seal, mask) in zip(neighbours, _pairs(down["keys"]), strict=True)}
         if self.index in self.publics or len(self.publics) < len(neighbours):
-            raise RefusedError(f"client {self.index} got neighbours {neighbours}, itself among them or one twice")
+            raise RefusedError(f"client {self.index} got neighbours {neighbours}, with itself or with one of them twice")
         if "ranges" in down:
             self.ranges = dict(zip(self.ranges, down["ranges"].tolist(), strict=True))
         needed = secure.needed(len(neighbours) + 1)
@@ -99,23 +99,23 @@ class Participant:
         return {"shares": rows(sealed)}
 
     def mask(self, secure: Secure, suite: Suite, down: Mapping[str, Tensor], message: Mapping[str, Tensor]) -> Tensors:
-        """Return the message in whole steps, plus the mask of its own and those it has in common with each neighbour.
+        """Return the quantised message, plus the client's self-mask and the masks that it shares with each neighbour.
 
         Args:
             secure: the options.
             suite: the cryptography.
-            down: `clients` int64 `[m]`: neighbours who are still there; `shares` uint8 `[m, 82]`: theirs for this client.
+            down: `clients` int64 `[m]`: the remaining neighbours; `shares` uint8 `[m, 82]`: their shares for this client.
             message: real tensors.
 
         Returns:
-            Uniform elements of the field, int32, of the same names and shapes.
+            Uniform elements of the field, int32, with the same names and shapes.
         """
         self._enter("mask")
         present = down["clients"].tolist()
         needed = secure.needed(len(self.publics) + 1)
         if len(present) + 1 < needed or not self.publics.keys() >= set(present):
             raise RefusedError(
-                f"client {self.index} is offered {len(present)} neighbours of {len(self.publics)}; with itself it takes {needed}"
+                f"client {self.index} has {len(present)} of {len(self.publics)} neighbours left; with itself it needs {needed}"
             )
         seeds = [(self._secret("self"), 1)]
         for client, sealed in zip(present, _split(down["shares"]), strict=True):
@@ -126,41 +126,41 @@ class Participant:
         return add_masks(self._quantised(secure, message), seeds, suite.generator)
 
     def reveal(self, secure: Secure, down: Mapping[str, Tensor]) -> Tensors:
-        """Return shares: of the seeds of those who answered, and of the keys of those who did not; never both of one client.
+        """Return shares of the seeds of clients that answered, and of the keys of clients that did not. Never both of one client.
 
         Args:
             secure: the options.
-            down: `survivors` and `dropped` int64: of the neighbours and this client.
+            down: `survivors` and `dropped` int64, among the neighbours and this client.
 
         Returns:
             `shares` uint8 `[survivors + dropped, 33]`.
 
         Raises:
-            RefusedError: both are asked of one client, or again; fewer have answered than `threshold` takes; this client is said
-                to have dropped out, which it knows better.
+            RefusedError: both secrets of one client are asked, or the question comes again, or fewer clients have answered than
+                `threshold` requires, or the server says that this client dropped out.
         """
         self._enter("reveal")
         survivors, dropped = down["survivors"].tolist(), down["dropped"].tolist()
         both = set(survivors) & set(dropped)
         if both:
-            raise RefusedError(f"client {self.index} was asked both secrets of client {min(both)}: its message would be told")
+            raise RefusedError(f"client {self.index} was asked both secrets of client {min(both)}: they would reveal its message")
         needed = secure.needed(len(self.publics) + 1)
         if self.index not in survivors or len(set(survivors)) < needed:
             raise RefusedError(
-                f"client {self.index} was told that {sorted(survivors)} have answered: it takes {needed} of "
-                f"{len(self.publics) + 1}, itself among them"
+                f"client {self.index} got the survivors {sorted(survivors)}: with itself it needs {needed} "
+                f"of {len(self.publics) + 1}"
             )
         unknown = {*survivors, *dropped} - self.held.keys()
         if unknown:
-            raise RefusedError(f"client {self.index} was asked about client {min(unknown)}, whose shares it does not hold")
+            raise RefusedError(f"client {self.index} was asked about client {min(unknown)}, but holds no shares of this client")
         return {"shares": rows([self.held[client][0] for client in survivors] + [self.held[client][1] for client in dropped])}
 
     def _enter(self, step: str) -> None:
-        """Go on to a step. Whatever was asked before is over, also what was refused."""
-        place = STEPS.index(step)
-        if place != self.done:
-            was = "was asked to already" if place < self.done else "has something else to do before"
-            raise RefusedError(f"client {self.index} {was}: {step}", "every step of a secure sum is taken once, in order")
+        """Enter a step. It counts as done, even if the client then refuses it."""
+        position = STEPS.index(step)
+        if position != self.done:
+            when = "again" if position < self.done else "too early"
+            raise RefusedError(f"client {self.index} was asked {when}: {step}", "take every step of a secure sum once, in order")
         self.done += 1
 
     def _secret(self, purpose: str) -> bytes:
@@ -168,11 +168,13 @@ class Participant:
 
     def _quantised(self, secure: Secure, message: Mapping[str, Tensor]) -> Tensors:
         if secure.clip is None and message.keys() != self.ranges.keys():
-            raise RefusedError(f"client {self.index} masks {sorted(message)}, having reported ranges of {sorted(self.ranges)}")
+            raise RefusedError(f"client {self.index} masks {sorted(message)}, but reported ranges of {sorted(self.ranges)}")
         out = {}
         for name, tensor in message.items():
             if not bool(tensor.isfinite().all()):
-                raise ClbenchError(f"{name} of client {self.index} holds values that are not finite", "no sum can take them")
+                raise ClbenchError(
+                    f"{name} of client {self.index} holds values that are not finite", "a secure sum needs finite values"
+                )
             clip = secure.clip_of(name, self.ranges.get(name))
             self.clipped += int((tensor.abs() > clip).sum())
             out[name] = quantise(tensor, clip, secure.bits)
@@ -180,12 +182,12 @@ class Participant:
 
 
 def sign(client: int, neighbour: int) -> int:
-    """Return the sign with which a client adds the mask it shares with a neighbour: theirs is the opposite."""
+    """Return the sign with which a client adds the mask that it shares with a neighbour. The neighbour has the opposite sign."""
     return 1 if client < neighbour else -1
 
 
 def rows(parts: list[bytes]) -> Tensor:
-    """Return byte strings of one length as a tensor, uint8 `[parts, length]`."""
+    """Return byte strings of equal length as a tensor, uint8 `[parts, length]`."""
     if not parts:
         return torch.zeros(0, 0, dtype=torch.uint8)
     return torch.frombuffer(bytearray(b"".join(parts)), dtype=torch.uint8).view(len(parts), -1)

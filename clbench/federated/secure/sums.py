@@ -1,7 +1,8 @@
-"""A whole secure sum in one process: every step and every byte of the protocol, with secrets that only seem to be ones."""
+"""A whole secure sum in one process: every step and every byte of the protocol, but without real secrets."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 
 from clbench.federated.messages import Tensors, size
@@ -9,31 +10,32 @@ from clbench.federated.secure.aggregator import Aggregator
 from clbench.federated.secure.keys import Simulated
 from clbench.federated.secure.options import Secure
 from clbench.federated.secure.participant import Participant
-from clbench.utils.notify import tell
+
+LOG = logging.getLogger(__name__)
 
 Answers = Callable[[Sequence[int]], Iterator[tuple[int, Tensors]]]
-"""Ask clients once more for the same answers; who has none is passed over."""
+"""Ask clients again for the same answers. Clients without an answer are skipped."""
 Count = Callable[[str, int], None]
-"""Told of bytes sent: `up` or `down`, and how many."""
+"""Counts bytes sent: `up` or `down`, and their number."""
 
 
 def secure_sum(secure: Secure, clients: Sequence[int], answers: Answers, seed: int, count: Count) -> Tensors:
-    """Return the sum of the clients' answers, float64, as a server would get it that sees masked messages alone.
+    """Return the sum of the clients' answers, float64, as a server computes it from masked messages alone.
 
-    Answers are asked for twice where the range is to be agreed on first (`clip` None), so that never more than one is held. Who
-    gives none the first time is not among those who mask; who gives one and then no more is one of those who drop out. If entries
-    lie outside of the range, that is told: only whoever runs all clients can know it.
+    If clients must first agree on the range (`clip` None), answers are asked twice, so that only one answer is in memory at a
+    time. A client without an answer at first does not mask. A client with an answer at first and none later counts as dropped.
+    A message reports entries outside the range; only a program that runs all clients can know their number.
 
     Args:
         secure: the options.
-        clients: who is asked.
-        answers: gives their answers.
-        seed: of everything that is drawn; the secrets of real clients are drawn by their own operating systems.
-        count: told of the bytes of every message.
+        clients: clients to ask.
+        answers: returns their answers.
+        seed: seed of every draw. Real clients draw their secrets from their operating systems.
+        count: called with the bytes of every message.
 
     Raises:
-        ConfigError: the field does not hold the sum of so many clients.
-        UnmaskError: so many have dropped out that the sum cannot be unmasked.
+        ConfigError: the sum of so many clients does not fit into the field.
+        UnmaskError: too many clients dropped out to unmask the sum.
     """
     suite = Simulated()
     server = Aggregator(secure, suite, len(clients), seed)
@@ -51,7 +53,9 @@ def secure_sum(secure: Secure, clients: Sequence[int], answers: Answers, seed: i
         server.add(client, masked)
     clipped = sum(each.clipped for each in people.values())
     if clipped:
-        tell(f"{clipped} entries of {len(server.survivors)} clients' answers were clipped to federated.secure.clip={secure.clip}")
+        LOG.warning(
+            f"{clipped} entries of {len(server.survivors)} clients' answers were clipped to federated.secure.clip={secure.clip}"
+        )
     asked = _sent("down", server.requests(), count)
     return server.unmask(
         asked, _sent("up", {client: people[client].reveal(secure, down) for client, down in asked.items()}, count)

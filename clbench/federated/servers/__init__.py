@@ -1,1 +1,1 @@
-"""Server rules: one file each."""
+"""Server rules: one file for each. `clbench.federated.servers.base.Server` is their contract."""

@@ -1,4 +1,4 @@
-"""The contract of a server rule: what it asks of clients, and what it makes of their answers."""
+"""The contract of a server rule: the questions to clients, and the next model from their answers."""
 
 from __future__ import annotations
 
@@ -14,108 +14,109 @@ if TYPE_CHECKING:
     from clbench.engine.learner.learner import Learner
 
 Ask = Callable[[str, Tensors], Tensors]
-"""Ask clients a question: its kind, what goes down with it; the sum of their answers in double precision comes back."""
+"""Ask clients a question. Arguments: its kind, and tensors to send. Returns the sum of the answers in double precision."""
 Asked = Literal["sampled", "all"]
 
 
 @dataclass
 class ClientPart(Method):
-    """What a server rule adds to every client's method: a method that is told what came down. It keeps no data."""
+    """A method that a server rule adds to every client's method. It receives the server's model and keeps no data."""
 
     data_free: ClassVar[bool] = True
-    answers: ClassVar[bool] = True
+    supports_generation: ClassVar[bool] = True
 
     def receive(self, learner: Learner, model: Tensors) -> None:
-        """Take note of the model that a round of local training starts from, by parameter name (not to be changed)."""
+        """Store the model from which a round of local training starts, by parameter name. Do not change its tensors."""
 
 
 @dataclass
 class Server:
-    """How a server makes the next model of what clients send; the mean of their models unless something is overridden.
+    """A rule that makes the next model from the clients' replies. Default: the mean of their models.
 
-    Subclasses are dataclasses: fields are hyper-parameters (types here, values and their sources in
-    `conf/federated/server/NAME.yaml`). Whatever a rule sets on itself besides its fields is its state: a tree of tensors,
-    numbers, strings, lists and dictionaries; it is saved, resumed, and counted in bytes. Names with a leading underscore are not:
-    what `setup` and `begin_task` make of the rest.
+    Subclasses are dataclasses. Fields are hyper-parameters: types here, values and their sources in
+    `conf/federated/server/NAME.yaml`. All other attributes are the rule's state: a tree of tensors, numbers, strings, lists and
+    dictionaries. The state is saved, resumed, and counted in bytes. Attributes with a leading underscore are not part of it:
+    `setup` and `begin_task` compute them again.
 
-    The rule lives at the server, but for `client_part`, `trained` and `client_message`, which run at the clients: they see the
-    rule as it was configured, and what comes down; never its state.
+    The rule runs at the server, except `client_part`, `trained` and `client_message`. These run at the clients: they see the
+    configured fields and the tensors that the server sent, never the rule's state.
 
     Args:
-        weighting: of clients in the mean: by their `samples` of the task (McMahan et al., AISTATS 2017, algorithm 1), or
-            `uniform`.
+        weighting: weights of the clients in the mean: their number of `samples` of the task (McMahan et al., AISTATS 2017,
+            algorithm 1), or `uniform`.
     """
 
     weighting: Literal["samples", "uniform"]
 
     def setup(self, learner: Learner, stream: Stream) -> None:
-        """Prepare once, before the first task: sizes and names, no data."""
+        """Prepare once, before the first task: sizes and names. No data is available."""
 
     def begin_task(self, learner: Learner, task: Task) -> None:
-        """Prepare for a task: at the server, and at clients that have a learner of their own. May freeze parameters."""
+        """Prepare for a task, at the server and at clients with their own learner. May freeze parameters."""
 
     def client_part(self) -> ClientPart | None:
-        """Return what acts beside every client's method (FedProx's proximal term), or None; one for all clients."""
+        """Return one method that acts in addition to every client's method (FedProx's proximal term), or None."""
         return None
 
     def trained(self, names: list[str]) -> list[str]:
-        """Return which of the parameters that a task may move the clients train and send up; all that are trained come down."""
+        """Return the parameters that clients train and send: a part of `names`, which a task may move and clients receive."""
         return names
 
     def aggregate(self, learner: Learner, start: Tensors, mean: Tensors) -> Tensors:
         """Return the next model.
 
         Args:
-            learner: the server's; its model holds `start`.
-            start: what the round began with, by parameter name; buffers of floating point are among them.
-            mean: of what the clients sent, weighted; the same names. Buffers pass through: running statistics are not moved by
-                steps.
+            learner: the server's learner; its model holds `start`.
+            start: the model at the start of the round, by parameter name, with buffers of floating point.
+            mean: weighted mean of the clients' tensors, with the same names. Return its buffers unchanged: running statistics
+                do not move by steps.
 
         Returns:
-            Tensors for names of parameters and buffers; what is not named stays.
+            Tensors by name of parameter or buffer. A name that is absent keeps its value.
         """
         return mean
 
     def end_round(self, learner: Learner, task: Task, round: int) -> None:
-        """Act after the next model of a round (0-based) is in place; may change it."""
+        """Act after a round (0-based), when the model holds the new values. May change the model."""
 
     def client_message(self, learner: Learner, task: Task, kind: str, payload: Tensors) -> Tensors:
         """Answer a question at a client.
 
         Args:
-            learner: the client's, its model in place; its generators draw for this client alone.
+            learner: the client's learner with the client's model. Its generators draw for this client alone.
             task: its `train` holds the client's own samples.
-            kind: of the question, as `end_task` asked it.
-            payload: what came with it.
+            kind: kind of the question, as `end_task` asked it.
+            payload: tensors that the server sent with the question.
         """
         raise NotImplementedError(f"{type(self).__name__} has no answer to {kind!r}")
 
     def end_task(self, learner: Learner, task: Task, ask: Ask) -> None:
-        """Consolidate after a task, at the server; `ask` is answered by the clients with the final model in place."""
+        """Consolidate after a task, at the server. Clients answer `ask` on the final model."""
 
     @property
     def riding(self) -> str | None:
-        """Kind of a question that clients answer along with their last round of a task, on the model that they have just trained.
+        """Kind of a question that clients answer together with their reply to the last round of a task; None: no such question.
 
-        It is asked at that round's participants, and `end_task`, when it asks, gets the sum of these answers.
+        The participants of that round answer on the model that they have just trained. If `end_task` asks this question, it gets
+        the sum of these answers.
         """
         return None
 
     def rider(self, learner: Learner) -> Tensors:
-        """Return what comes down with the riding question."""
+        """Return the tensors that the server sends with the `riding` question."""
         return {}
 
     @property
     def asked(self) -> Asked:
-        """Who is asked by `ask`: the last round's participants (`sampled`; if all have failed, all), or all that own samples."""
+        """The clients that `ask` asks: the last round's participants (`sampled`; all if all failed), or `all` with samples."""
         return "sampled"
 
     def state(self) -> dict[str, Any]:
-        """Return what the rule carries from task to task: one tree of tensors and plain values."""
+        """Return the state that the rule keeps from task to task: one tree of tensors and plain values."""
         return state_of(self)
 
     def load_state(self, learner: Learner, state: dict[str, Any]) -> None:
-        """Restore what `state` returned, after `setup`."""
+        """Restore the tree that `state` returned. Called after `setup`."""
         restore(self, state)
 
     def diagnostics(self) -> dict[str, Any]:

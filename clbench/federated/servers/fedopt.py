@@ -1,4 +1,4 @@
-"""Server optimisers: the mean of the clients' models is a step of the server, taken with momentum or with Adam."""
+"""Server optimisers: the clients' mean movement is the server's step, taken with momentum or with Adam."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 class FedAvgM(Server):
     """Federated averaging with server momentum (Hsu et al., 2019, arXiv 1909.06335, section 4.3).
 
-    With d = mean - start, what the clients' models moved on average:
+    With d = mean - start, the mean movement of the clients' models:
 
         v <- momentum * v + d;    start <- start + lr * v
 
-    Momentum 0 and lr 1 are federated averaging. Statistics of normalisation layers, which no gradient moves, are set to the
-    clients' mean.
+    Momentum 0 and lr 1 give federated averaging. Running statistics of normalisation layers become the clients' mean: no
+    gradient moves them.
 
     Args:
         lr: the server's learning rate.
         momentum: share of the last velocity that stays.
-        carry: whether the velocity goes on from task to task instead of starting anew.
+        carry: True: keep the velocity from task to task. False: start every task with velocity 0.
     """
 
     lr: Positive
@@ -39,11 +39,11 @@ class FedAvgM(Server):
     carry: bool
 
     def setup(self, learner: Learner, stream: Stream) -> None:
-        """Start at rest."""
+        """Start with velocity 0."""
         self.velocity: Tensors = {}
 
     def begin_task(self, learner: Learner, task: Task) -> None:
-        """Come to rest, unless the velocity is carried over."""
+        """Set the velocity to 0, unless `carry`."""
         if not self.carry:
             self.velocity = {}
 
@@ -60,21 +60,21 @@ class FedAvgM(Server):
 class FedAdam(Server):
     """Adam at the server (Reddi et al., ICLR 2021, arXiv 2003.00295, algorithm 2, FedAdam).
 
-    With d = mean - start, what the clients' models moved on average, by entry:
+    With d = mean - start, the mean movement of the clients' models, by entry:
 
         m <- beta1 * m + (1 - beta1) * d
         v <- beta2 * v + (1 - beta2) * d^2
         start <- start + lr * m / (sqrt(v) + tau)
 
-    There is no correction of the moments' bias; Flower's FedAdam has one. Statistics of normalisation layers, which no gradient
-    moves, are set to the clients' mean.
+    The moments have no bias correction; Flower's FedAdam has one. Running statistics of normalisation layers become the clients'
+    mean: no gradient moves them.
 
     Args:
         lr: the server's learning rate.
         betas: decay of the two moments.
-        tau: degree of adaptivity; the larger, the closer to plain averaging at the rate lr / tau.
-        first: the second moment's first value. `tau`: tau^2, the least that algorithm 2 allows; `zero`: Flower's.
-        carry: whether both moments go on from task to task instead of starting anew.
+        tau: degree of adaptivity. A larger value is closer to plain averaging with the rate lr / tau.
+        first: first value of the second moment. `tau`: tau^2, the smallest that algorithm 2 allows. `zero`: as in Flower.
+        carry: True: keep both moments from task to task. False: start every task without moments.
     """
 
     lr: Positive
@@ -89,7 +89,7 @@ class FedAdam(Server):
         self.second_moment: Tensors = {}
 
     def begin_task(self, learner: Learner, task: Task) -> None:
-        """Forget both moments, unless they are carried over."""
+        """Delete both moments, unless `carry`."""
         if not self.carry:
             self.first_moment, self.second_moment = {}, {}
 
@@ -106,14 +106,14 @@ class FedAdam(Server):
 
 
 def steps(learner: Learner, start: Tensors, mean: Tensors) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """Return (start, mean - start) in float64 of every parameter among the tensors; other tensors are no matter of steps."""
+    """Return (start, mean - start) in float64 for every parameter among the tensors. Buffers take no steps."""
     names = [name for name in mean if name in learner.parameters]
     old = {name: start[name].to(torch.float64) for name in names}
     return {name: (old[name], mean[name].to(torch.float64) - old[name]) for name in names}
 
 
 def _of(moments: Tensors, name: str, step: torch.Tensor, first: float = 0.0) -> torch.Tensor:
-    """Return the moment of a parameter, made anew where there is none or the parameter was enlarged."""
+    """Return the moment of a parameter. It starts at `first` if there is none yet, or if the parameter has grown."""
     if name not in moments or moments[name].shape != step.shape:
         moments[name] = torch.full_like(step, first)
     return moments[name]

@@ -1,4 +1,4 @@
-"""FedProx: clients are held near the model that they were sent."""
+"""FedProx: a proximal term keeps clients near the server's model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NonNegative = Annotated[float, Field(ge=0)]
 
 @dataclass
 class Proximal(ClientPart):
-    """The gradient of mu / 2 * ||w - w_0||^2, where w_0 is the model that came down at the round's start.
+    """The gradient of mu / 2 * ||w - w_0||^2, with w_0 the server's model at the start of the round.
 
     Args:
         mu: strength.
@@ -27,7 +27,7 @@ class Proximal(ClientPart):
     stackable: ClassVar[bool] = True
 
     def receive(self, learner: Learner, model: Tensors) -> None:
-        """Keep what came down; it is nobody's state, since every round brings its own."""
+        """Store the server's model. It is not part of the state, because every round sends a new one."""
         self._anchor = model
 
     def edit_gradients(self, learner: Learner, batch: Batch) -> None:
@@ -41,9 +41,9 @@ class Proximal(ClientPart):
 class FedProx(Server):
     """Federated averaging with a proximal term at the clients (Li et al., MLSys 2020, arXiv 1812.06127, algorithm 2).
 
-    A client minimises its own loss + mu / 2 * ||w - w_0||^2, w_0 being the model that came down: every gradient gets
-    mu * (w - w_0), before momentum and preconditioning. The paper's other half, that slow clients send what they have, is
-    `federated.stragglers` under every rule. mu = 0 is federated averaging.
+    A client minimises its own loss + mu / 2 * ||w - w_0||^2, with w_0 the server's model. Every gradient gets mu * (w - w_0),
+    before momentum and preconditioning. The other half of the paper, unfinished work of slow clients, is `federated.stragglers`,
+    for every rule. mu = 0 gives federated averaging.
 
     Args:
         mu: strength of the proximal term.
@@ -52,5 +52,5 @@ class FedProx(Server):
     mu: NonNegative
 
     def client_part(self) -> ClientPart | None:
-        """Return the proximal term, or nothing where it is zero."""
+        """Return the proximal term; None if mu is 0."""
         return Proximal(self.mu) if self.mu else None

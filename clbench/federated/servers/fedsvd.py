@@ -1,4 +1,4 @@
-"""FedSVD: clients train one factor of low-rank adapters, the server turns the other to where the product lies."""
+"""FedSVD: clients train one factor of low-rank adapters, the server recomputes both factors by an SVD of their product."""
 
 from __future__ import annotations
 
@@ -16,49 +16,49 @@ from clbench.federated.servers.base import Server
 from clbench.stream import Stream, Task
 
 A, B = ".lora_A.", ".lora_B."
-"""What stands in the names of the two factors of an adapter (see `clbench.toolkit.lora`)."""
+"""Parts of the names of an adapter's two factors (see `clbench.toolkit.lora`)."""
 
 
 @dataclass
 class FedSVD(Server):
     """FedSVD for low-rank adapters (NeurIPS 2025, arXiv 2505.12805; authors' program sw-programmer/FedSVD).
 
-    W x becomes W x + s B A x. Clients train B alone, so that the mean of their products B A is the product of the mean:
-    averaging A and B apart has no such property. Every `period` rounds the server writes the product of the averaged B with A
-    as the singular value decomposition U S V^T and goes on with A = V^T and B = U S: the product stays, and the rows of A become
-    orthonormal and lie where the product does. A then travels down with B in every round.
+    W x becomes W x + s B A x. Clients train only B. Then the mean of their products B A is the product of the mean B with A. The
+    separate means of A and B do not have this property. Every `period` rounds the server decomposes the product of the mean B
+    with A as U S V^T and continues with A = V^T and B = U S. The product stays the same. The rows of A become orthonormal and
+    span the product's row space. The server sends A together with B in every round.
 
-    The paper trains under differential privacy (DP-SGD at the clients), where it matters most that the noise in B does not
-    meet noise in A. That is out of scope here: this rule is the rest of it.
+    The paper trains with differential privacy (DP-SGD at the clients), so that noise in B must not multiply noise in A.
+    Differential privacy is out of scope here; this rule is the rest of the paper's method.
 
     Args:
-        period: rounds from one decomposition to the next; 0: none, A stays as it was drawn (FFA-LoRA, Sun et al., ICLR 2024).
-        head: whether clients train the heads beside B (`train`) or leave them as they are (`freeze`, as the authors do).
+        period: rounds between two decompositions; 0: none, A keeps its random values (FFA-LoRA, Sun et al., ICLR 2024).
+        head: `train`: clients train the heads together with B. `freeze`: heads do not change, as in the authors' program.
     """
 
     period: Annotated[int, Field(ge=0)]
     head: Literal["train", "freeze"]
 
     def setup(self, learner: Learner, stream: Stream) -> None:
-        """Start counting rounds."""
+        """Start the count of rounds at 0."""
         self.rounds = 0
         self._report: dict[str, Any] = {}
 
     def begin_task(self, learner: Learner, task: Task) -> None:
-        """Count a task's rounds from its own start."""
+        """Start the count of rounds at 0: it counts within a task."""
         self.rounds = 0
 
     def trained(self, names: list[str]) -> list[str]:
-        """Return the names of B, and of the heads where they train."""
+        """Return the names of B, and those of the heads if they train."""
         if not any(B in name for name in names):
             raise RefusedError(
-                "federated.server fedsvd averages low-rank adapters, and the method trains none",
+                "federated.server fedsvd averages low-rank adapters, but the method trains none",
                 "use method=seq_lora (or inc_lora, olora) with method.base=frozen, or another server rule",
             )
         return [name for name in names if B in name or (self.head == "train" and name.startswith("heads."))]
 
     def aggregate(self, learner: Learner, start: Tensors, mean: Tensors) -> Tensors:
-        """Return the mean, and every `period` rounds its adapters' factors anew."""
+        """Return the mean. Every `period` rounds the factors of its adapters are decomposed again."""
         self.rounds += 1
         if not self.period or self.rounds % self.period:
             return mean
@@ -71,25 +71,25 @@ class FedSVD(Server):
 
 
 def refactored(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Return A' = V^T and B' = U S of the product B A, so that B' A' = B A, A' A'^T = 1, and the columns of B' are orthogonal.
+    """Return A' = V^T and B' = U S of the product B A: B' A' = B A, A' A'^T = 1, and the columns of B' are orthogonal.
 
-    The product is never formed: QR decompositions of B and A^T leave a decomposition of size r. In float64; the sign of every
-    row of A' is that which makes its largest entry positive. Where B is zero there is nothing to turn to: both stay.
+    The product is never formed: QR decompositions of B and A^T reduce the problem to a decomposition of size r. Computed in
+    float64. The sign of every row of A' makes its largest entry positive. If B is zero, A and B are returned unchanged.
 
     Args:
         a: A `[r, d_in]`, r <= d_in.
         b: B `[d_out, r]`.
 
     Returns:
-        A' `[r, d_in]` and B' `[d_out, r]`, in the types of A and B.
+        A' `[r, d_in]` and B' `[d_out, r]`, in the dtypes of A and B.
 
     Raises:
-        RefusedError: r > d_in, so that there are no r orthonormal rows.
+        RefusedError: r > d_in; then r orthonormal rows do not exist.
     """
     rank, width = a.shape
     if rank > width:
         raise RefusedError(
-            f"federated.server fedsvd makes the rows of A orthonormal, and an adapter has {rank} rows of {width} entries",
+            f"federated.server fedsvd makes the rows of A orthonormal, but an adapter has {rank} rows of {width} entries",
             f"give method.rank={width} or less",
         )
     if not bool(b.any()):

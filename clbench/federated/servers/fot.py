@@ -1,4 +1,4 @@
-"""FOT: steps of the global model are orthogonal to what entered each layer in earlier tasks, which clients only sketch."""
+"""FOT: the global model's steps are orthogonal to each layer's inputs of earlier tasks. Clients send only sketches of inputs."""
 
 from __future__ import annotations
 
@@ -23,39 +23,39 @@ from clbench.toolkit.subspace_report import SubspaceReport
 Share = Annotated[float, Field(ge=0, le=1)]
 Factor = Annotated[float, Field(gt=0)]
 SKETCH = "sketch"
-"""The question that clients are asked after a task; also what stands before the names of the bases that go down with it."""
+"""The question to clients after a task; also the prefix of the names of the bases that the server sends with it."""
 ENERGIES = "/energies"
-"""What stands after a matrix's name where an answer's energies are meant, not its sketch."""
+"""The suffix of a matrix's name for an answer's energies; without it, the name means the sketch."""
 
 
 @dataclass
 class FOT(Server):
     """Federated orthogonal training (Bakman et al., ICLR 2024, arXiv 2309.01289; duygunuryldz/Federated_Orthogonal_Training).
 
-    After each task clients send, once, a random sketch of what enters each layer on their own samples (`federated.sketch`); the
-    sum of the sketches shows the principal subspace of the pooled inputs, which extends the layer's basis. From then on the
-    server takes from every averaged update of a layer its component in the basis. Clients train as they would anyway. Whatever
-    moves weights at the clients (momentum, weight decay) is in the update, and projected with it.
+    After each task clients send one random sketch of each layer's inputs on their own samples (`federated.sketch`). The sum of
+    the sketches gives the principal subspace of the pooled inputs, which extends the layer's basis. From then on the server
+    removes from every mean update of a layer its component in the basis. Client training does not change. The projected update
+    contains every movement of the weights at the clients, also by momentum and weight decay.
 
-    Heads of the task setting are trained in their own task only and not projected.
+    Heads of the task setting train only in their own task and are not projected.
 
     Args:
-        threshold: share of the inputs' energy to hold, in [0, 1]; one number, or one per layer in the model's order; 0: nothing.
-        threshold_step: added to it after every task.
-        ratio: how much the basis misses already: by `energy`, as the threshold means it, or the authors' mean of `norm` ratios,
-            which keeps more directions than the threshold asks for (`federated.sketch.held`).
-        at_least_one: whether every task adds a direction, as in the authors' program; else none where nothing is new.
-        bias: whether a constant 1 is appended to the inputs, so that biases are in the projection (`project`), or they are left
-            alone (`free`, the authors').
-        width: columns of a sketch, times the inputs' dimension; one number, or one per layer.
-        distribution: of the random columns: `normal` or `uniform`.
-        sketch_on: the model that the inputs are those of: the new `global` one, in a round without training, or each client's own
-            `local` one at the end of the last round (the authors').
+        threshold: share of the inputs' energy to hold, in [0, 1]: one number, or one per layer in the model's order; 0: nothing.
+        threshold_step: added to the threshold after every task.
+        ratio: measure of the energy that the basis misses: `energy`, as the threshold means it; or `norm`, the authors' mean of
+            norm ratios, which keeps more directions than the threshold asks for (`federated.sketch.held`).
+        at_least_one: True: every task adds a direction, as in the authors' program. False: none if nothing is new.
+        bias: `project`: a constant 1 is appended to the inputs, so that the projection includes biases. `free`: biases are not
+            projected, as in the authors' program.
+        width: columns of a sketch, as a multiple of the inputs' dimension: one number, or one per layer.
+        distribution: distribution of the random columns: `normal` or `uniform`.
+        sketch_on: the model that gives the layer inputs. `global`: the new global model, in a round without training. `local`:
+            each client's own model at the end of the last round, as in the authors' program.
         sketched_by: the last round's participants (`sampled`), or `all` clients.
-        batch_size: samples per forward pass of a sketch: memory, and which draws meet which samples.
+        batch_size: samples per forward pass of a sketch. Affects memory, and which random columns belong to which samples.
         head: whether updates of a shared head are projected (`project`) or not (`free`).
-        uncovered: parameters that no basis covers (of normalisation layers) from the second task on: `freeze` or `train`.
-        statistics: running ones of normalisation layers from the second task on: `freeze` or `track`.
+        uncovered: parameters without a basis (of normalisation layers) from the second task on: `freeze` or `train`.
+        statistics: running statistics of normalisation layers from the second task on: `freeze` or `track`.
     """
 
     threshold: Share | list[Share]
@@ -75,32 +75,32 @@ class FOT(Server):
     def __post_init__(self) -> None:
         if self.sketch_on == "local" and self.sketched_by == "all":
             raise ConfigError(
-                "federated.server.sketch_on=local with federated.server.sketched_by=all: only those who train have a local model",
+                "federated.server.sketch_on=local with federated.server.sketched_by=all: only training gives a local model",
                 "give federated.server.sketched_by=sampled, or federated.server.sketch_on=global",
             )
 
     @property
     def riding(self) -> str | None:
-        """Sketches of local models come with the last round's replies."""
+        """Sketches of local models come together with the replies of the last round."""
         return SKETCH if self.sketch_on == "local" else None
 
     @property
     def asked(self) -> Asked:
-        """Who makes sketches."""
+        """The clients that make sketches."""
         return self.sketched_by
 
     def setup(self, learner: Learner, stream: Stream) -> None:
-        """Check that lists have a value for each matrix."""
+        """Check that lists have one value per matrix."""
         self.bases: dict[str, Tensor] = {}
         matrices = self._matrices(learner)
         for key in ("threshold", "width"):
             per_layer(f"federated.server.{key}", getattr(self, key), matrices)
-        self._fullness = SubspaceReport({})
+        self._subspace_report = SubspaceReport({})
         self._projectors: dict[str, subspace.Projector] = {}
 
     def begin_task(self, learner: Learner, task: Task) -> None:
-        """Make the projections of this task; freeze what they cannot cover."""
-        self._fullness = SubspaceReport(self.bases)
+        """Make the projections of this task; freeze parameters that they cannot cover."""
+        self._subspace_report = SubspaceReport(self.bases)
         self._projectors = {
             name: subspace.remove(self.bases[name], matrix.bias is not None)
             for name, matrix in self._matrices(learner).items()
@@ -109,20 +109,20 @@ class FOT(Server):
         weight_matrices.hold(learner, weight_matrices.matrices(learner, self.head == "project"), self.uncovered, self.statistics)
 
     def aggregate(self, learner: Learner, start: Tensors, mean: Tensors) -> Tensors:
-        """Return the start moved by the mean update without its components in the bases."""
+        """Return `start` plus the mean update without its components in the bases."""
         matrices = self._matrices(learner)
         names = {name for key in self._projectors for name in (matrices[key].weight, matrices[key].bias) if name in mean}
         updates = {name: mean[name] - start[name] for name in names if name}
-        with self._fullness.watch(matrices, self._projectors, updates):
+        with self._subspace_report.watch(matrices, self._projectors, updates):
             weight_matrices.project(updates, matrices, self._projectors)
         return {**mean, **{name: start[name] + update for name, update in updates.items()}}
 
     def rider(self, learner: Learner) -> Tensors:
-        """Return the bases: what they hold is left out of the sketches."""
+        """Return the bases: sketches leave out the inputs' components in them."""
         return dict(self.bases)
 
     def client_message(self, learner: Learner, task: Task, kind: str, payload: Tensors) -> Tensors:
-        """Return a sketch `[d, m]` and energies `[4]` for every matrix, of all samples of the client."""
+        """Return a sketch `[d, m]` and energies `[4]` for every matrix, from all samples of the client."""
         matrices = self._matrices(learner)
         widths = per_layer("federated.server.width", self.width, matrices)
         draws = {name: learner.generator("fot", task.index, name, device=learner.device) for name in matrices}
@@ -138,7 +138,7 @@ class FOT(Server):
         return found
 
     def end_task(self, learner: Learner, task: Task, ask: Ask) -> None:
-        """Extend each basis by what the summed sketches show."""
+        """Extend each basis by the leading directions of the summed sketches."""
         matrices = self._matrices(learner)
         thresholds = per_layer("federated.server.threshold", self.threshold, matrices)
         if not any(thresholds.values()):
@@ -152,10 +152,10 @@ class FOT(Server):
             self.bases[name] = extended.to(learner.parameters[matrices[name].weight].dtype)
 
     def diagnostics(self) -> dict[str, Any]:
-        """Return for each matrix the directions taken, those there are, those added, and the share of the update removed."""
-        return self._fullness.report(self.bases)
+        """Return for each matrix: directions in the basis, directions in all, directions added, share of the update removed."""
+        return self._subspace_report.report(self.bases)
 
     def _matrices(self, learner: Learner) -> dict[str, weight_matrices.Matrix]:
-        """Return the matrices whose updates are projected; without their biases, if these are left alone."""
+        """Return the matrices whose updates are projected; without biases if `bias` is `free`."""
         found = weight_matrices.matrices(learner, self.head == "project")
         return found if self.bias == "project" else {name: replace(matrix, bias=None) for name, matrix in found.items()}

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from clbench.engine.evaluation.claims import conclusion
+from clbench.engine.evaluation.claims import claim
 from clbench.runs.run import assemble
 from clbench.testing.make_run import make_spec
 
@@ -23,7 +23,7 @@ def of(stream, *hits):
     for task, hit in enumerate(hits):
         events += [{"kind": "within", "task": task, "step": 5}, {"kind": "task", "task": task, "step": None}]
         matrix += [[[50, 100]], [[hit, 100]]]
-    return conclusion(stream, events, matrix)
+    return claim(stream, events, matrix)
 
 
 def test_nothing_is_said_without_a_condition_or_before_task_0(stream):

@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from clbench.engine.evaluation.accuracy import evaluate
 from clbench.engine.evaluation.claims import chance_level, shown, unlearning, worth_forgetting
 from clbench.engine.evaluation.joint_baseline import joint_row
-from clbench.engine.evaluation.request_probes import LARGEST, LOSSES, detection, examine, losses
+from clbench.engine.evaluation.request_probes import LARGEST, LOSSES, detection, losses, probe
 from clbench.engine.optimizers import Adam
 from clbench.engine.training.loop import Training
 from clbench.errors import RefusedError
 from clbench.methods.naive import Naive
-from clbench.runs.run import assemble, run_trial
+from clbench.runs.run import assemble, train_run
 from clbench.testing import make_spec, run
 from tests.methods.shipped import shipped
 from tests.methods.test_unlearning import stream_of
@@ -109,11 +109,11 @@ def test_a_continual_learner_is_held_against_joint_training():
     stream = stream_of(n_tasks=2, requests=[{"classes": [1]}])
     learner, method, training = learned(stream, tasks=2)
     measured = evaluate(learner, method, stream.evaluation, 64)
-    found = examine(learner, method, training.trainer, stream.tasks[1], measured, 64)["conclusion"]
+    found = probe(learner, method, training.trainer, stream.tasks[1], measured, 64)["conclusion"]
     assert found["joint"] == [1.0]
     assert max(found["before"]) < 0.5
     assert not found["claim"]
-    assert examine(learner, method, training.trainer, stream.tasks[0], measured, 64) == {}
+    assert probe(learner, method, training.trainer, stream.tasks[0], measured, 64) == {}
 
 
 def test_losses_are_those_of_the_right_labels():
@@ -136,22 +136,22 @@ def test_looking_changes_nothing(optimizer):
     learner, method, training = learned(stream, "gd", optimizer=copy.deepcopy(optimizer))
     last = stream.tasks[-1]
     before, moments = weights(learner), copy.deepcopy(learner.optimizer.state())
-    flags = (learner.bare, learner.lr, learner.base_lr, learner.task)
-    told = examine(learner, method, training.trainer, last, [], 64)
+    flags = (learner.plan, learner.lr, learner.base_lr, learner.task)
+    told = probe(learner, method, training.trainer, last, [], 64)
     assert same(before, weights(learner))
-    assert flags == (learner.bare, learner.lr, learner.base_lr, learner.task)
+    assert flags == (learner.plan, learner.lr, learner.base_lr, learner.task)
     after = learner.optimizer.state()
     assert str(after) == str(moments)
     assert [each["request"] for each in told["losses"]] == [1, 2, 3]
     assert told["relearning"]["steps"] == [0, 1, 2, 4, 5]
     assert all(len(row) == 3 for row in told["relearning"]["accuracy"])
-    assert told == examine(learner, method, training.trainer, last, [], 64)
+    assert told == probe(learner, method, training.trainer, last, [], 64)
 
 
 def test_what_was_forgotten_comes_back():
     stream = stream_of(relearn_steps=32)
     learner, method, training = learned(stream, "ga")
-    told = examine(learner, method, training.trainer, stream.tasks[-1], [], 64)["relearning"]
+    told = probe(learner, method, training.trainer, stream.tasks[-1], [], 64)["relearning"]
     assert told["accuracy"][-1][0] > told["accuracy"][0][0]
 
 
@@ -192,7 +192,7 @@ def test_what_is_shown_after_an_event():
 
 
 def test_methods_that_say_nothing_are_refused():
-    with pytest.raises(RefusedError, match="method=er does not say"):
+    with pytest.raises(RefusedError, match="method=er does not handle requests"):
         assemble(make_spec("er", ["scenario=unlearn_digits", "scenario.n_tasks=1"]), torch.device("cpu"))
 
 
@@ -200,8 +200,8 @@ def test_compositions_say_what_their_parts_say():
     from clbench.methods.compose import Compose
 
     parts = {name: shipped(name) for name in ("naive", "ga", "er")}
-    assert Compose({"a": parts["naive"]}).requests == "skipped"
-    assert Compose({"a": parts["naive"], "b": parts["ga"]}).requests == "met"
+    assert Compose({"a": parts["naive"]}).requests == "ignored"
+    assert Compose({"a": parts["naive"], "b": parts["ga"]}).requests == "handled"
     assert Compose({"a": parts["ga"], "b": parts["er"]}).requests == "refused"
 
 
@@ -222,7 +222,7 @@ def test_too_little_training_is_said_once(tmp_path):
     told = []
     options = ["scenario=unlearn_digits", "scenario.n_tasks=1", "optimizer.lr=1e-6"]
     spec = make_spec("naive", options, results_dir=tmp_path)
-    result = run_trial(spec, lambda message: told.append(message.get("text", ""))).result
+    result = train_run(spec, lambda message: told.append(message.get("text", ""))).result
     assert result["diagnostics"][0]["conclusion"]["claim"] is False
     assert sum("no claim" in text for text in told) == 1
 

@@ -35,7 +35,7 @@ def measured(learner, metric, column=1, batch_size=5):
 def spelled(split):
     """Prompts and answers of a split, one by one."""
     for row in split.raw():
-        yield [t for t in row[row >= 0].tolist() if t != PAD], answer_tokens.written(row.unsqueeze(0)).tolist()
+        yield [t for t in row[row >= 0].tolist() if t != PAD], answer_tokens.answer_ids(row.unsqueeze(0)).tolist()
 
 
 def greedy(learner, prompt, longest):
@@ -87,7 +87,7 @@ def test_label_words_are_chosen_by_their_likelihood(taught):
     for prompt, answer in spelled(split):
         rows = answer_tokens.encode([prompt, prompt], words, 20, PAD)
         with torch.no_grad():
-            each = F.log_softmax(taught.model(rows), 1).gather(1, answer_tokens.written(rows)[:, None])[:, 0]
+            each = F.log_softmax(taught.model(rows), 1).gather(1, answer_tokens.answer_ids(rows)[:, None])[:, 0]
         sums = torch.split(each, [len(word) for word in words])
         expected.append(words[int(torch.stack([part.sum() for part in sums]).argmax())] == answer)
     assert measured(taught, "label_words").tolist() == expected
@@ -116,7 +116,7 @@ def test_format_and_first_token_and_loss_from_the_definition(taught):
     assert measured(taught, "first_token", 0).tolist() == [w[0] == a[0] for w, (_, a) in zip(writes, pairs, strict=True)]
     rows = split.raw()
     with torch.no_grad():
-        loss = F.cross_entropy(taught.model(rows), answer_tokens.written(rows))
+        loss = F.cross_entropy(taught.model(rows), answer_tokens.answer_ids(rows))
     torch.testing.assert_close(measured(taught, "loss", 0).mean(), loss)
 
 

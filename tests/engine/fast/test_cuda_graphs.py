@@ -8,10 +8,11 @@ from torch import nn
 
 from clbench.engine.evaluation.accuracy import evaluate
 from clbench.engine.fast.compile import Compiled
-from clbench.engine.fast.cuda_graphs import WARM, unsupported_reason
+from clbench.engine.fast.cuda_graphs import WARM
 from clbench.engine.optimizers import SGD, Adam
 from clbench.engine.replicas.stacked_loop import StackedTraining
 from clbench.engine.schedules import Cosine
+from clbench.engine.training.acceleration import unsupported_reason
 from clbench.engine.training.loop import Training
 from clbench.methods.naive import Naive
 from tests.engine.replicas.test_stacked_loop import replicas
@@ -92,8 +93,8 @@ def test_what_cannot_be_replayed_says_why(monkeypatch):
         stream = blob_stream()
         learner = learner_for(stream, optimizer=optimizer)
         learner.device = torch.device("cuda")
-        monkeypatch.setattr("clbench.engine.training.loop.arithmetic", lambda *_: nullcontext())
-        return unsupported_reason(Training(learner, shipped(name), trainer())) or ""
+        monkeypatch.setattr("clbench.engine.training.step.arithmetic", lambda *_: nullcontext())
+        return unsupported_reason(learner, shipped(name), trainer()) or ""
 
     assert why("naive") == why("ewc") == why("si") == ""
     assert "counts its steps" in why("naive", Adam(1e-3, (0.9, 0.999), 1e-8))

@@ -1,4 +1,4 @@
-"""Gradients of a perceptron without a graph are autograd's, and whatever a graph would have met sends the step through one."""
+"""Gradients of an MLP without a graph are autograd's; hooks and other models make the step build a graph."""
 
 import pytest
 import torch
@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from clbench.engine.fast import mlp_backward as chains
-from clbench.engine.fast.mlp_backward import chain_of, differentiate, usable
+from clbench.engine.fast import mlp_layers
+from clbench.engine.fast.mlp_backward import differentiate
 from clbench.engine.training.loop import Training
 from clbench.method import Method
 from clbench.methods.naive import Naive
@@ -62,7 +62,7 @@ def test_gradients_are_autograds(kind, hidden, bias, replayed, loss, data):
     wanted = by_graph(learner, batch, parameters, loss or F.cross_entropy)
     joint = batch.joint
     batch.joint = None
-    found = differentiate(learner.chain, learner, batch, parameters, loss and (lambda logits: loss(logits, batch.labels)))
+    found = differentiate(learner.mlp, learner, batch, parameters, loss and (lambda logits: loss(logits, batch.labels)))
     assert_same(found, wanted)
     assert (joint is None) == (batch.joint is None)
     if joint is not None:
@@ -78,13 +78,13 @@ def test_a_loss_that_depends_on_parameters_in_other_ways_has_both_parts():
         return F.cross_entropy(logits, labels) + learner.forward(other).square().mean() + parameters[0].square().sum()
 
     wanted = by_graph(learner, batch, parameters, loss)
-    assert_same(differentiate(learner.chain, learner, batch, parameters, lambda logits: loss(logits, batch.labels)), wanted)
+    assert_same(differentiate(learner.mlp, learner, batch, parameters, lambda logits: loss(logits, batch.labels)), wanted)
 
 
 def test_a_loss_without_the_logits_has_the_rest():
     learner, batch = started()
     parameters = learner.trainable()[1]
-    found, _ = differentiate(learner.chain, learner, batch, parameters, lambda logits: parameters[0].square().sum())
+    found, _ = differentiate(learner.mlp, learner, batch, parameters, lambda logits: parameters[0].square().sum())
     torch.testing.assert_close(found[0], 2 * parameters[0])
     assert not any(gradient.any() for gradient in found[1:])
 
@@ -109,7 +109,7 @@ def test_a_stream_ends_where_it_ends_with_a_graph(monkeypatch, method, setting, 
     monkeypatch.setattr("clbench.engine.training.gradients.differentiate", lambda *a: taken.append(1) or differentiate(*a))
     ours = weights(learn(method(), stream, how=how)[0])
     assert taken
-    monkeypatch.setattr("clbench.engine.learner.weights.chain_of", lambda model: None)
+    monkeypatch.setattr("clbench.engine.learner.weights.mlp_layers", lambda model: None)
     taken.clear()
     theirs = weights(learn(method(), stream, how=how)[0])
     assert not taken
@@ -124,15 +124,15 @@ class Own(MLP):
         return super().forward(x) * 2
 
 
-def test_models_that_are_no_chain(monkeypatch):
+def test_models_that_are_no_mlp(monkeypatch):
     stream = blob_stream()
-    assert chain_of(learner_for(stream).model) is not None
-    assert chain_of(learner_for(stream, dropout=0.5).model) is None
-    assert chain_of(learner_for(stream, _target_="tests.engine.fast.test_mlp_backward.Own").model) is None
+    assert mlp_layers.mlp_layers(learner_for(stream).model) is not None
+    assert mlp_layers.mlp_layers(learner_for(stream, dropout=0.5).model) is None
+    assert mlp_layers.mlp_layers(learner_for(stream, _target_="tests.engine.fast.test_mlp_backward.Own").model) is None
     model = learner_for(stream).model
     nn.utils.parametrizations.weight_norm(model.backbone.layers[0])
-    assert chain_of(model) is None
-    assert chain_of(nn.Sequential(nn.Linear(2, 2))) is None
+    assert mlp_layers.mlp_layers(model) is None
+    assert mlp_layers.mlp_layers(nn.Sequential(nn.Linear(2, 2))) is None
 
 
 @pytest.mark.parametrize("kind", ["forward", "forward_pre", "full_backward", "full_backward_pre"])
@@ -142,14 +142,14 @@ def test_what_is_attached_is_met(kind, place):
     learner = learner_for(stream)
     training = Training(learner, Naive(), trainer())
     training.begin(stream.tasks[0])
-    assert usable(learner) is not None
+    assert learner.mlp_without_graph() is not None
     met = []
     register = getattr(learner.model.get_submodule(place), f"register_{kind}_hook")
     handle = register(lambda *_: met.append(1) and None)
     training.step(learner.batch(stream.tasks[0].train, torch.arange(8)))
     assert met
     handle.remove()
-    assert usable(learner) is not None
+    assert learner.mlp_without_graph() is not None
 
 
 def test_hooks_of_parameters_and_of_all_modules_are_met():
@@ -170,15 +170,15 @@ def test_hooks_of_parameters_and_of_all_modules_are_met():
     assert met
 
 
-def test_substitutes_and_other_arithmetic_go_by_the_graph():
+def test_reparametrized_weights_and_other_arithmetic_go_by_the_graph():
     stream = blob_stream()
     learner = learner_for(stream)
     Training(learner, Naive(), trainer())
-    assert usable(learner) is not None
+    assert learner.mlp_without_graph() is not None
     Training(learner, Naive(), trainer(precision="bf16"))
-    assert usable(learner) is None
+    assert learner.mlp_without_graph() is None
     Training(learner, shipped("rogo"), trainer())
-    assert usable(learner) is None
+    assert learner.mlp_without_graph() is None
 
 
 def test_parts_of_a_batch_that_differ_in_size_are_projected_alike():
@@ -210,7 +210,7 @@ def test_large_products_of_either_library(choice):
     batch = learner.batch(stream.tasks[1].train, torch.arange(20))
     parameters = learner.trainable()[1]
     wanted, loss = by_graph(learner, batch, parameters)
-    found, value = differentiate(learner.chain, learner, batch, parameters)
+    found, value = differentiate(learner.mlp, learner, batch, parameters)
     for a, b in zip(found, wanted, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
         assert choice != "mkl" or torch.equal(a, b)
@@ -221,21 +221,21 @@ def test_large_products_of_either_library(choice):
 def test_predictions_and_an_earlier_model_without_a_graph(monkeypatch, kind):
     learner, batch = started(*kind)
     asked = 1 if learner.stream.own_heads else None
-    teacher = learner.snapshot()
+    teacher = learner.teacher()
     teacher.take()
-    again = learner.snapshot()
+    again = learner.teacher()
     again.load_state(teacher.state())
     taken = []
-    monkeypatch.setattr(chains, "_entering", lambda *a, own=chains._entering: taken.append(1) or own(*a))
+    monkeypatch.setattr(mlp_layers, "layer_inputs", lambda *a, own=mlp_layers.layer_inputs: taken.append(1) or own(*a))
     with torch.no_grad():
         ours = [learner.logits(batch.inputs, asked), learner.features(batch.inputs), learner.forward(batch)]
     ours += [teacher.logits(batch.inputs), again.logits(batch.inputs)]
     assert len(taken) == 5 - learner.needs_all_heads(batch)
     taken.clear()
     theirs = [learner.logits(batch.inputs, asked), learner.features(batch.inputs), learner.forward(batch)]
-    monkeypatch.setattr(chains, "chain_of", lambda model: None)
+    monkeypatch.setattr(mlp_layers, "mlp_layers", lambda model: None)
     for _ in range(2):
-        other = learner.snapshot()
+        other = learner.teacher()
         other.take()
         theirs.append(other.logits(batch.inputs))
     assert not taken
@@ -254,15 +254,15 @@ def test_the_gradient_that_methods_ask_for_is_autograds():
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-14)
 
 
-def test_a_module_whose_forward_was_replaced_is_no_chain():
+def test_a_module_whose_forward_was_replaced_is_no_mlp():
     model = learner_for(blob_stream()).model
     model.backbone.forward = lambda x: x
-    assert chain_of(model) is None
+    assert mlp_layers.mlp_layers(model) is None
 
 
 def test_the_loss_of_a_step_has_no_graph():
     learner, batch = started()
     for loss in (None, lambda logits: logits.square().sum()):
-        gradients, value = chains.differentiate(learner.chain, learner, batch, learner.trainable()[1], loss)
+        gradients, value = differentiate(learner.mlp, learner, batch, learner.trainable()[1], loss)
         assert not value.requires_grad
         assert not any(gradient.requires_grad for gradient in gradients)

@@ -3,10 +3,13 @@
 import pytest
 import torch
 
+from clbench.engine.learner.step_plan import StepPlan
+from clbench.engine.optimizers import SGD
+from clbench.engine.training.loop import Training
 from clbench.errors import RefusedError
 from clbench.methods.er import ER
 from clbench.methods.naive import Naive
-from tests.streams import blob_stream, learn, learner_for, weights
+from tests.streams import blob_stream, learn, learner_for, trainer, weights
 
 
 def test_class_seen_grows_with_the_tasks_and_all_does_not():
@@ -165,3 +168,43 @@ def test_the_gradient_on_another_batch_is_that_of_its_cross_entropy(setting):
         own_head = setting == "task" and name.startswith("heads.")
         expected = torch.zeros_like(found[name]) if own_head else learner.parameters[name].grad
         torch.testing.assert_close(found[name], expected)
+
+
+def test_earlier_names_still_work_and_name_the_new_ones():
+    stream = blob_stream("task")
+    learner = learner_for(stream)
+    learner.start(1)
+    batch = learner.batch(stream.tasks[1].train, torch.arange(4))
+    with pytest.warns(FutureWarning, match=r"learner\.snapshot is now learner\.teacher"):
+        assert not learner.snapshot()
+    with pytest.warns(FutureWarning, match=r"learner\.widen is now learner\.with_all_heads"):
+        assert torch.equal(learner.widen(batch).labels, learner.with_all_heads(batch).labels)
+    logits = learner.forward(batch)
+    with pytest.warns(FutureWarning, match=r"learner\.spread is now learner\.full_logits"):
+        found = learner.spread(batch, logits)
+    torch.testing.assert_close(found, learner.full_logits(batch, logits), equal_nan=True)
+
+
+def test_what_a_learner_does_for_a_while_ends_with_the_context():
+    stream = blob_stream()
+    learner = learner_for(stream)
+    before, own = learner.plan, learner.parameters
+    with learner.acting(StepPlan(plain_step=True), ("client", 3)):
+        assert learner.plain_step
+        assert learner.rng_scope == ("client", 3)
+    with learner.substituting({name: value.detach() * 2 for name, value in own.items()}):
+        assert learner.reparametrize(None) is learner.parameters
+    with learner.restoring_rates():
+        learner.lr = learner.base_lr = 7.0
+    assert (learner.plan, learner.rng_scope, learner.lr, learner.base_lr) == (before, (), 0.05, 0.05)
+    assert learner.parameters is own
+    assert learner.reparametrize is None
+
+
+def test_an_optimiser_with_the_earlier_name_of_plain_is_told_the_new_one():
+    class Earlier(SGD):
+        bare = True
+
+    learner = learner_for(blob_stream(), optimizer=Earlier(0.05))
+    with pytest.warns(FutureWarning, match=r"Earlier\.bare is now called plain"):
+        assert Training(learner, Naive(), trainer()).plan.plain_step

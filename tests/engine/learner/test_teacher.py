@@ -23,10 +23,10 @@ def inputs_of(learner):
 
 
 def test_before_it_is_taken_there_is_none():
-    snapshot = learner_for(blob_stream()).snapshot()
-    assert not snapshot
-    assert snapshot.state() == {}
-    for ask in (snapshot.logits, snapshot.features):
+    teacher = learner_for(blob_stream()).teacher()
+    assert not teacher
+    assert teacher.state() == {}
+    for ask in (teacher.logits, teacher.features):
         with pytest.raises(ValueError, match="no earlier model"):
             ask(torch.zeros(1, 1, 4, 4))
 
@@ -36,27 +36,27 @@ def test_before_it_is_taken_there_is_none():
 def test_it_says_what_the_model_said_when_it_was_taken(setting, outputs):
     stream = blob_stream(setting, outputs)
     learner, _ = learn(Naive(), stream, tasks=2)
-    inputs, snapshot = inputs_of(learner), learner.snapshot()
-    snapshot.take()
+    inputs, teacher = inputs_of(learner), learner.teacher()
+    teacher.take()
     with torch.no_grad():
         features = learner.features(inputs)
         heads = range(2) if setting == "task" else [None]
         logits = torch.cat([learner.logits(inputs, head) for head in heads], dim=1)
     learner.start(2)
     shift(learner)
-    assert snapshot
-    assert torch.equal(snapshot.features(inputs), features)
-    assert torch.equal(snapshot.logits(inputs), logits)
+    assert teacher
+    assert torch.equal(teacher.features(inputs), features)
+    assert torch.equal(teacher.logits(inputs), logits)
     assert not torch.equal(learner.features(inputs), features)
 
 
 @SETTINGS
 def test_its_outputs_are_those_in_play_at_that_time(setting):
     learner, _ = learn(Naive(), blob_stream(setting), tasks=2)
-    snapshot = learner.snapshot()
-    snapshot.take()
+    teacher = learner.teacher()
+    teacher.take()
     learner.start(2)
-    assert snapshot.logits(inputs_of(learner)).shape[1] == (2 if setting == "domain" else 4)
+    assert teacher.logits(inputs_of(learner)).shape[1] == (2 if setting == "domain" else 4)
 
 
 def test_it_is_in_evaluation_mode_and_has_no_gradient():
@@ -64,43 +64,43 @@ def test_it_is_in_evaluation_mode_and_has_no_gradient():
     learner = learner_for(stream, hidden=(16,), dropout=0.5)
     learner.start(0)
     learner.model.train()
-    snapshot, inputs = learner.snapshot(), inputs_of(learner)
-    snapshot.take()
+    teacher, inputs = learner.teacher(), inputs_of(learner)
+    teacher.take()
     assert learner.model.training
-    assert torch.equal(snapshot.logits(inputs), snapshot.logits(inputs))
-    assert not snapshot.logits(inputs.requires_grad_()).requires_grad
+    assert torch.equal(teacher.logits(inputs), teacher.logits(inputs))
+    assert not teacher.logits(inputs.requires_grad_()).requires_grad
     assert all(parameter.requires_grad for parameter in learner.model.parameters())
 
 
 def test_taking_again_replaces():
     learner, _ = learn(Naive(), blob_stream(), tasks=1)
-    snapshot, inputs = learner.snapshot(), inputs_of(learner)
-    snapshot.take()
-    first = snapshot.features(inputs)
+    teacher, inputs = learner.teacher(), inputs_of(learner)
+    teacher.take()
+    first = teacher.features(inputs)
     shift(learner)
-    snapshot.take()
-    assert not torch.equal(snapshot.features(inputs), first)
-    assert torch.equal(snapshot.features(inputs), learner.features(inputs))
+    teacher.take()
+    assert not torch.equal(teacher.features(inputs), first)
+    assert torch.equal(teacher.features(inputs), learner.features(inputs))
 
 
 @SETTINGS
 def test_state_brings_it_back(setting):
     stream = blob_stream(setting)
     learner, _ = learn(Naive(), stream, tasks=2)
-    snapshot, inputs = learner.snapshot(), inputs_of(learner)
-    snapshot.take()
-    state = copy.deepcopy(snapshot.state())
+    teacher, inputs = learner.teacher(), inputs_of(learner)
+    teacher.take()
+    state = copy.deepcopy(teacher.state())
     other = learner_for(stream, seed=9)
     other.start(2)
-    twin = other.snapshot()
+    twin = other.teacher()
     twin.load_state(state)
     assert twin.task == 1
-    assert torch.equal(twin.logits(inputs), snapshot.logits(inputs))
+    assert torch.equal(twin.logits(inputs), teacher.logits(inputs))
     shift(other)
-    assert torch.equal(twin.logits(inputs), snapshot.logits(inputs))
+    assert torch.equal(twin.logits(inputs), teacher.logits(inputs))
 
 
 def test_an_empty_state_leaves_an_empty_snapshot():
-    snapshot = learner_for(blob_stream()).snapshot()
-    snapshot.load_state({})
-    assert not snapshot
+    teacher = learner_for(blob_stream()).teacher()
+    teacher.load_state({})
+    assert not teacher

@@ -39,9 +39,9 @@ def test_two_of_four_are_held_alike_often_in_whatever_pieces_they_come():
     """So few that a count that is off by one shows."""
     learner, rows = learner_for(STREAM), STREAM.tasks[0].train.rows[:4]
     pairs = Counter()
-    for trial in range(1200):
-        memory = learner.memory(2, name=f"trial {trial}")
-        for part in rows.split([4, 2, 1][trial % 3]):
+    for draw in range(1200):
+        memory = learner.memory(2, name=f"draw {draw}")
+        for part in rows.split([4, 2, 1][draw % 3]):
             memory.offer(part, 0)
         pairs[tuple(sorted(memory.rows.tolist()))] += 1
     assert len(pairs) == 6

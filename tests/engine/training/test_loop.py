@@ -167,10 +167,9 @@ def test_callbacks_count_steps_within_the_task():
     stream = blob_stream()
     learner, steps = learner_for(stream), []
     training = Training(learner, Naive(), trainer(epochs=2))
-    training.after_step = steps.append
     for task in stream.tasks[:2]:
         learner.start(task.index)
-        training.start(task)
+        training.start(task, steps.append)
         training.fit(task.train)
     assert steps == [*range(1, 11), *range(1, 11)]
 

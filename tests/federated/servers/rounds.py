@@ -1,9 +1,10 @@
-"""A federated stream of blobs, learned in this process without a trial around it."""
+"""A federated stream of blobs, learned in this process without a run around it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from clbench.federated.clients import Clients
 from clbench.federated.federated_training import FederatedTraining
 from clbench.federated.options import Federated
-from clbench.federated.transport import LocalExchange
+from clbench.federated.transport import LocalTransport
 from clbench.method import Method
 from clbench.methods.naive import Naive
 from clbench.stream import Stream
@@ -24,10 +25,10 @@ class Turns:
     """The partition that never comes into play here."""
 
     def positions(self, labels: Tensor, clients: int, min_samples: int, generator: torch.Generator) -> list[Tensor]:
-        return dealt(len(labels), clients)
+        return partition_counts(len(labels), clients)
 
 
-def dealt(n: int, clients: int) -> list[Tensor]:
+def partition_counts(n: int, clients: int) -> list[Tensor]:
     """Deal samples out in turn; the last client gets only every second of its own, the first one the rest."""
     parts = [torch.arange(n)[client::clients] for client in range(clients)]
     if clients > 1:
@@ -36,7 +37,7 @@ def dealt(n: int, clients: int) -> list[Tensor]:
 
 
 def federated_stream(stream: Stream, clients: int) -> Stream:
-    tasks = tuple(replace(task, clients=tuple(dealt(len(task.train), clients))) for task in stream.tasks)
+    tasks = tuple(replace(task, clients=tuple(partition_counts(len(task.train), clients))) for task in stream.tasks)
     return replace(stream, tasks=tasks)
 
 
@@ -71,9 +72,8 @@ def federate(
     learner = learner or learner_for(federated_stream(stream, clients))
     node = options(server, clients, rounds, **changes)
     clients_side = Clients(learner, make, how or trainer(), node)
-    training = FederatedTraining(clients_side, LocalExchange(clients_side, chunk))
-    if after is not None:
-        training.after_step = lambda number: after(training, number)
+    training = FederatedTraining(clients_side, LocalTransport(clients_side, chunk))
+    probe = None if after is None else partial(after, training)
     for task in learner.stream.tasks[:tasks]:
-        training.learn(task)
+        training.learn(task, probe)
     return training

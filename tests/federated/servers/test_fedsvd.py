@@ -160,11 +160,9 @@ def test_without_decompositions_a_is_what_it_was_drawn_as():
         p.requires_grad_(".lora_B." in name or name.startswith("heads."))
     probe.rebuild()
     training = Training(probe, method, trainer(epochs=1))
-    training.start(task)
     for round in range(4):
-        training.first_epoch = round
+        training.start(task, first_epoch=round)
         training.fit(task.train)
-        training._passes = 0
     for name, value in weights(run.learner).items():
         torch.testing.assert_close(value, weights(probe)[name], msg=name)
 

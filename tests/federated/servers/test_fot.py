@@ -76,7 +76,7 @@ def test_one_client_moves_as_gpm_would_let_it():
 
 def training_bases(rule: FOT) -> dict[str, torch.Tensor]:
     """Return the bases that protected the task before the last consolidation: columns stay as they are when more are added."""
-    before = rule._fullness.before
+    before = rule._subspace_report.before
     return {name: basis[:, : before[name]] for name, basis in rule.bases.items()}
 
 

@@ -1,10 +1,10 @@
-"""One clbench trial on Split-Fashion-MNIST, in the process and by the code of any run; what it cost, as one JSON line.
+"""One run of clbench on Split-Fashion-MNIST, in this process and by the code of any run. Prints its cost as one JSON line.
 
-    python clbench_trial.py --method naive --batch 64 --seed 0
+    python clbench_run.py --method naive --batch 64 --seed 0
 
-Class-incremental, all outputs from the start, MLP 784-256-256-10, SGD, as `plain_loop.py`. The seconds are those of the
-trial's own record: training is everything from `begin_task` to `end_task` (shuffling, gathering, normalising, steps,
-consolidation), evaluation all five test sets, once untrained and once after each task.
+Class-incremental, all outputs from the start, MLP 784-256-256-10, SGD, as `plain_loop.py`. The seconds are those of the run's
+record. Training is everything from `begin_task` to `end_task`: shuffling, gathering, normalising, steps, consolidation.
+Evaluation is all five test sets, once untrained and once after each task.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 
 from clbench.config.hydra_compose import new_composer
 from clbench.config.job import make_job
-from clbench.runs.run import run_trial
+from clbench.runs.run import train_run
 
 
 def main() -> None:
@@ -50,7 +50,7 @@ def main() -> None:
         ]
         composer = new_composer()
         (spec,) = make_job(composer(overrides), composer).specs()
-        record = run_trial(spec, lambda event: None)
+        record = train_run(spec, lambda event: None)
     cost, result = record.cost, record.result
     passes = result["n_tasks"] * args.epochs
     steps = passes * math.ceil(cost["samples"] / passes / args.batch)  # all tasks have the same number of samples

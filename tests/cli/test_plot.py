@@ -9,11 +9,11 @@ import matplotlib
 import pytest
 
 from clbench.cli import plot
+from clbench.errors import ConfigError
 from clbench.leaderboard.rows import rows
 from clbench.records import record_files, write
 from tests.leaderboard.factory import record
-
-from .looks import projected, traced
+from tests.plots.looks import projected, traced
 
 START = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
 
@@ -218,7 +218,7 @@ def test_bad_arguments(capsys, word, message):
 
 def test_traceback_on_request(monkeypatch):
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    with pytest.raises(plot.ConfigError):
+    with pytest.raises(ConfigError):
         plot.main(["nonsense=1"])
 
 

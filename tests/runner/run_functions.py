@@ -1,4 +1,4 @@
-"""Stand-ins for the trial: quick, torch-free, and each with its own way of ending."""
+"""Stand-ins for the function that trains a run: quick, without torch, and each with its own end."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from clbench.errors import DivergedError
+from clbench.execution import Execution
 from clbench.records import Record, record_path
 from clbench.run_spec import RunSpec
 
@@ -18,11 +19,11 @@ Report = Callable[[dict[str, Any]], None]
 
 
 def make_spec(results_dir: Path, seed: int = 0, method: str = "naive", **config: Any) -> RunSpec:
-    """Return a run; `config` goes to the method's node, where the trials below read what to do."""
+    """Return a run; `config` goes to the method's node, where the functions below read what to do."""
     nodes = {"method": {"_target_": method, **config}, "scenario": {"setting": "class"}}
     names = {"method": method, "scenario": "split_digits", "model": "mlp", "optimizer": "sgd"}
     identity = {"names": names, **nodes, "data_sha256": "0", "seed": seed}
-    return RunSpec(nodes, identity, results_dir=str(results_dir), device="cpu")
+    return RunSpec(nodes, identity, results_dir=str(results_dir), execution=Execution(device="cpu"))
 
 
 def good(spec: RunSpec, report: Report) -> Record:
@@ -58,7 +59,7 @@ def stranger(spec: RunSpec, report: Report) -> Record:
 
 
 def forever(spec: RunSpec, report: Report) -> Record:
-    """Say which process this is, and never end."""
+    """Report the process id, and never end."""
     report({"event": "start", "tasks": 1, "resumed_at": 0, "process": os.getpid()})
     while True:
         signal.pause()
@@ -71,9 +72,9 @@ def must_not_run(spec: RunSpec, report: Report) -> Record:
 
 
 def crowded(spec: RunSpec, report: Report) -> Record:
-    """Seeds 0 and 1 meet, and there is memory for one: seed 1 ends as `how` says, and then seed 0 well; seed 1 bears no other.
+    """Let seeds 0 and 1 run at the same time with memory for one: seed 1 ends as `how` says, then seed 0 ends well.
 
-    A pipe is where they meet: to open it for reading waits for who opens it for writing, and it ends when that one does.
+    They meet at a pipe: opening it for reading waits for the process that opens it for writing, and reading ends with it.
     """
     how, pipe = spec.config["method"]["how"], Path(spec.results_dir, "pipe")
     if spec.seed == 0:
@@ -85,12 +86,12 @@ def crowded(spec: RunSpec, report: Report) -> Record:
             report({"event": "start", "tasks": 2, "resumed_at": 0})
             end_of_memory(how)
     if not record_path(Path(spec.results_dir), spec.config["method"]["first"]).exists():
-        raise RuntimeError("seed 0 is still at it")
+        raise RuntimeError("seed 0 still runs")
     return good(spec, report)
 
 
 def hungry(spec: RunSpec, report: Report) -> Record:
-    """There is not enough memory for any, ever."""
+    """Never have enough memory."""
     tried(spec)
     end_of_memory(spec.config["method"]["how"])
 
@@ -104,7 +105,7 @@ def tried(spec: RunSpec) -> int:
 
 
 def end_of_memory(how: str) -> NoReturn:
-    """End as a process does that finds no memory: by an error of torch's or Python's, or by the system's or torch's own hand."""
+    """End as a process without memory: by an error of torch or Python, by a kill of the system, or by torch's abort."""
     if how == "cuda":
         raise OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has no more")
     if how == "host":
@@ -121,21 +122,21 @@ class OutOfMemoryError(RuntimeError):
 
 
 def deaf(spec: RunSpec, report: Report) -> Record:
-    """Say which process this is, and never end, in a call that lets no other thread of Python run."""
+    """Report the process id, and never end, in a call that holds Python's global lock."""
     report({"event": "print", "text": str(os.getpid())})
     ctypes.PyDLL(None).pause()
     return Record(spec.identity)
 
 
 def several(specs: Any, report: Callable[..., None]) -> Any:
-    """Run runs side by side, or one, as `by_seed` would; who is asked for is written down."""
-    together = [specs] if isinstance(specs, RunSpec) else list(specs)
-    with open(Path(together[0].results_dir, "asked"), "a") as file:
-        file.write(" ".join(str(spec.seed) for spec in together) + "\n")
+    """Execute several runs or one, as `by_seed` would, and write down their seeds."""
+    every = [specs] if isinstance(specs, RunSpec) else list(specs)
+    with open(Path(every[0].results_dir, "asked"), "a") as file:
+        file.write(" ".join(str(spec.seed) for spec in every) + "\n")
     if isinstance(specs, RunSpec):
         return by_seed(specs, report)
     made: list[Record | Exception] = []
-    for spec in together:
+    for spec in every:
         try:
             made.append(by_seed(spec, lambda message, spec=spec: report(spec, message)))  # type: ignore[misc]
         except Exception as error:
@@ -144,7 +145,7 @@ def several(specs: Any, report: Callable[..., None]) -> Any:
 
 
 def short_of_memory(specs: Any, report: Callable[..., None]) -> Any:
-    """There is never enough memory for more than two."""
+    """Never have enough memory for more than two runs."""
     if len(specs) > 2:
         raise OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
     return several(specs, report)

@@ -1,4 +1,4 @@
-"""The words of questions about synthetic people as a tokenizer that needs no file, for models made from a configuration."""
+"""A tokenizer of the words of questions about synthetic people. Needs no file; for models made from a configuration."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from clbench.errors import DataError
 
 
 class Words(Tokenizer):
-    """A token for each word that a question about any synthetic person, or its answer, can hold; no text needs another one."""
+    """One token for each word of all possible questions about synthetic people and of their answers."""
 
     pad, eos = PAD, EOS
 
     def __init__(self) -> None:
-        """Collect the words of all lists at their full length, and of all ways to put a question."""
+        """Collect the words of all full lists and of all phrasings of the questions."""
         texts: Iterable[str] = (*(way for kind in ATTRIBUTES for way in PHRASINGS[kind]), *MONTHS, ",")
         texts = (*texts, *map(str, range(1, DAYS + 1)), *map(str, range(FIRST_YEAR, FIRST_YEAR + YEARS)))
         texts = (*texts, *(word for kind, size in SIZES.items() for word in words(kind, size)))
@@ -30,13 +30,13 @@ class Words(Tokenizer):
         """Return the words of each text as numbers; there are no special tokens around a text.
 
         Raises:
-            DataError: a text holds another word.
+            DataError: a text has an unknown word.
         """
         try:
             return [[self.numbers[token] for token in split(text)][:length] for text in texts]
         except KeyError as error:
             raise DataError(
-                f"the tokenizer biography has no word {error.args[0]!r}: it knows questions about synthetic people alone",
+                f"the tokenizer biography has no word {error.args[0]!r}: it knows only questions about synthetic people",
                 "choose a model with a tokenizer for all texts, such as model=tiny_gpt (bytes)",
             ) from error
 

@@ -8,10 +8,10 @@ import sys
 import pytest
 
 from clbench.cli import leaderboard
+from clbench.errors import ConfigError
 from clbench.leaderboard.rows import rows
 from clbench.records import write
-
-from .factory import record
+from tests.leaderboard.factory import record
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def test_bad_arguments(capsys, word, message):
 
 def test_traceback_on_request(tmp_path, monkeypatch):
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    with pytest.raises(leaderboard.ConfigError):
+    with pytest.raises(ConfigError):
         leaderboard.main(["nonsense=1"])
 
 
