@@ -1,4 +1,4 @@
-"""The README's own commands and files, run as they stand."""
+"""The commands and files of README and guide, run as they are written, and the README's length."""
 
 import json
 import os
@@ -11,6 +11,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDE = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
+REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+RESULTS = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
 MODULES = {"clbench": "clbench.cli.main", "clbench-leaderboard": "clbench.cli.leaderboard"}
 
 
@@ -86,8 +89,9 @@ def test_the_outsiders_method_passes_the_kit(plugin, monkeypatch):
 
 
 def test_shown_commands_are_valid_without_running_them(tmp_path):
-    """Each command of the README composes; those that only need data are asked for their configuration."""
-    shown = [line.split("#")[0].strip() for line in README.splitlines() if line.startswith("clbench ") and "my_" not in line]
+    """Each command of README and guide composes; those that only need data are asked for their configuration."""
+    lines = "".join(re.findall(r"^```sh\n(.*?)^```", README + GUIDE, re.S | re.M)).splitlines()
+    shown = list(dict.fromkeys(line.split("#")[0].strip() for line in lines if line.startswith("clbench ") and "my_" not in line))
     assert len(shown) >= 5
     for command in shown:
         if any(flag in command for flag in ("--help", "--cfg", " -m ", "my.npz", "photos")):
@@ -98,7 +102,21 @@ def test_shown_commands_are_valid_without_running_them(tmp_path):
 
 def test_tables_of_names_are_complete():
     names = {path.stem for path in (ROOT / "conf" / "method").glob("*.yaml")}
-    told = next(line for line in README.splitlines() if line.startswith("| methods |"))
-    assert set(re.findall(r"`(\w+)`", told)) == names
-    models = next(line for line in README.splitlines() if line.startswith("| models |"))
+    methods = next(line for line in REFERENCE.splitlines() if line.startswith("| methods |"))
+    assert set(re.findall(r"`(\w+)`", methods)) == names
+    models = next(line for line in REFERENCE.splitlines() if line.startswith("| models |"))
     assert set(re.findall(r"`(\w+)`", models)) == {path.stem for path in (ROOT / "conf" / "model").glob("*.yaml")}
+
+
+def test_the_readme_is_short():
+    assert len(README.split()) <= 1000
+
+
+def test_the_tables_of_the_quick_sweep_are_those_of_its_records(tmp_path):
+    """Whole in docs/results.md; one stream with fewer columns in the README."""
+    printed = run(f"clbench-leaderboard results_dir={ROOT / 'results' / 'quick'} format=markdown", tmp_path).stdout
+    rows = [line for line in printed.splitlines() if line.startswith("| ")]
+    assert len(rows) >= 21
+    assert [row for row in rows if row not in RESULTS.splitlines()] == []
+    first = [row.strip("| ").split(" | ") for row in rows[2:9]]
+    assert [row for row in first if f"| {row[0]} | {row[2]} | {row[3]} | {row[4]} |" not in README.splitlines()] == []
