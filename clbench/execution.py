@@ -31,6 +31,7 @@ class Execution:
         federated: what connects the server of a federated run with its clients: `local` (nothing) or `flower`.
         timeout: seconds to wait for a client's reply.
         wait: seconds to wait at the end of a sweep for runs of other processes; None: until these end.
+        time_limit: seconds that a run may take, times the number of seeds for a stack; None: no limit.
         memory_share: of the free memory, for all concurrent runs together.
         memory_unknown: GiB for a run without a similar earlier run, by kind of device.
         memory_context: GiB of a process on a GPU besides tensors.
@@ -53,6 +54,7 @@ class Execution:
     federated: Literal["local", "flower"] = "local"
     timeout: Seconds = 600.0
     wait: Seconds | None = 60.0
+    time_limit: Annotated[float, Field(gt=0, allow_inf_nan=False, description="seconds")] | None = None
     memory_share: Share = 0.9
     memory_unknown: Annotated[dict[Literal["cpu", "cuda"], Gibibytes], Field(min_length=2)] = field(
         default_factory=lambda: {"cpu": 1.0, "cuda": 4.0}

@@ -18,6 +18,7 @@ from clbench.runner.device_memory import is_out_of_memory
 from clbench.runner.lock import clear, lock_run
 from clbench.runner.outcome import Status
 from clbench.runner.worker_messages import End, Progress, Report
+from clbench.utils.time_limit import call_within
 
 RunFunction = Callable[[RunSpec, Callable[[Progress], None]], Record]
 RUN_FUNCTION = "clbench.runs.run.train_run"
@@ -45,8 +46,11 @@ def execute(spec: RunSpec, function: str, report: Report) -> End:
             if end is not None:
                 return end
             train = locate(FLOWER_FUNCTION if function == RUN_FUNCTION and spec.over_flower else function)
+            limit, tell = spec.execution.time_limit, partial(report, spec.id)
             with thread_limit(spec.execution.threads):
-                record = train(spec, partial(report, spec.id))
+                if limit is not None:
+                    tell({"event": "clock", "seconds": limit})
+                record = train(spec, tell) if limit is None else call_within(limit, lambda: train(spec, tell))
             return store(spec, record)
     except (Exception, SystemExit) as error:  # a plug-in that calls sys.exit ends its run, but not the worker
         return failed(spec, error)

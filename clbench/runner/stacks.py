@@ -15,7 +15,8 @@ from clbench.runner.worker_messages import End, Progress, Report
 
 STACK_FUNCTIONS = {RUN_FUNCTION: "clbench.runs.parallel_seeds.run_stacked"}
 """The function that trains several seeds, by the function that trains one. A function that is not listed does both.
-"""
+
+It keeps `runner.time_limit` by itself: seeds that cannot share steps have a limit each."""
 LEAVING = 3.0
 """Seconds that a killed process may need to end."""
 

@@ -15,10 +15,10 @@ class Progress(TypedDict, total=False):
 
     `begin`: a process got the run. `start`: number of `tasks`, `resumed_at` this task. `epoch`: `epoch` of `epochs` of a `task`
     ended. `task`: a `task` ended with the mean accuracy `acc` in percent. `print`: `text` of a logger. `again`: the run will be
-    tried again; `text` says why.
+    tried again; `text` says why. `clock`: a time limit of `seconds` begins, for the run or for its stack.
     """
 
-    event: Required[Literal["begin", "start", "epoch", "task", "print", "again"]]
+    event: Required[Literal["begin", "start", "epoch", "task", "print", "again", "clock"]]
     tasks: int
     resumed_at: int
     task: int
@@ -26,6 +26,7 @@ class Progress(TypedDict, total=False):
     epochs: int
     acc: float | None
     text: str
+    seconds: float
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,9 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
+from time import monotonic
 
 from clbench.errors import StoreError
 from clbench.run_spec import RunSpec
@@ -22,6 +24,7 @@ from clbench.runner.execute import failure_log, log_failure
 from clbench.runner.outcome import Status
 from clbench.runner.schedule import Schedule
 from clbench.runner.worker_messages import End, Message, Report, decode
+from clbench.utils.time_limit import too_long
 
 Inbox = queue.SimpleQueue[tuple["Worker", tuple[str, Message] | None]]
 """Of (worker, (id of the run, message)); None: the worker's output has ended."""
@@ -45,6 +48,8 @@ class Worker:
         spec: its present run; None while it is idle.
         mark: length of the log in bytes at the start of the run.
         number: number of its slot.
+        deadline: the worker is killed then, because of `runner.time_limit`; by then it should have stopped the run itself.
+        late: True after the worker was killed for that.
     """
 
     process: subprocess.Popen[str]
@@ -53,6 +58,8 @@ class Worker:
     spec: RunSpec | None = None
     mark: int = 0
     number: int = 0
+    deadline: float = inf
+    late: bool = False
 
 
 def run(
@@ -100,7 +107,7 @@ def run(
     def over(worker: Worker, end: End) -> None:
         """End the worker's run, or schedule another try."""
         assert worker.spec is not None
-        spec, worker.spec = worker.spec, None
+        spec, worker.spec, worker.deadline = worker.spec, None, inf
         if not end.out_of_memory:
             schedule.end(worker.number, end.peak_memory)
             notify(spec.id, end)
@@ -119,7 +126,16 @@ def run(
     try:
         fill()
         while any(worker.spec for worker in workers):
-            worker, answer = inbox.get()
+            patience = min(worker.deadline for worker in workers) - monotonic()
+            try:
+                worker, answer = inbox.get(timeout=None if patience == inf else max(patience, 0.0))
+            except queue.Empty:
+                for worker in workers:
+                    if worker.deadline <= monotonic():
+                        worker.process.kill()
+                        worker.deadline = inf
+                        worker.late = True
+                continue
             if answer is None:
                 if worker in leaving:
                     leaving.remove(worker)
@@ -128,6 +144,10 @@ def run(
                 if worker.spec is None:
                     continue
                 end, report = _death(worker)
+                limit = worker.spec.execution.time_limit
+                if worker.late and limit is not None:
+                    error = too_long(limit)
+                    end, report = End(Status.FAILED, error.what, error.remedy), str(error)
                 log_failure(worker.spec, report)
                 over(worker, end)
                 fill()
@@ -136,6 +156,9 @@ def run(
                 if isinstance(message, End) and run == worker.spec.id:
                     over(worker, message)
                     fill()
+                elif not isinstance(message, End) and message["event"] == "clock":
+                    # the worker stops the run by itself unless a call of a library never returns
+                    worker.deadline = monotonic() + message["seconds"] + GRACE
                 else:
                     notify(run, message)
     finally:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -18,14 +18,17 @@ from clbench.records import Record
 from clbench.run_spec import RunSpec
 from clbench.runs import checkpoint
 from clbench.runs.run import Run, prepare, train_run
+from clbench.utils.time_limit import Alarm, TooLongError, call_within
 
 Report = Callable[[RunSpec, dict[str, Any]], None]
+Result = TypeVar("Result")
 
 
 def run_stacked(specs: Sequence[RunSpec], report: Report) -> list[Record | Exception]:
     """Train the runs side by side, from a common checkpoint, and return the record or the error of each.
 
     Runs that cannot share steps are trained one by one, and the reason is reported. A run that diverges drops out.
+    `runner.time_limit` counts for each run that is trained by itself, and times their number for runs side by side.
 
     Args:
         specs: of the same configuration, with different seeds.
@@ -40,7 +43,9 @@ def run_stacked(specs: Sequence[RunSpec], report: Report) -> list[Record | Excep
     fewer = 0
     try:
         if len(specs) > 1:
-            _in_lockstep(specs, report, outcomes)
+            _limited(specs, report, lambda: _in_lockstep(specs, report, outcomes))
+    except TooLongError as error:
+        outcomes.update({spec.id: error for spec in specs if spec.id not in outcomes})
     except StackingError as error:
         report(specs[0], {"event": "print", "text": f"{specs[0].row_label}: seeds run one by one: {error.what}"})
     except torch.OutOfMemoryError:
@@ -56,10 +61,18 @@ def run_stacked(specs: Sequence[RunSpec], report: Report) -> list[Record | Excep
         left = []
     for spec in left:
         try:
-            outcomes[spec.id] = train_run(spec, partial(report, spec))
+            outcomes[spec.id] = _limited([spec], report, partial(train_run, spec, partial(report, spec)))
         except Exception as error:
             outcomes[spec.id] = error
     return [outcomes[spec.id] for spec in specs]
+
+
+def _limited(specs: Sequence[RunSpec], report: Report, body: Callable[[], Result]) -> Result:
+    """Call `body`, which trains the runs, with their time limit."""
+    limit = specs[0].execution.time_limit
+    if limit is not None:
+        report(specs[0], {"event": "clock", "seconds": limit * len(specs)})
+    return call_within(limit, body, len(specs))
 
 
 def _in_lockstep(specs: Sequence[RunSpec], report: Report, outcomes: dict[str, Record | Exception]) -> None:
@@ -74,7 +87,7 @@ def _in_lockstep(specs: Sequence[RunSpec], report: Report, outcomes: dict[str, R
     runs = [prepare(spec, partial(report, spec)) for spec in specs]
     try:
         _train(runs, outcomes)
-    except Exception as error:
+    except (Exception, Alarm) as error:
         for run in runs:
             if run.spec.id not in outcomes:
                 run.loggers.fail(str(error))

@@ -32,6 +32,7 @@ from clbench.runs.provenance import provenance
 from clbench.stream import Stream, Task
 from clbench.utils import cpu_matmul
 from clbench.utils.notify import redirect
+from clbench.utils.time_limit import Alarm
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -51,7 +52,7 @@ def train_run(spec: RunSpec, report: Report, connect: Connect | None = None) -> 
     run.training.accelerate(spec.execution.compile, spec.execution.graph, run.say)
     try:
         return run.run()
-    except Exception as error:
+    except (Exception, Alarm) as error:
         run.loggers.fail(str(error))
         raise
 

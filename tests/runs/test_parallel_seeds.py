@@ -1,11 +1,14 @@
 """Runs side by side: the same records as one by one, from any interruption."""
 
 import json
+import signal
+from dataclasses import replace
 
 import pytest
 import torch
 
 import clbench.runs.parallel_seeds as module
+from clbench.engine.replicas.stack import StackingError
 from clbench.engine.training.loop import Training
 from clbench.errors import DivergedError
 from clbench.records import Record
@@ -13,6 +16,7 @@ from clbench.runs import checkpoint
 from clbench.runs.parallel_seeds import run_stacked
 from clbench.runs.run import Run
 from clbench.testing import make_spec, run
+from clbench.utils.time_limit import TooLongError
 
 SEEDS = (0, 1, 2)
 
@@ -104,6 +108,48 @@ def test_what_cannot_be_stacked_runs_one_by_one_and_says_why(tmp_path):
     assert [record.provenance["stacked"] for record in made] == [1, 1, 1]
     (text,) = [message["text"] for _, message in told if message["event"] == "print"]
     assert text == "split_digits class gdumb (epochs=1): seeds run one by one: GDumb has its own fit"
+
+
+def limited(folder, limits):
+    """Return runs with a limit each; a limit below a second is for a run that never ends."""
+    every = specs(folder, seeds=range(len(limits)))
+    return [replace(spec, execution=replace(spec.execution, time_limit=limit)) for spec, limit in zip(every, limits, strict=True)]
+
+
+def forever_if_short(spec):
+    while spec.execution.time_limit < 1:
+        signal.pause()
+    return Record(spec.identity)
+
+
+def ends(specs):
+    """Return what ended each run, and the time limits that were reported."""
+    clocks = []
+    made = run_stacked(specs, lambda spec, message: clocks.append(message["seconds"]) if message["event"] == "clock" else None)
+    return [type(each) for each in made], clocks
+
+
+def test_runs_one_by_one_have_a_time_limit_each(tmp_path, monkeypatch):
+    def cannot(*_):
+        raise StackingError("a reason")
+
+    monkeypatch.setattr(module, "_in_lockstep", cannot)
+    monkeypatch.setattr(module, "train_run", lambda spec, report: forever_if_short(spec))
+    found, clocks = ends(limited(tmp_path, [60, 0.05, 0.1, 60]))
+    assert found == [Record, TooLongError, TooLongError, Record]
+    assert clocks == [240, 60, 0.05, 0.1, 60]
+
+
+def test_a_stack_that_was_halved_has_a_time_limit_for_each_half(tmp_path, monkeypatch):
+    def train(some, report, outcomes):
+        if len(some) == 4:
+            raise torch.OutOfMemoryError
+        outcomes.update({spec.id: forever_if_short(spec) for spec in some})
+
+    monkeypatch.setattr(module, "_in_lockstep", train)
+    found, clocks = ends(limited(tmp_path, [60, 60, 0.05, 0.05]))
+    assert found == [Record, Record, TooLongError, TooLongError]
+    assert clocks == [240, 120, 0.1]
 
 
 def test_seeds_that_were_interrupted_elsewhere_lose_nothing(tmp_path, monkeypatch):

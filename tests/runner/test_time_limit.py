@@ -1,0 +1,135 @@
+"""Runs that take longer than `runner.time_limit`."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from clbench.errors import ConfigError
+from clbench.execution import Execution
+from clbench.loggers.base import Logger, Loggers, RunInfo
+from clbench.run_spec import RunSpec
+from clbench.runner import worker_pool
+from clbench.runner.progress import Display
+from clbench.runner.run_specs import run_specs
+from clbench.runner.worker_pool import Worker
+from clbench.utils import time_limit
+from clbench.utils.time_limit import TooLongError, call_within
+from tests.runner.run_functions import make_spec
+
+REASON, REMEDY = "took longer than runner.time_limit=0.3 seconds", "give a higher runner.time_limit"
+
+
+def limited(folder: Path, limit: float | None, seeds: int = 2) -> list[RunSpec]:
+    return [replace(make_spec(folder, seed), execution=Execution(device="cpu", time_limit=limit)) for seed in range(seeds)]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_run_over_its_limit_fails_alone_and_resumes_with_a_higher_one(tmp_path: Path, workers: int) -> None:
+    stopped, other = run_specs(limited(tmp_path, 0.3), Display(), workers, "tests.runner.run_functions.endless_at_first")
+    assert (stopped.status, other.status) == ("failed", "done")
+    assert stopped.reason == REASON
+    assert stopped.remedy.startswith(REMEDY)
+    assert (stopped.spec.checkpoints / "task-0000.pt").exists()
+    outcomes = run_specs(limited(tmp_path, 60), Display(), workers, "tests.runner.run_functions.endless_at_first")
+    assert [outcome.status for outcome in outcomes] == ["done", "present"]
+
+
+def test_a_worker_in_a_call_without_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_pool, "GRACE", 0.2)
+    (outcome,) = run_specs(limited(tmp_path, 0.3, seeds=1), Display(), 1, "tests.runner.run_functions.deaf")
+    assert outcome.status == "failed"
+    assert outcome.reason == REASON
+    assert outcome.remedy.startswith(REMEDY)
+
+
+def test_the_start_of_a_worker_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, give = 0.0, worker_pool._give
+
+    def slow_start(worker: Worker, spec: RunSpec, notify: Any) -> None:
+        nonlocal now
+        give(worker, spec, notify)
+        now += 1000
+
+    monkeypatch.setattr(worker_pool, "_give", slow_start)
+    monkeypatch.setattr(worker_pool, "monotonic", lambda: now)
+    (outcome,) = run_specs(limited(tmp_path, 500, seeds=1), Display(), 1, "tests.runner.run_functions.good")
+    assert outcome.status == "done"
+
+
+def forever(*_: object) -> NoReturn:
+    while True:
+        signal.pause()
+
+
+def test_a_logger_does_not_keep_a_run_from_its_end() -> None:
+    class Slow(Logger):
+        def event(self, result: dict[str, Any]) -> None:
+            forever()
+
+    def body() -> None:
+        Loggers([Slow()], RunInfo({}, "", "", "", "", ""), said.append).event({})
+        said.append("the run goes on")
+
+    said: list[str] = []
+    with pytest.raises(TooLongError, match=r"took longer than runner\.time_limit=0\.05 seconds"):
+        call_within(0.05, body)
+    assert said == []
+
+
+def test_an_alarm_that_was_swallowed_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def body() -> None:
+        try:
+            forever()
+        except BaseException as error:
+            swallowed.append(error)
+        forever()
+
+    swallowed: list[BaseException] = []
+    monkeypatch.setattr(time_limit, "AGAIN", 0.05)
+    with pytest.raises(TooLongError):
+        call_within(0.05, body)
+    assert len(swallowed) == 1
+
+
+def test_an_alarm_before_or_after_the_body_has_no_effect(monkeypatch: pytest.MonkeyPatch) -> None:
+    original, before = signal.setitimer, signal.getsignal(signal.SIGALRM)
+
+    def setitimer(*values: Any) -> None:
+        signal.raise_signal(signal.SIGALRM)
+        original(*values)
+        signal.raise_signal(signal.SIGALRM)
+        alarms.append(values)
+
+    alarms: list[Any] = []
+    monkeypatch.setattr(signal, "setitimer", setitimer)
+    assert call_within(60.0, lambda: "result") == "result"
+    assert alarms == [(signal.ITIMER_REAL, 60.0, time_limit.AGAIN), (signal.ITIMER_REAL, 0)]
+    assert signal.getsignal(signal.SIGALRM) == before
+
+
+def test_outside_the_main_thread_there_is_a_warning() -> None:
+    def body() -> None:
+        with pytest.warns(UserWarning, match="not enforced"):
+            done.append(call_within(1.0, lambda: True))
+
+    done: list[bool] = []
+    thread = threading.Thread(target=body)
+    thread.start()
+    thread.join()
+    assert done == [True]
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "soon"])
+def test_a_limit_is_a_time(value: str) -> None:
+    from clbench.config.hydra_compose import new_composer
+    from clbench.config.job import make_job
+
+    composer = new_composer()
+    with pytest.raises(ConfigError, match=r"give runner\.time_limit as a number \(above 0, seconds\) or null"):
+        make_job(composer([f"runner.time_limit={value}"]), composer)
