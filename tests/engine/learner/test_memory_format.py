@@ -100,4 +100,7 @@ def test_a_narrow_network_trains_without_avx512():
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile wants a C++ compiler")
 def test_a_narrow_network_trains_compiled_without_avx512():
-    assert run("-m", "tests.engine.narrow_network", "compile") == ["finite"]
+    found = run("-m", "tests.engine.narrow_network", "compile")
+    if found[:3] == ["runner.compile:", "not", "compiled:"]:  # a compiler without Python's headers, say
+        pytest.skip(" ".join(found))
+    assert found == ["finite"]
