@@ -17,11 +17,11 @@ from clbench.toolkit.weight_matrices import Matrix
 class Projection:
     """Projects the steps of a task.
 
-    The gradient of a linear layer is `delta^T x` with one row per sample, so a projection of its rows is one of the inputs
-    `x`: `[B, d]` instead of `[out, d]` go through the projector, several times less in small batches. It gives the same step
-    wherever a step is the gradient and nothing else (`learner.plain_step`: plain SGD, no clipping, no part that edits gradients,
-    no second one that edits or watches the step, no batch in parts). Elsewhere, for layers of other kinds, larger batches and
-    reparametrised weights, the step itself is projected.
+    The gradient of a linear layer is `delta^T x`, with one row of `x` per sample. A projection of its rows is therefore a
+    projection of the inputs `x`. Then `[B, d]` instead of `[out, d]` goes through the projector: several times less in small
+    batches. The step is the same if it is nothing but the gradient (`learner.plain_step`: plain SGD, no clipping, no edited
+    gradients, no second hook on the update, no micro-batches). Otherwise the step itself is projected. So it is for other
+    kinds of layers, larger batches and reparametrised weights.
     """
 
     def __init__(self, learner: Learner, matrices: Mapping[str, Matrix], projectors: Mapping[str, Projector]) -> None:

@@ -13,11 +13,11 @@ def memory_format(model: nn.Module, device: torch.device) -> torch.memory_format
     """Return the memory format for `model` on `device`; None for a model without convolutions.
 
     Channels last makes convolutions about a quarter faster, on a CPU too. One case is not safe on a CPU with AVX2 and without
-    AVX-512: the weight gradient of a channels-last 1x1 convolution with a stride and 2 to 7 input channels (one AVX2 register or
-    less). oneDNN (torch 2.11 to 2.14) then writes outside its buffer: the process crashes, hangs, or continues with wrong
-    numbers. Other kernel sizes, stride 1, groups, 1 or at least 8 input channels, and contiguous tensors are right
-    (`tests/engine/learner/test_memory_format.py` tries them). A model with such a layer stays contiguous on every CPU: a run must
-    not depend on the processor for more than rounding.
+    AVX-512: the weight gradient of a 1x1 convolution with a stride and 2 to 7 input channels (less than an AVX2 register).
+    oneDNN (seen with torch 2.14.1) then writes outside its buffer. The process crashes, hangs, or continues with wrong numbers.
+    Other kernel sizes, stride 1, groups, 1 or at least 8 input channels, and contiguous tensors are right
+    (`tests/engine/learner/test_memory_format.py` tries them). A model with such a layer stays contiguous on every CPU: the
+    processor may change the rounding of a run, and nothing else.
     """
     if not any(isinstance(part, nn.Conv2d) for part in model.modules()):
         return None

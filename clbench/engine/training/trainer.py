@@ -17,7 +17,7 @@ class Trainer:
     """How a task is passed over.
 
     Args:
-        epochs: passes over the data of a task; a list: of each task, the last entry that of all later ones.
+        epochs: passes over the data of a task. A list has one entry per task; its last entry holds for all later tasks.
         batch_size: samples per step.
         online_batch_size: samples per step in a single-pass stream (`scenario.online=true`); applied by the command line.
         schedule: of the learning rate within a task.
