@@ -4,14 +4,15 @@
     python tools/mutations.py ewc-sign si-step # some, by name
     python tools/mutations.py check            # list the entries that no longer fit the source; runs no test
 
-A mutation (`tools/mutation_table.py`) is a small change of the source, with the tests that must fail under it. First the tests
-run on the unchanged source, where they must pass. Then they run once per mutation, each time in a separate copy of the tree: the
-files that git tracks or would track. The tree itself is never changed. Prints `caught` or `SURVIVED` for each mutation. Exit
+A mutation (`tools/mutation_tables/`) is a small change of the source, with the tests that must fail under it. First the tests
+run on the unchanged source, where they must pass. Then they run once per mutation, in copies of the tree: the files that git
+tracks or would track. The tree itself is never changed. Prints `caught` or `SURVIVED` for each mutation. Exit
 status 1 if one survived, if its text is no longer found exactly once, or if its tests could not run.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -19,13 +20,21 @@ import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
 
 from tools.mutation_table import MUTATIONS, Mutation
 
 ROOT = Path(__file__).resolve().parent.parent
 GREEN, RED = 0, 1
 """Exit statuses of pytest: all passed, some failed. Any other status means that pytest could not run the tests."""
+LARGE = (
+    *("torch", "torch.fx.experimental.symbolic_shapes", "numpy", "scipy.stats", "sklearn.metrics"),
+    *("hypothesis", "pydantic", "omegaconf", "hydra", "pytest", "_pytest.runner"),
+)
+"""Packages that many tests need and no mutation changes; their import takes most of the time of a short test."""
 CHECK = "check"
 """The word on the command line that asks only whether every mutation fits the source."""
 
@@ -64,13 +73,27 @@ def check(tree: Path, mutations: Sequence[Mutation]) -> list[Mutation]:
         mutated(tree, mutation)
     files, survivors = tracked(tree), []
     everything = list(dict.fromkeys(test for mutation in mutations for test in mutation.tests))
-    if red(tree, files, everything):
-        raise MutationError("the tests fail before anything is mutated")
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # each waits for a process
-        for mutation, caught in zip(mutations, pool.map(lambda m: red(tree, files, m.tests, m), mutations), strict=True):
-            print(f"{'caught' if caught else 'SURVIVED':9} {mutation.name}", flush=True)
-            if not caught:
-                survivors.append(mutation)
+    with ExitStack() as open_copies:
+        idle: SimpleQueue[Copy] = SimpleQueue()
+        first = open_copies.enter_context(Copy(tree, files))
+        if first.red(everything):  # the first run, and the only one that stores compiled files
+            raise MutationError("the tests fail before anything is mutated")
+        idle.put(first)
+        for _ in range(min(os.cpu_count() or 1, len(mutations)) - 1):
+            idle.put(open_copies.enter_context(Copy(first.root, first.files())))
+
+        def red(mutation: Mutation) -> bool:
+            copy = idle.get()
+            try:
+                return copy.red(mutation.tests, mutation)
+            finally:
+                idle.put(copy)
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # each waits for a process
+            for mutation, caught in zip(mutations, pool.map(red, mutations), strict=True):
+                print(f"{'caught' if caught else 'SURVIVED':9} {mutation.name}", flush=True)
+                if not caught:
+                    survivors.append(mutation)
     return survivors
 
 
@@ -103,35 +126,61 @@ def tracked(tree: Path) -> list[str]:
     return [name for name in dict.fromkeys(listed.stdout.split("\0")) if name and (tree / name).is_file()]
 
 
-def red(tree: Path, files: Iterable[str], tests: Sequence[str], mutation: Mutation | None = None) -> bool:
-    """Return whether one of `tests` fails in a copy of the tree's `files`; the mutation, if given, is applied first.
+class Copy:
+    """A copy of a tree in a folder of its own, with a process that runs tests there (`tools/mutation_worker.py`)."""
 
-    Raises:
-        MutationError: pytest could not run the tests, or they would import another package than the copy.
-    """
-    with tempfile.TemporaryDirectory() as name:
-        copy = Path(name).resolve()
+    def __init__(self, tree: Path, files: Iterable[str]) -> None:
+        """Copy `files`, paths below `tree`, and start the process."""
+        self._folder = tempfile.TemporaryDirectory()
+        self.root = Path(self._folder.name).resolve()
         for file in files:
-            (copy / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(tree / file, copy / file)
-        if mutation is not None:
-            (copy / mutation.file).write_text(mutated(copy, mutation), encoding="utf-8")
-        # -m puts the working directory, the copy, before installed packages; processes that the tests start get PYTHONPATH
+            (self.root / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(tree / file, self.root / file)
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
-        environment |= {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+        environment |= {"PYTHONPATH": str(self.root), "OMP_NUM_THREADS": "1"}
         environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # these tests need no plugins; takes a third of the time
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", str(Path(__file__).with_name("mutation_worker.py")), str(self.root), *LARGE],
+            cwd=self.root,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
 
-        def python(*arguments: str) -> subprocess.CompletedProcess[str]:
-            return subprocess.run([sys.executable, *arguments], cwd=copy, env=environment, capture_output=True, text=True)
+    def __enter__(self) -> Copy:
+        return self
 
-        imported = python("-c", "import clbench; print(clbench.__file__)").stdout.strip()
-        if not Path(imported).resolve().is_relative_to(copy):
-            raise MutationError(f"the tests would import {imported or 'nothing'} instead of the copy")
-        done = python("-m", "pytest", "-q", "-p", "xdist.plugin", "-n", "0", "-x", "-p", "no:cacheprovider", *tests)
-    if done.returncode not in (GREEN, RED):
+    def __exit__(self, *error: object) -> None:
+        self._process.communicate()  # closes its input, which ends it
+        self._folder.cleanup()
+
+    def files(self) -> list[str]:
+        """Return the files of the copy, compiled ones included, as paths below its root."""
+        return [str(path.relative_to(self.root)) for path in self.root.rglob("*") if path.is_file()]
+
+    def red(self, tests: Sequence[str], mutation: Mutation | None = None) -> bool:
+        """Return whether one of `tests` fails in the copy; the mutation, if given, is in place while they run.
+
+        Raises:
+            MutationError: pytest could not run the tests, or they would import another package than the copy.
+        """
+        request: dict[str, Any] = {"tests": list(tests), "file": None, "text": None}
+        if mutation is not None:
+            request |= {"file": mutation.file, "text": mutated(self.root, mutation)}
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(json.dumps(request), file=self._process.stdin, flush=True)
+        line = self._process.stdout.readline()
         what = "the tests" if mutation is None else mutation.name
-        raise MutationError(f"{what}: pytest ended with status {done.returncode}\n{done.stdout}{done.stderr}")
-    return done.returncode == RED
+        if not line:
+            raise MutationError(f"{what}: the process that runs the tests has ended")
+        done = json.loads(line)
+        if not Path(done["package"]).resolve().is_relative_to(self.root):
+            raise MutationError(f"the tests would import {done['package'] or 'nothing'} instead of the copy")
+        if done["status"] not in (GREEN, RED):
+            raise MutationError(f"{what}: pytest ended with status {done['status']}\n{done['output']}")
+        return bool(done["status"] == RED)
 
 
 def main() -> None:

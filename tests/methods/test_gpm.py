@@ -85,6 +85,30 @@ def test_bases_grow_and_stay_orthonormal():
     assert [entry["of"] for entry in method.diagnostics().values()] == [17, 17]  # 16 inputs and the bias's constant
 
 
+def thresholds(threshold, step):
+    """Return the thresholds that each matrix gets, task by task."""
+    found = []
+
+    class Watched(GPM):
+        def absorb(self, name, rows, threshold):
+            found[-1][name] = threshold
+            super().absorb(name, rows, threshold)
+
+        def end_task(self, learner, task, history):
+            found.append({})
+            super().end_task(learner, task, history)
+
+    learn(shipped("gpm", Watched, threshold=threshold, threshold_step=step, samples=20), blob_stream("domain"))
+    return [list(each.values()) for each in found]
+
+
+def test_the_threshold_rises_by_its_step_after_every_task_up_to_one():
+    for one, two in zip(thresholds(0.5, 0.2), [[0.5, 0.5], [0.7, 0.7], [0.9, 0.9]], strict=True):
+        assert one == pytest.approx(two)
+    for one, two in zip(thresholds([0.5, 0.9], 0.06), [[0.5, 0.9], [0.56, 0.96], [0.62, 1.0]], strict=True):
+        assert one == pytest.approx(two)
+
+
 def test_a_threshold_per_layer_must_fit_the_model():
     with pytest.raises(ConfigError, match=r"method.threshold.*2 layers"):
         learn(shipped("gpm", threshold=[0.9, 0.9, 0.9], samples=10), blob_stream("domain"))

@@ -92,6 +92,20 @@ def test_failures_are_what_lacks_the_form():
     assert unlearning.forgotten(made, "forget_test") == pytest.approx(7), "the format is no accuracy"
 
 
+def test_lower_losses_of_members_are_a_sign_of_membership():
+    """Yeom et al. (CSF 2018): a model knows what it was trained on. Above 50 is a sign, below it the samples were unlearned."""
+    told = [{"request": r, "members": [0.1, 0.2, 0.6], "others": [0.5, 0.7]} for r in (1, 2, 3)]
+    assert unlearning.membership_auc(result(ROWS, told)) == pytest.approx(100 * 5 / 6)
+    turned = [{"request": each["request"], "members": each["others"], "others": each["members"]} for each in told]
+    assert unlearning.membership_auc(result(ROWS, turned)) == pytest.approx(100 / 6)
+
+
+def test_a_gap_is_the_methods_value_minus_that_of_retraining():
+    known = [{"request": r, "members": [0.1, 0.2], "others": [0.5, 0.7]} for r in (1, 2, 3)]
+    never = [{"request": r, "members": [0.4, 0.6], "others": [0.5, 0.7]} for r in (1, 2, 3)]
+    assert unlearning.gaps(result(ROWS, known), result(ROWS, never))["membership_gap"] == pytest.approx(25)
+
+
 def numbers(n, shift, seed):
     draw = random.Random(seed)
     return [round(draw.gauss(shift, 1), 1) for _ in range(n)]

@@ -10,6 +10,12 @@ from tools.mutation_table import Mutation
 from tools.mutations import MutationError, check, tracked
 
 
+@pytest.fixture(autouse=True)
+def nothing_beforehand(monkeypatch):
+    """These small trees need no large packages."""
+    monkeypatch.setattr(mutations, "LARGE", ())
+
+
 @pytest.fixture
 def tree(tmp_path):
     """A package of that name with one function and its test, in a repository without a commit."""

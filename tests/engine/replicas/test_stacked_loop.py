@@ -213,6 +213,23 @@ def test_running_statistics_are_each_replicas_own():
     assert not torch.equal(statistics[0], statistics[1])
 
 
+def test_measuring_within_a_task_changes_nothing_and_is_in_evaluation_mode():
+    """Under BatchNorm, training and evaluation differ; the steps after a measurement are in training mode again."""
+    one, other, apart_rows = with_model(Norms), with_model(Norms), []
+    stacked, rows = StackedTraining(one), []
+    stacked.learn(0, lambda step: rows.append(stacked.measure(32)))
+    for training in other:
+
+        def measure(step, training=training):
+            apart_rows.append(evaluate(training.learner, training.method, training.learner.stream.evaluation, 32))
+
+        training.learn(training.learner.stream.tasks[0], measure)
+    count = other[0].step_count
+    assert len(rows) == count
+    assert rows == [[apart_rows[seed * count + step] for seed in range(len(SEEDS))] for step in range(count)]
+    assert_same(one, other)
+
+
 def test_a_replica_that_diverges_leaves_the_others():
     one, other = (replicas(lambda: shipped("ewc", strength=1.0)) for _ in range(2))
     for trainings in (one, other):
