@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from clbench.contract import old_modules
+from clbench.sources import import_clock
 
 if TYPE_CHECKING:
     from clbench.api import load as load
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["__version__", "load", "run"]
 old_modules.install()
+import_clock.install()
 
 
 def __getattr__(name: str) -> Any:

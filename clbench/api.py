@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from clbench.config.hydra_compose import new_composer
-from clbench.config.job import make_job
+from clbench.config.job import Job, make_job
 from clbench.errors import ClbenchError, ConfigError
 from clbench.leaderboard.results import Results
 from clbench.leaderboard.results import load as load
-from clbench.runner.sweep import failures, run_jobs
+from clbench.records import record_path
+from clbench.runner.sweep import failures, not_trained_again, run_jobs
+from clbench.sources.confirm import confirm
+from clbench.sources.trace import targets
 
 
 def run(
@@ -51,16 +54,28 @@ def run(
         words.append(f"results_dir={quoted(str(results_dir))}")
     composer = new_composer()
     job = make_job(composer([*words, *overrides]), composer, node)
-    if node is not None and node["_target_"].startswith("__main__."):
+    if any(name.startswith("__main__.") for name in targets(job.config)):
         workers = 0  # other processes cannot import it
+    if (job.execution.workers if workers is None else workers) == 0:
+        _confirm(job)
     summary = run_jobs([job], workers=workers, progress=progress, report=False)
     if summary.failed:
         lines = failures(summary)
-        raise ClbenchError(
-            "\n".join(lines),
-            f"{len(lines)} of {len(summary.outcomes)} runs failed; the others are stored in {job.results_dir}",
-        )
+        stored = f"{len(lines)} of {len(summary.outcomes)} runs failed; the others are stored in {job.results_dir}"
+        again = not_trained_again(summary).replace("rerun=true", 'overrides=["rerun=true"]')
+        raise ClbenchError("\n".join(lines), ". ".join(part for part in (stored, again) if part))
     return Results(summary.records(job))
+
+
+def _confirm(job: Job) -> None:
+    """Refuse to train with classes of this process whose files have changed since they were imported.
+
+    Raises:
+        ConfigError: such a class would be trained; stored runs need none.
+    """
+    missing = [spec for spec in job.specs() if not record_path(Path(spec.results_dir), spec.id).exists()]
+    if missing or job.execution.rerun:
+        confirm(job.sources)
 
 
 def method_node(method: Any) -> dict[str, Any]:

@@ -38,6 +38,7 @@ class Execution:
         memory_margin: factor on the measured memory.
         device: `auto`, `cpu` or `cuda`.
         save_models: whether the model after each task is kept.
+        rerun: whether a run is trained again that has a record, or that failed.
         residence: where data is kept during the run (`clbench.scenarios.placement.place`).
         residence_share: of the free memory, for the data.
         download: whether missing data may be downloaded.
@@ -63,6 +64,7 @@ class Execution:
     memory_margin: Annotated[float, Field(ge=1)] = 1.25
     device: Annotated[Literal["auto", "cpu", "cuda"], Field(description="CUDA_VISIBLE_DEVICES selects among GPUs")] = "auto"
     save_models: bool = False
+    rerun: bool = False
     residence: Literal["auto", "device", "host", "disk"] = "auto"
     residence_share: Share = 0.5
     download: bool = False
@@ -72,6 +74,7 @@ class Execution:
 OTHER_KEYS = {
     "device": "device",
     "save_models": "save_models",
+    "rerun": "rerun",
     "residence": "data.residence",
     "residence_share": "data.share",
     "download": "data.download",

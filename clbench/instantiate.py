@@ -106,6 +106,11 @@ def locate(name: Any, path: str) -> Callable[..., Any]:
     """
     if not isinstance(name, str) or "." not in name:
         raise ConfigError(f"{path}._target_={name!r} is not a dotted name", f"give {path}._target_=package.module.Name")
+    if ".<locals>." in name:
+        raise ConfigError(
+            f"{path}._target_={name} is defined within a function, where no other part of a run can find it",
+            "define it at the top level of its module, script or notebook",
+        )
     module_name, _, member = name.rpartition(".")
     try:
         module = importlib.import_module(module_name)
@@ -117,9 +122,10 @@ def locate(name: Any, path: str) -> Callable[..., Any]:
         ) from error
     if not hasattr(module, member):
         near = difflib.get_close_matches(member, dir(module), n=1)
+        place = getattr(module, "__file__", None) or f"the module {module_name}"
         raise ConfigError(
             f"{path}._target_={name}: module {module_name} has no {member}",
-            f"did you mean {module_name}.{near[0]}?" if near else f"define {member} in {module.__file__}",
+            f"did you mean {module_name}.{near[0]}?" if near else f"define {member} in {place}",
         )
     found = getattr(module, member)
     if not callable(found):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -34,8 +35,9 @@ class Method:
 
     Subclasses are dataclasses. Fields are hyper-parameters: types here, values and their sources in
     `conf/method/NAME.yaml`. All other attributes are the method's state, except names with a leading underscore. State is a
-    tree of tensors, numbers, strings, lists, dictionaries, or objects of the engine (`Memory`). It is saved, resumed, and
-    counted in bytes. `setup` and `begin_task` must compute the underscored attributes again.
+    tree of tensors, numbers, strings, lists, tuples, dictionaries, or objects of the engine (`Memory`). It is saved, resumed, and
+    counted in bytes. Other values, such as NumPy arrays, would not come back from a checkpoint: the first checkpoint is refused
+    (`clbench.engine.resumable`). `setup` and `begin_task` must compute the underscored attributes again.
 
     The engine owns forward, backward, the step and evaluation. A hook that is not overridden costs nothing. Four more hooks,
     for few methods, stand in `clbench.contract.protocols`: a method opts in by defining them.
@@ -167,10 +169,11 @@ def _pack(value: Any) -> Any:
     """Return `value` with each object of the engine replaced by its state."""
     if hasattr(value, "state") and hasattr(value, "load_state"):
         return value.state()
-    if isinstance(value, dict):
-        return {key: _pack(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_pack(item) for item in value]
+    kind = type(value)  # a subclass stays as it is: as its base class, it would come back with less than it had
+    if kind in (dict, OrderedDict):
+        return kind((key, _pack(item)) for key, item in value.items())
+    if kind in (list, tuple):
+        return kind(_pack(item) for item in value)
     return value
 
 
@@ -179,8 +182,11 @@ def _unpack(value: Any, present: Any) -> Any:
     if hasattr(present, "load_state"):
         present.load_state(value)
         return present
-    if isinstance(value, dict) and isinstance(present, dict):
-        return {key: _unpack(item, present.get(key)) for key, item in value.items()}
+    kind = type(value)
+    if kind in (dict, OrderedDict) and isinstance(present, dict):
+        return kind((key, _unpack(item, present.get(key))) for key, item in value.items())
+    if kind in (list, tuple) and isinstance(present, (list, tuple)) and len(present) == len(value):
+        return kind(_unpack(item, own) for item, own in zip(value, present, strict=True))
     return value
 
 

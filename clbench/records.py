@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from clbench.utils import atomic
 
 FORMAT = 1
 """Version of the record's layout; files of another version are refused."""
+PARTS = ("identity", "result", "cost", "provenance")
+"""Parts of a record."""
 
 
 @dataclass
@@ -49,7 +51,7 @@ class Record:
     @property
     def digest(self) -> str:
         """The sha256 of the whole record; it reveals an edited number when the file is read."""
-        return hashlib.sha256(canonical([self.identity, self.result, self.cost, self.provenance]).encode()).hexdigest()
+        return _digest([getattr(self, name) for name in PARTS])
 
     @property
     def seed(self) -> int:
@@ -78,40 +80,20 @@ def record_path(results_dir: Path, record_id: str) -> Path:
     return Path(results_dir) / f"{record_id}.json"
 
 
-def write(record: Record, results_dir: Path) -> Path:
-    """Store `record` atomically and durably; an existing record stays unchanged.
+def write(record: Record, results_dir: Path, replace: bool = False) -> Path:
+    """Store `record` atomically and durably.
+
+    Args:
+        record: of a finished run.
+        results_dir: folder of the records.
+        replace: whether an existing record is replaced; otherwise it stays unchanged.
 
     Raises:
         StoreError: the folder cannot be written (no permission, disk full), or a part of the record is not plain finite
             JSON. No incomplete file remains.
     """
-    results_dir = Path(results_dir)
-    try:
-        path = record_path(results_dir, record.id)
-        body = {
-            "format": FORMAT,
-            "id": record.id,
-            "config_id": record.config_id,
-            "identity": record.identity,
-            "result": record.result,
-            "cost": record.cost,
-            "provenance": record.provenance,
-            "sha256": record.digest,
-        }
-        content = json.dumps(body, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    except (TypeError, ValueError) as error:
-        raise StoreError(
-            f"a record cannot be stored in {results_dir}: {error}",
-            "configuration and diagnostics must be plain finite numbers, strings and lists",
-        ) from error
-    atomic.write(
-        path,
-        content,
-        name="the record",
-        remedy="free space or choose another results_dir; the checkpoint is kept: start the same command again",
-        final=True,
-    )
-    return path
+    remedy = "free space or choose another results_dir; the checkpoint is kept: start the same command again"
+    return write_file(Path(results_dir), {name: getattr(record, name) for name in PARTS}, "record", remedy, replace)
 
 
 def read(path: Path) -> Record:
@@ -120,42 +102,87 @@ def read(path: Path) -> Record:
     Raises:
         StoreError: the file cannot be read, is not JSON, has another format, or its name or content was changed.
     """
+    again = "move the file out of the results folder and start the same command again"
+    other = "move the file out of the results folder, or read it with the version that wrote it"
+    return Record(*load_file(path, PARTS, "record", again, other))
+
+
+def write_file(folder: Path, parts: dict[str, Any], noun: str, remedy: str, replace: bool) -> Path:
+    """Write a file about one run atomically: its identity, other parts, and their sha256. Return its path, `folder/ID.json`.
+
+    Args:
+        folder: is made if needed.
+        parts: `identity` first, in the order in which `load_file` gets their names.
+        noun: kind of the file, for messages.
+        remedy: of a file that cannot be written.
+        replace: whether an existing file is replaced.
+
+    Raises:
+        StoreError: the file cannot be written, or a part is not plain finite JSON. No incomplete file remains.
+    """
+    identity = parts["identity"]
+    try:
+        names: dict[str, Any] = {"format": FORMAT, "id": identity_hash(identity), "config_id": config_hash(identity)}
+        path = record_path(folder, names["id"])
+        body = {**names, **parts, "sha256": _digest(list(parts.values()))}
+        content = json.dumps(body, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise StoreError(
+            f"a {noun} cannot be stored in {folder}: {error}",
+            "configuration and diagnostics must be plain finite numbers, strings and lists",
+        ) from error
+    atomic.write(path, content, name=f"the {noun}", remedy=remedy, final=not replace)
+    return path
+
+
+def load_file(path: Path, names: Sequence[str], noun: str, again: str, other: str) -> list[dict[str, Any]]:
+    """Return the parts of a file that `write_file` wrote, checked.
+
+    Args:
+        path: of the file, which has the run's id as its name.
+        names: of the parts, `identity` first.
+        noun: kind of the file, for messages.
+        again: remedy for a damaged file.
+        other: remedy for a file of another kind or version.
+
+    Raises:
+        StoreError: the file cannot be read, is not JSON, has another format, or its name or content was changed.
+    """
     try:
         body = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_no_constant)
     except OSError as error:
         raise StoreError(
-            f"the record {path} cannot be read: {error.strerror or error}", "check the file's permissions"
+            f"the {noun} {path} cannot be read: {error.strerror or error}", "check the file's permissions"
         ) from error
     except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, cut short, NaN
-        raise StoreError(
-            f"the record {path} is damaged (not valid JSON: {error})",
-            "move the file out of the results folder and start the same command again",
-        ) from error
-    remedy = "move the file out of the results folder, or read it with the version that wrote it"
+        raise StoreError(f"the {noun} {path} is damaged (not valid JSON: {error})", again) from error
     if not isinstance(body, dict) or body.get("format") != FORMAT:
         found = body.get("format") if isinstance(body, dict) else None
-        raise StoreError(f"{path} is not a clbench record of format {FORMAT} (found format: {found})", remedy)
-    parts = [body.get(name) for name in ("identity", "result", "cost", "provenance")]
+        raise StoreError(f"{path} is not a clbench {noun} of format {FORMAT} (found format: {found})", other)
+    parts = [body.get(name) for name in names]
     if not all(isinstance(part, dict) for part in parts) or not isinstance(body["identity"].get("seed"), int):
-        raise StoreError(f"{path} lacks a part of a record (identity with a seed, result, cost, provenance)", remedy)
-    record = Record(*parts)  # type: ignore[arg-type]
-    if body.get("id") != record.id:
+        raise StoreError(f"{path} lacks a part of a {noun} (identity with a seed, {', '.join(names[1:])})", other)
+    run, digest = identity_hash(body["identity"]), _digest(parts)
+    if body.get("id") != run:
         raise StoreError(
-            f"{path}: the identity was changed after the record was written (id {body.get('id')}, content says {record.id})",
-            remedy,
+            f"{path}: the identity was changed after the {noun} was written (id {body.get('id')}, content says {run})", other
         )
-    if body.get("sha256") != record.digest:
+    if body.get("sha256") != digest:
         raise StoreError(
             f"{path}: its content was changed after it was written (sha256 of the content is "
-            f"{record.digest[:12]}, the file declares {str(body.get('sha256'))[:12]})",
-            "move the file out of the results folder and start the same command again",
+            f"{digest[:12]}, the file declares {str(body.get('sha256'))[:12]})",
+            again,
         )
-    if Path(path).stem != record.id:  # a copy next to the original would count one seed twice
+    if Path(path).stem != run:  # a copy next to the original would count one seed twice
         raise StoreError(
-            f"{path}: the file was renamed or copied (the record is {record.id})",
-            f"name it {record.id}.json, or move it out of the results folder if that file is there too",
+            f"{path}: the file was renamed or copied (the {noun} is {run})",
+            f"name it {run}.json, or move it out of the results folder if that file is there too",
         )
-    return record
+    return parts  # type: ignore[return-value]
+
+
+def _digest(parts: Sequence[Any]) -> str:
+    return hashlib.sha256(canonical(list(parts)).encode()).hexdigest()
 
 
 def record_files(results_dir: Path) -> list[Path]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from clbench.execution import Execution
-from clbench.records import config_hash, identity_hash
+from clbench.records import Record, config_hash, identity_hash, read, record_path
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class RunSpec:
         n_runs: number of runs in the whole sweep.
         color: whether loggers write to a terminal with colours.
         stacked: further seeds that share every step with this run.
+        replaces: sha256 of the stored record that this run replaces when it is complete; empty: none.
     """
 
     config: dict[str, Any]
@@ -38,6 +39,7 @@ class RunSpec:
     n_runs: int = 1
     color: bool = False
     stacked: list[RunSpec] = field(default_factory=list)
+    replaces: str = ""
 
     @cached_property
     def id(self) -> str:
@@ -58,6 +60,22 @@ class RunSpec:
     def checkpoints(self) -> Path:
         """Folder of the run's checkpoints until its record is stored."""
         return Path(os.path.abspath(self.results_dir)) / ".checkpoints" / self.id
+
+    @property
+    def record_file(self) -> Path:
+        """File of the run's record, which may not exist yet."""
+        return record_path(Path(self.results_dir), self.id)
+
+    def stored(self) -> Record | None:
+        """Return the run's record; None if there is none yet, or only the one that this run replaces.
+
+        Raises:
+            StoreError: the record is damaged.
+        """
+        if not self.record_file.exists():
+            return None
+        record = read(self.record_file)
+        return None if record.digest == self.replaces else record
 
     @property
     def names(self) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
 from typing import Literal
@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from clbench.data.hidden import HiddenSplit
 from clbench.data.pool import Split
 from clbench.data.preprocess import Preprocess
 
@@ -159,6 +160,14 @@ class Stream:
     def classes_met(self) -> tuple[int, ...]:
         """Number of classes seen by the end of each task. Requests add none. Cached, because every step reads it."""
         return tuple(accumulate(len(task.classes) if task.kind == "learn" else 0 for task in self.tasks))
+
+    def for_learning(self) -> Stream:
+        """Return the stream as learners and methods get it: the names and sizes of its evaluation sets, without their samples.
+
+        A stand-in in the place of each set's samples raises `clbench.data.hidden.HiddenDataError` when anything else is read.
+        """
+        columns = (replace(each, split=HiddenSplit(each.name, len(each.split), each.split.tasks)) for each in self.evaluation)
+        return replace(self, evaluation=tuple(columns))
 
     def union(self, tasks: Sequence[Task]) -> Split:
         """Return the training data of several tasks, or of one client's share, as one mixed split; labels are unchanged."""

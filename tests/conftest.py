@@ -1,12 +1,28 @@
-"""One thread per test process: tests run side by side, and small tensors only lose by threads. CLBENCH_TEST_THREADS sets more."""
+"""One thread per test process: tests run side by side, and small tensors only lose by threads. CLBENCH_TEST_THREADS sets more.
+
+CLBENCH_TEST_NOISE adds noise to every matrix product of the test processes (`clbench.testing.product_noise`), for example 1e-6:
+no test may depend on rounding.
+"""
 
 import os
 import sys
+from contextlib import ExitStack
 
 import pytest
 
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[name] = os.environ.get("CLBENCH_TEST_THREADS", "1")  # before torch and numpy are imported; subprocesses inherit it
+
+
+def pytest_configure(config):
+    """Add the noise that CLBENCH_TEST_NOISE asks for until the last test has ended."""
+    amount = float(os.environ.get("CLBENCH_TEST_NOISE", "0"))
+    if amount:
+        from clbench.testing.product_noise import product_noise
+
+        stack = ExitStack()
+        stack.enter_context(product_noise(amount))
+        config.add_cleanup(stack.close)
 
 
 PLUGIN = {

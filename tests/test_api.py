@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -109,3 +111,68 @@ def test_what_cannot_be_used_is_named(tmp_path: Path, given: dict[str, object], 
 def test_a_failed_run_is_an_error_that_tells_why(tmp_path: Path) -> None:
     with pytest.raises(ClbenchError, match="n_tasks=7"):
         run(tmp_path, overrides=[*QUICK, "scenario.n_tasks=7"])
+
+
+SCRIPT = """
+import sys
+import clbench
+from dataclasses import dataclass
+from clbench.method import Method
+
+SEEDS = int(sys.argv[1])
+
+@dataclass
+class Here(Method):
+    def edit_gradients(self, learner, batch):
+        for gradient in learner.gradients.values():
+            gradient *= 1.0
+
+found = clbench.run(method=Here, seeds=SEEDS, results_dir="out", progress=False, overrides=["trainer.epochs=1"])
+print(len(found), len(clbench.load("out")))
+"""
+
+
+def of_script(folder: Path, text: str, seeds: int) -> str:
+    (folder / "script.py").write_text(text)
+    path = {"PYTHONPATH": str(Path(clbench.__file__).parent.parent)}
+    words = [sys.executable, "script.py", str(seeds)]
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False, env={**os.environ, **path})
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_a_script_may_change_around_its_class_and_an_edited_class_is_trained_again(tmp_path: Path) -> None:
+    assert of_script(tmp_path, SCRIPT, 1) == "1 1"
+    assert of_script(tmp_path, f"{SCRIPT}\nprint('a plot')\n", 2).startswith("2 2")
+    assert of_script(tmp_path, SCRIPT.replace("1.0", "0.5"), 1) == "1 3"
+
+
+def test_a_redefined_class_of_this_process_is_trained_again_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    text = "from clbench.method import Method\nclass Mine(Method):\n    x = 1\n"
+    path = tmp_path / "redefined.py"
+    path.write_text(text)
+    node = {"_target_": "redefined.Mine"}
+    run(tmp_path / "out", method=node)
+    path.write_text(text.replace("x = 1", "x = 22"))
+    with pytest.raises(ConfigError, match=r"redefined.py was changed after this Python process imported it"):
+        run(tmp_path / "out", method=node)
+    assert len(clbench.load(tmp_path / "out")) == 1
+    importlib.reload(sys.modules["redefined"])
+    run(tmp_path / "out", method=node)
+    path.write_text(text)
+    run(tmp_path / "out", method=node)  # finished: nothing is trained, and the loaded class does not matter
+    assert len(clbench.load(tmp_path / "out")) == 2
+
+
+def test_a_model_of_the_calling_program_runs_in_its_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    init = "    def __init__(self):\n        super().__init__(nn.Flatten(), nn.Linear(64, {}))\n"
+    cell = f"from torch import nn\nclass Net(nn.Sequential):\n{init}"
+    main = sys.modules["__main__"]
+    for width in (8, 9):
+        monkeypatch.setitem(vars(main), "__name__", "__main__")
+        names: dict[str, Any] = {"__name__": "__main__"}
+        exec(cell.format(width), names)
+        monkeypatch.setitem(vars(main), "Net", names["Net"])
+        assert len(run(tmp_path, workers=None, overrides=[*QUICK, "model._target_=__main__.Net"])) == 1
+    assert len(clbench.load(tmp_path)) == 2

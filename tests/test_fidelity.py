@@ -12,7 +12,7 @@ SEEDS = (0, 1)
 FAST = {
     "mnist": ["trainer.batch_size=64", "optimizer.lr=0.1"],
     "fashion_mnist": ["trainer.batch_size=64", "optimizer.lr=0.1"],
-    "digits": ["trainer.epochs=5"],
+    "digits": ["trainer.epochs=5", "optimizer.lr=0.1", "model.init=default"],
 }
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from clbench.records import load_all, write
+from clbench.sources.changes import mark, without
 from tests.command_line import QUICK, clbench, command
 
 pytestmark = pytest.mark.usefixtures("own_folder")
@@ -72,3 +76,104 @@ def test_a_user_of_the_command_line_sees_the_new_spelling_of_an_earlier_name(tmp
     assert started.returncode == 0, errors
     assert "aged.py:5: FutureWarning" in shown + errors
     assert "Mine.replays = True is now a trait: traits = frozenset({Trait.REPLAYS})" in shown + errors
+
+
+EDITED = """
+from dataclasses import dataclass
+from clbench.methods.base import Method
+from helper_of_edited import factor
+
+@dataclass
+class Edited(Method):
+    strength: float
+
+    def edit_gradients(self, learner, batch):
+        for gradient in learner.gradients.values():
+            gradient *= factor() * self.strength
+"""
+HELPER = """
+def factor():
+    return 1.0
+"""
+NET = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, input_shape):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU())
+
+    def forward(self, x):
+        return self.layers(x)
+"""
+
+
+def again(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """Run the command as a new process would: without the user's modules. Return what it prints."""
+    for module in ("edited", "helper_of_edited", "net_of_edited"):
+        sys.modules.pop(module, None)
+    assert clbench(monkeypatch, *words, *QUICK) == 0, capsys.readouterr().err
+    return capsys.readouterr().out
+
+
+def folder_of(tmp_path: Path) -> Path:
+    folder = tmp_path / "plugin"
+    (folder / "method").mkdir(parents=True)
+    (folder / "edited.py").write_text(EDITED)
+    (folder / "helper_of_edited.py").write_text(HELPER)
+    (folder / "method" / "edited.yaml").write_text("_target_: edited.Edited\nversion: 1\nstrength: 1.0\n")
+    return folder
+
+
+def test_an_edited_method_is_trained_again_and_the_earlier_record_is_kept(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = folder_of(tmp_path)
+    words = ("--config-dir", "plugin", "method=edited")
+    assert "1 trained" in again(monkeypatch, capsys, *words)
+    (folder / "edited.py").write_text("# a comment\n" + EDITED + "\n\n")
+    assert "Nothing to train" in again(monkeypatch, capsys, *words)
+    (folder / "helper_of_edited.py").write_text(HELPER.replace("1.0", "0.0"))
+    said = again(monkeypatch, capsys, *words)
+    assert "the source of helper_of_edited changed since one finished run, whose record is kept" in said
+    assert "1 trained" in said
+    records = load_all(tmp_path / "runs")[0]
+    assert len({str(record.result["matrix"]) for record in records}) == len(records) == 2
+    table = (tmp_path / "runs" / "leaderboard.md").read_text()
+    marks = [mark(record.identity) for record in records]
+    assert all(table.count(f"source={each}") == 1 for each in marks)
+    (folder / "helper_of_edited.py").write_text(HELPER)
+    assert "Nothing to train" in again(monkeypatch, capsys, *words)
+    assert "1 trained" in again(monkeypatch, capsys, *words, "rerun=true")
+    assert len(load_all(tmp_path / "runs")[0]) == 2
+
+
+def test_an_edited_model_and_an_edited_part_of_a_composition_are_trained_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = folder_of(tmp_path)
+    (folder / "net_of_edited.py").write_text(NET)
+    words = ("--config-dir", "plugin", "method=compose", "+method@method.parts.mine=edited", "+method@method.parts.er=er")
+    words += ("model._target_=net_of_edited.Net",)
+    assert "1 trained" in again(monkeypatch, capsys, *words)
+    (folder / "net_of_edited.py").write_text(NET.replace("8", "9"))
+    assert "the source of net_of_edited changed" in again(monkeypatch, capsys, *words)
+    (folder / "edited.py").write_text(EDITED.replace("*= factor", "*= 0.5 * factor"))
+    assert "the source of edited changed since 2 finished runs" in again(monkeypatch, capsys, *words)
+    assert "Nothing to train" in again(monkeypatch, capsys, *words)
+    assert len(load_all(tmp_path / "runs")[0]) == 3
+
+
+def test_a_record_from_before_sources_were_named_is_kept_as_a_row_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder_of(tmp_path)
+    words = ("--config-dir", "plugin", "method=edited")
+    again(monkeypatch, capsys, *words)
+    (record,) = load_all(tmp_path / "runs")[0]
+    (tmp_path / "runs" / f"{record.id}.json").unlink()
+    write(replace(record, identity=without(record.identity)), tmp_path / "runs")
+    said = again(monkeypatch, capsys, *words)
+    assert "edited, helper_of_edited: the source may have changed since one finished run" in said
+    table = (tmp_path / "runs" / "leaderboard.md").read_text()
+    assert table.count("source=unknown") == table.count(f"source={mark(record.identity)}") == 1

@@ -203,7 +203,7 @@ def node(cls):
     ("check", "cls", "complaint"),
     [
         (check_repeats, Careless, "two runs with the same seed differ"),
-        (check_access, Hoarder, "depends on data of earlier tasks"),
+        (check_access, Hoarder, "depends on data of earlier or later tasks"),
         (check_stackable, Flat, "stacked hooks differ.*edit_update"),
         (check_stackable, Scaled, "stacked hooks differ.*after_step"),
         (check_stackable, FirstOnly, "stacked hooks differ.*after_step"),

@@ -18,7 +18,7 @@ FLOORS = [
     ["errors"],
     ["utils"],
     ["records", "instantiate", "subspace"],
-    ["execution"],
+    ["execution", "sources", "store"],
     ["run_spec", "data"],
     ["stream", "metrics"],
     ["models", "scenarios", "leaderboard", "loggers"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tools.mutation_tables import draws, evaluation, methods, replay, steps, training
+from tools.mutation_tables import draws, evaluation, honesty, methods, replay, steps, training
 from tools.mutation_tables.mutation import Mutation as Mutation
 
 MUTATIONS = (
@@ -12,4 +12,5 @@ MUTATIONS = (
     *draws.MUTATIONS,
     *replay.MUTATIONS,
     *evaluation.MUTATIONS,
+    *honesty.MUTATIONS,
 )

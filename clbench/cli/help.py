@@ -7,6 +7,8 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+from clbench.config.double_files import double_files
+
 GROUPS = {
     "method": "how tasks are learned one after the other",
     "scenario": "the stream of tasks",
@@ -43,6 +45,7 @@ keys, each with its default
   eval.every=null           also measure within a task, every so many steps
   runner.workers=auto       processes side by side; 0: in this one
   save_models=false         keep the model after each task
+  rerun=false               train again what has a record already, or has failed
   data.root=null            folders to look for data in (null: CLBENCH_DATA, then ~/.cache/clbench)
   data.download=false       fetch what is missing
   GROUP.KEY                 depends on the choice: scenario.setting (task, domain, class), scenario.n_tasks,
@@ -76,6 +79,8 @@ def text(folders: Sequence[Path | str], width: int | None = None) -> str:
         lines += textwrap.wrap(
             ", ".join(found[group]), width, initial_indent=" " * 20, subsequent_indent=" " * 20, break_on_hyphens=False
         )
+    for name, (first, *others) in double_files(folders).items():
+        lines += ["", f"{name}.yaml is refused where it is chosen: rename {', '.join(others)}, for there is also {first}"]
     return TEXT.format(groups="\n".join(lines))
 
 

@@ -10,6 +10,7 @@ from clbench.cli.key_values import Command, filtered
 from clbench.leaderboard.rows import Row, rows, usable
 from clbench.leaderboard.tables import FORMATS, print_table, render
 from clbench.records import load_all
+from clbench.store.failures import load_failures
 
 HELP = """\
 clbench-leaderboard: the leaderboard of a folder of results.
@@ -23,6 +24,7 @@ usage: clbench-leaderboard [key=value ...]
   method=NAME
 
 Accuracies are in percent; *_ci95 is half the width of the 95 % Student-t interval over seeds.
+n of N: N - n seeds failed; such rows stand below all complete rows (n_failed in json and csv).
 format=json prints one array and nothing else. The exit status is 1 if a record could not be read."""
 
 KEYS = {"results_dir": "runs", "format": None, "scenario": None, "setting": None, "method": None}
@@ -44,10 +46,11 @@ def run(arguments: Sequence[str]) -> int:
     options = COMMAND.parse(arguments)
     records, errors = load_all(Path(options["results_dir"]))
     good, unreadable = usable(records)
-    errors += unreadable
+    failures, damaged = load_failures(Path(options["results_dir"]))
+    errors += unreadable + damaged
     for error in errors:
         COMMAND.say(error)
-    shown = rows(good)
+    shown = rows(good, failures)
     if not shown and not errors:
         COMMAND.say(f"no records in results_dir={options['results_dir']} yet; run clbench to make some")
     shown = filtered(shown, options, lambda what, present: COMMAND.say(f"{what}; {present}"))

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
 import clbench
+from clbench.config.double_files import DoubleFileError, double_files
 from clbench.config.explain import COMPOSITION_ERRORS
 from clbench.config.hydra_cache import argument_parser, register_plugins
 from clbench.config.hydra_compose import CONFIG_NAME, VERSION_BASE, Composed, conf_dir, installed, new_composer, plain
@@ -46,6 +47,8 @@ def main() -> None:
         elif args.cfg == "job":
             print_config(args.overrides, folders, args.package)
         else:
+            if not args.multirun:  # each job of a sweep is checked when it is composed
+                _refuse_double_files(args.overrides, folders)
             _own_presets()
             with _hydra_raises():
                 hydra.main(version_base=VERSION_BASE, config_path=str(conf_dir()), config_name=CONFIG_NAME)(task)()
@@ -139,6 +142,21 @@ def print_config(overrides: list[str], folders: list[str], package: str | None) 
         if isinstance(resolved, dict) or OmegaConf.is_config(resolved)
         else f"{resolved}\n"
     )
+
+
+def _refuse_double_files(overrides: list[str], folders: list[str]) -> None:
+    """Refuse a chosen file that two folders have; Hydra's own composition would ignore one of them.
+
+    Raises:
+        DoubleFileError: there is such a file.
+    """
+    if double_files([conf_dir(), *installed().values(), *folders]) or any("hydra.searchpath" in word for word in overrides):
+        try:
+            new_composer(folders)(overrides)
+        except DoubleFileError:
+            raise
+        except ClbenchError:
+            return  # Hydra finds the same error
 
 
 def _own_presets() -> None:

@@ -12,6 +12,7 @@ from clbench.cli.key_values import Command, filtered
 from clbench.errors import ConfigError, StoreError
 from clbench.leaderboard.rows import Row, rows, usable
 from clbench.records import Record, load_all
+from clbench.store.failures import load_failures
 
 HELP = """\
 clbench-plot: pictures from a folder of results, one per row of its leaderboard.
@@ -63,16 +64,17 @@ def run(arguments: Sequence[str]) -> int:
     options = COMMAND.parse(arguments)
     records, errors = load_all(Path(options["results_dir"]))
     good, unreadable = usable(records)
-    errors += unreadable
+    failures, damaged = load_failures(Path(options["results_dir"]))
+    errors += unreadable + damaged
     for error in errors:
         COMMAND.say(error)
-    if not good:
+    if not good and not failures:
         if errors:
             return 1
         raise ConfigError(f"no records in results_dir={options['results_dir']} yet", "run clbench to make some")
-    shown = rows(good)
+    shown = rows(good, failures)
     names = file_names(shown)  # of all rows, so that a filter changes no name
-    shown = filtered(shown, options, _absent)
+    shown = _with_records(filtered(shown, options, _absent))
     groups: dict[str, list[Record]] = defaultdict(list)
     for record in sorted(good, key=lambda record: record.seed):
         groups[record.config_id].append(record)
@@ -80,6 +82,21 @@ def run(arguments: Sequence[str]) -> int:
     out = Path(options.get("out", Path(options["results_dir"]) / "plots"))
     paths = {row["config_id"]: out / f"{names[row['config_id']]}-{kind}.{options['format']}" for row in shown}
     return 1 if _draw(kind, shown, groups, paths) or errors else 0
+
+
+def _with_records(shown: Sequence[Row]) -> list[Row]:
+    """Return the rows that can be drawn; name the rows all of whose seeds failed.
+
+    Raises:
+        ConfigError: no row can be drawn.
+    """
+    lost = [row for row in shown if not row["n_seeds"]]
+    for row in lost:
+        name = f"{row['scenario']} {row['method']} {row['variant']}".rstrip()
+        COMMAND.say(f"not drawn, all seeds failed: {name}: {row['failure']}")
+    if lost and len(lost) == len(shown):
+        raise ConfigError("all runs of these rows failed", "clbench-leaderboard shows the reasons; draw other rows")
+    return [row for row in shown if row["n_seeds"]]
 
 
 def file_names(shown: Sequence[Row]) -> dict[str, str]:

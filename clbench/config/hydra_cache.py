@@ -30,6 +30,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from clbench.config.double_files import refuse_double
+
+PRIMARY = "config"
+"""Name of the primary configuration, without `.yaml`."""
+FILES = ("file", "pkg")
+"""Kinds of sources that hold files: folders and packages."""
+
 
 def argument_parser() -> ArgumentParser:
     """Return the parser of Hydra's flags, without its `--version`."""
@@ -94,12 +101,21 @@ class ReadOnce(IConfigRepository):  # type: ignore[misc]
         return ReadOnce(self.delegate, self.memory)
 
     def initialize_sources(self, config_search_path: ConfigSearchPath) -> None:
-        """Read from other sources, with an empty memory."""
+        """Read from other sources, with an empty memory.
+
+        Raises:
+            ConfigError: two of them have a primary configuration; it was read before.
+        """
         self.delegate, self.memory = ConfigRepository(config_search_path), {}
+        self._refuse_double(PRIMARY)
 
     def load_config(self, config_path: str) -> ConfigResult | None:
-        """Return a copy of the file's content; None if there is no such file."""
-        found = self._known(("config", config_path), lambda: self.delegate.load_config(config_path))
+        """Return a copy of the file's content; None if there is no such file.
+
+        Raises:
+            ConfigError: two folders have a file of this name.
+        """
+        found = self._known(("config", config_path), lambda: self._load(config_path))
         return copy.deepcopy(found)
 
     def group_exists(self, config_path: str) -> bool:
@@ -125,6 +141,16 @@ class ReadOnce(IConfigRepository):  # type: ignore[misc]
     def get_sources(self) -> list[ConfigSource]:
         """Return all sources."""
         return self.delegate.get_sources()  # type: ignore[no-any-return]
+
+    def _load(self, config_path: str) -> ConfigResult | None:
+        self._refuse_double(config_path)
+        return self.delegate.load_config(config_path)
+
+    def _refuse_double(self, config_path: str) -> None:
+        sources = [source for source in self.delegate.get_sources() if source.scheme() in FILES and source.provider != "hydra"]
+        if len(sources) > 1:
+            own = [source.path for source in sources if source.is_config(config_path)]
+            refuse_double(config_path, [f"{path}/{config_path.removesuffix('.yaml')}.yaml" for path in own])
 
     def _known(self, question: tuple[Any, ...], ask: Callable[[], Any]) -> Any:
         if question not in self.memory:

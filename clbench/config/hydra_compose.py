@@ -14,13 +14,13 @@ from omegaconf.errors import MissingMandatoryValue
 from yaml import YAMLError
 
 from clbench.config.explain import COMPOSITION_ERRORS, explain
-from clbench.config.hydra_cache import SharedLoader, new_loader
+from clbench.config.hydra_cache import PRIMARY, SharedLoader, new_loader
 from clbench.config.renamed import rename_keys, rename_overrides
 from clbench.errors import ClbenchError, ConfigError
 from clbench.records import flatten
 
-CONFIG_NAME = "config"
-"""The primary configuration, without `.yaml`."""
+CONFIG_NAME = PRIMARY
+"""Name of the primary configuration, without `.yaml`."""
 
 VERSION_BASE = "1.3"
 """The version of Hydra that the configuration expects."""

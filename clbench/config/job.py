@@ -12,12 +12,14 @@ from pydantic import Field
 from clbench.config.hydra_compose import Composed, Composer
 from clbench.config.resolve import LATER_NODES, NODES, ability_digests, data_digest, given_keys, identity, names, resolve
 from clbench.config.variant import variant
+from clbench.config.without_effect import check as check_effects
 from clbench.data.integrity import search_path
 from clbench.errors import ConfigError
 from clbench.execution import OTHER_KEYS, Execution
 from clbench.instantiate import check, make
 from clbench.records import canonical, flatten
 from clbench.run_spec import RunSpec
+from clbench.sources.trace import Sources, sources
 
 Count = Annotated[int, Field(ge=1)]
 Seeds = Count | Annotated[list[Annotated[int, Field(ge=0, strict=True)]], Field(min_length=1)]
@@ -34,6 +36,7 @@ class Job:
         seeds: one run for each.
         data_sha256: digest of the data's content.
         ability_sha256: digest of each data set that general ability is measured on.
+        sources: digests of the modules from outside clbench, by node; see `clbench.sources.trace`.
         neutral: dotted keys that the identity leaves out at the given value.
         logger: the logger's node.
         results_dir: folder of the records.
@@ -46,6 +49,7 @@ class Job:
     seeds: tuple[int, ...]
     data_sha256: str
     ability_sha256: dict[str, str]
+    sources: Sources
     neutral: dict[str, Any]
     logger: dict[str, Any]
     results_dir: str
@@ -53,10 +57,11 @@ class Job:
 
     def specs(self) -> list[RunSpec]:
         """Return one run per seed."""
+        ability, sources = self.ability_sha256, self.sources
         return [
             RunSpec(
                 self.config,
-                identity(self.config, self.names, self.data_sha256, seed, self.neutral, self.ability_sha256),
+                identity(self.config, self.names, self.data_sha256, seed, self.neutral, ability, sources),
                 self.variant,
                 self.results_dir,
                 self.execution,
@@ -76,9 +81,10 @@ def make_job(composed: Composed, composer: Composer, method: Mapping[str, Any] |
         named: whether to find the variant; this takes as long as composing, and changes no identity.
 
     Raises:
-        ConfigError: an unknown key, or an invalid value.
+        ConfigError: an unknown key, an invalid value, a key without effect, or a source file that is not Python.
         DataError: the user's own data is missing.
     """
+    composed = check_effects(composed, composer, method)
     resolved = resolve(composed, composer, method)
     groups = {override.name for override in composer.parse(composed.overrides, composed.choices) if override.group}
     asked = given_keys(composed, composer) | groups
@@ -95,6 +101,7 @@ def make_job(composed: Composed, composer: Composer, method: Mapping[str, Any] |
         seeds=seeds(resolved["seeds"]),
         data_sha256=data_digest(config["scenario"], search),
         ability_sha256=ability_digests(config, search),
+        sources=sources(config),
         neutral=resolved.get("neutral") or {},
         logger=resolved.get("logger") or {},
         results_dir=check(resolved["results_dir"], str, "results_dir"),

@@ -24,6 +24,7 @@ OTHER_KEYS = (
     "device",
     "results_dir",
     "save_models",
+    "rerun",
     "data",
     "neutral",
     "protocol",
@@ -59,6 +60,8 @@ def resolve(composed: Composed, composer: Composer, method: Mapping[str, Any] | 
             dataset["name"] = Path(str(dataset["path"])).stem
     for node in RETARGETABLE:
         _retarget(config[node], node, given)
+    if _is_own(config["model"], "model", given):
+        held.add("model")
     _fill(config, config.pop("protocol", None) or {}, held, "protocol")
     tuned = config.pop("tuned", None) or {}
     _fill(config, tuned.get(config["scenario"].get("setting")) or {}, held, "tuned")
@@ -98,9 +101,14 @@ def _changed_groups(composed: Composed, composer: Composer) -> set[str]:
     }
 
 
+def _is_own(node: dict[str, Any], name: str, given: set[str]) -> bool:
+    """Return whether the command line names the user's own class for a node."""
+    return f"{name}._target_" in given and not str(node.get("_target_")).startswith("clbench.")
+
+
 def _retarget(node: dict[str, Any], name: str, given: set[str]) -> None:
     """If `_target_` is the user's own class, drop the values of the chosen file: they belong to another class."""
-    if f"{name}._target_" not in given or str(node.get("_target_")).startswith("clbench."):
+    if not _is_own(node, name, given):
         return
     for key in [key for key in node if key not in ("_target_", "head")]:
         if not any(other == f"{name}.{key}" or other.startswith(f"{name}.{key}.") for other in given):
@@ -250,6 +258,7 @@ def identity(
     seed: int,
     neutral: Mapping[str, Any],
     ability_sha256: Mapping[str, str] | None = None,
+    sources: Mapping[str, Mapping[str, str]] | None = None,
 ) -> dict[str, Any]:
     """Return the identity of a run: everything that its result depends on, and nothing else.
 
@@ -260,6 +269,7 @@ def identity(
         seed: of the run.
         neutral: dotted keys left out at the given value: keys of later versions do not rename older records.
         ability_sha256: digest of each data set in `eval.ability`; left out if there is none.
+        sources: digest of each module from outside clbench, by node; left out if there is none.
     """
     nodes = copy.deepcopy(dict(config))
     scenario = nodes["scenario"]
@@ -275,4 +285,5 @@ def identity(
         if isinstance(node, dict) and key in node and node[key] == value:
             del node[key]
     ability = {"ability_sha256": dict(ability_sha256)} if ability_sha256 else {}
-    return {"names": dict(names), **nodes, "data_sha256": data_sha256, **ability, "seed": seed}
+    code = {"sources": {node: dict(digests) for node, digests in sources.items()}} if sources else {}
+    return {"names": dict(names), **nodes, "data_sha256": data_sha256, **ability, **code, "seed": seed}

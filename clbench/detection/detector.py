@@ -60,7 +60,6 @@ class Detector:
         """Start without any request."""
         self._learner = learner
         self._encoder: Encoder | None = None
-        self._seen: tuple[Tensor, Tensor] | None = None
         self.references: list[Reference] = []
         self.boundaries: list[Boundary] = []
 
@@ -73,7 +72,7 @@ class Detector:
         """Add the detector of a request; return the losses of its encoder's steps."""
         learner, split, seed = self._learner, task.train, self._learner.seed
         learner.model.eval()
-        self._seen = None
+        learner.evaluation_cache.clear()
         if self._encoder is None:
             self._make(layers_of(self._backbone(), self._inputs(split, torch.arange(min(2, len(split))))))
         encoder, name = self._made(), f"detector{len(self.references)}"
@@ -111,13 +110,17 @@ class Detector:
     def weights(self, inputs: Tensor) -> Tensor:
         """Return the weight `[B, requests]` of each request's adapter for preprocessed inputs.
 
-        The last result is stored: a second call with the same inputs (several answers to one prompt, say) computes nothing.
+        The last result is stored until the evaluation ends. A second call with the same inputs (several answers to one prompt)
+        computes nothing.
         """
         inputs = self.read(inputs)
-        if self._seen is None or self._seen[0].shape != inputs.shape or not torch.equal(self._seen[0], inputs):
+        last = self._learner.evaluation_cache.get("detector weights")
+        if last is None or last[0].shape != inputs.shape or not torch.equal(last[0], inputs):
             columns = zip(self._values(inputs).unbind(1), self.boundaries, strict=True)
-            self._seen = inputs, torch.stack([weights(h, kept, self.weighting) for h, kept in columns], dim=1)
-        return self._seen[1]
+            last = inputs, torch.stack([weights(h, kept, self.weighting) for h, kept in columns], dim=1)
+            self._learner.evaluation_cache["detector weights"] = last
+        found: Tensor = last[1]
+        return found
 
     def state(self) -> dict[str, Any]:
         """Return the encoder with its adapters, and the reference and boundary of each request."""

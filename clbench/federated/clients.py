@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from clbench.engine.learner.learner import Learner
+from clbench.engine.resumable import check_after_setup
 from clbench.engine.state_size import state_bytes
 from clbench.engine.training.data_access import covered
 from clbench.engine.training.loop import Training
@@ -58,9 +59,17 @@ class Clients:
 
     # ---- who
     def owners(self, task: Task) -> list[int]:
-        """Return the clients that own samples of a task."""
+        """Return the clients that own samples of a task, without single samples of which the model can make nothing."""
         assert task.clients is not None
-        return [client for client, positions in enumerate(task.clients) if len(positions)]
+        sizes = [len(positions) for positions in task.clients]
+        least = 2 if 1 in sizes and self.learner.single_fault(training=False) is not None else 1
+        return [client for client, size in enumerate(sizes) if size >= least]
+
+    def lone(self, task: Task) -> list[int]:
+        """Return the clients that own one sample of a task, if the model cannot train on a single sample now."""
+        assert task.clients is not None
+        found = [client for client, positions in enumerate(task.clients) if len(positions) == 1]
+        return found if found and self.learner.single_fault() is not None else []
 
     def share(self, client: int, task: Task) -> Task:
         """Return a client's share of a task, as a task."""
@@ -89,6 +98,7 @@ class Clients:
             if self.part is not None:
                 method = Compose({"client": method, "server": self.part})
             method.setup(self.learner, self.learner.stream)
+            check_after_setup(method)
             training = self._trainings[index] = Training(self.learner, method, self.trainer)
             training.project_no_inputs()  # nothing may hang on the model that another client's pass would meet
         return self._trainings[index]
@@ -154,7 +164,7 @@ class Clients:
         with self.acting(client) as training, only(learner, names, self.moves_all_heads):
             if self.part is not None:
                 self.part.receive(learner, down)
-            training.start(share, first_epoch=round * self.federated.local_epochs, work=work)
+            self.start(training, share, round, work)
             before = training.samples
             try:
                 training.method.fit(learner, share, training.fit, self.history(client, training, task))
@@ -166,6 +176,11 @@ class Clients:
         losses = training.losses
         loss = sum(losses) / len(losses) if losses else None
         return Reply(client, weights(learner, names), len(share.train), training.samples - before, loss, answer)
+
+    def start(self, training: Training, share: Task, round: int, work: float) -> None:
+        """Begin a client's training in a round (from 0); `work` is the share of its steps that the client takes."""
+        rounds = self.federated.rounds_of(share.index)
+        training.start(share, first_epoch=round * self.federated.local_epochs, work=work, round=(round, rounds))
 
     def answer(self, client: int, task: Task, kind: str, payload: Tensors) -> Reply:
         """Return a client's answer to a question; the model is the server's."""
@@ -192,8 +207,8 @@ class Clients:
         return sum(state_bytes(training.method) for training in self._trainings.values())
 
     def state(self) -> dict[str, Any]:
-        """Return the state that the clients' methods carry from task to task, by client."""
-        found = {str(client): training.method.state() for client, training in self._trainings.items()}
+        """Return the state that the clients' methods carry from task to task, by client; errors as of `Training.state`."""
+        found = {str(client): training.state() for client, training in self._trainings.items()}
         return {client: state for client, state in found.items() if state}
 
     def load_state(self, state: dict[str, Any]) -> None:

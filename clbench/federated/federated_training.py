@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 
+from clbench.engine.resumable import check_after_setup, checked_state
 from clbench.engine.state_size import tensor_bytes
+from clbench.engine.training.batch_statistics import needs_two
 from clbench.engine.training.loop import OnEpoch, OnStep
 from clbench.errors import ClbenchError, DivergedError
 from clbench.federated.client_sampling import Participants, participants
@@ -43,7 +45,8 @@ class FederatedTraining:
         learner = self.learner = clients.learner
         self.federated = clients.federated
         self.server = clients.federated.server
-        self.samples = 0
+        self.samples = self.step_count = 0
+        """Samples trained so far; rounds of the current task that have ended."""
         self.losses: list[float] = []
         """Of each round of the current task: the clients' mean, with the weights of their models."""
         self.moved: list[str] = []
@@ -55,6 +58,7 @@ class FederatedTraining:
         self._report: dict[str, Any] = {}
         self._riding = Sum()
         self.server.setup(learner, learner.stream)
+        check_after_setup(self.server)
 
     def count(self, samples: int) -> None:
         """Add to the count of samples: those of a resumed run."""
@@ -82,23 +86,45 @@ class FederatedTraining:
         self.known = self.known or list(learner.parameters)
         changed = {*self.moved, *movable, *buffers}
         self.moved = [name for name in [*learner.parameters, *buffers] if name in changed or name not in self.known]
-        self.losses, self._riding = [], Sum()
+        self.losses, self.step_count, self._riding = [], 0, Sum()
         self._report = {"rejected": Counter(), "failed": 0, "idle_rounds": 0, "down": Counter(), "up": Counter()}
+        able = self._able(task, owners)
         rounds = self.federated.rounds_of(task.index)
         for number in range(rounds):
-            chosen = participants(self.federated, owners, learner.generator("participants", task.index, number))
+            chosen = participants(self.federated, able, learner.generator("participants", task.index, number))
             self._round(task, number, names, chosen)
+            self.step_count = number + 1
             if on_step is not None:
-                on_step(number + 1)
+                on_step(self.step_count)
             if on_epoch is not None:
                 on_epoch(number, rounds)
         asked = chosen.responding if self.server.asked == "sampled" and chosen.responding else owners
         self.server.end_task(learner, task, lambda kind, payload: self._ask(task, asked, kind, payload))
         self.clients.end(task)
 
+    def _able(self, task: Task, owners: list[int]) -> list[int]:
+        """Return the clients that can train on a task; say and report which ones are left out."""
+        lone = self.clients.lone(task)
+        if not lone:
+            return owners
+        fault = self.learner.single_fault()
+        assert fault is not None
+        some = ", ".join(map(str, lone[:10])) + ", ..." * (len(lone) > 10)
+        LOG.warning(
+            f"{len(lone)} clients are left out of the rounds of task {task.index} ({some}): each owns one sample, and "
+            f"{needs_two(fault)}"
+        )
+        self._report["left_out"] = lone
+        able = [client for client in owners if client not in lone]
+        if not able:
+            raise ClbenchError(
+                f"no client can train on task {task.index} ({task.name}): each owns one sample, and {needs_two(fault)}",
+                "give fewer federated.clients, or a model without batch statistics",
+            )
+        return able
+
     def _owners(self, task: Task) -> list[int]:
-        assert task.clients is not None
-        owners = [client for client, positions in enumerate(task.clients) if len(positions)]
+        owners = self.clients.owners(task)
         if not owners:
             raise ClbenchError(
                 f"no client owns a sample of task {task.index} ({task.name})", "give fewer clients, or another partition"
@@ -210,10 +236,14 @@ class FederatedTraining:
         return {"federated": plain, **self.server.diagnostics()}
 
     def state(self) -> dict[str, Any]:
-        """Return the state of server and clients from task to task."""
+        """Return the state of server and clients from task to task.
+
+        Raises:
+            RefusedError: it could not be read back from a checkpoint.
+        """
         return {
             "clients": self.clients.state(),
-            "server": self.server.state(),
+            "server": checked_state(self.server),
             "moved": self.moved,
             "known": self.known,
             "sent": dict(self.sent),

@@ -19,6 +19,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from clbench.engine.learner.precision import full
 from clbench.engine.optimizers import SGD, Adam, clip_each_by_norm
+from clbench.engine.pace import per
 from clbench.engine.replicas.refusals import OWN_WAY, common_reason
 from clbench.engine.replicas.stack import StackingError, compare
 from clbench.engine.schedules import Constant
@@ -70,8 +71,10 @@ def unsupported_reason(clients: Clients) -> str | None:
         return f"{name} does not declare stackable"
     if type(learner.optimizer) not in (SGD, Adam):
         return f"{type(learner.optimizer).__name__} may mix the entries of a parameter"
-    if type(trainer.schedule) is not Constant:
-        return "trainer.schedule changes the rate between epochs, which end at different steps"
+    if type(trainer.schedule) is not Constant and per(trainer.schedule) != "round":
+        return (
+            f"trainer.schedule changes the rate from {per(trainer.schedule)} to {per(trainer.schedule)}, which differ in number"
+        )
     if learner.stream.preprocess.augments:
         return "samples are augmented, with draws of each client's own"
     parts = list(learner.model.modules())
@@ -121,7 +124,7 @@ def train(
     replies: dict[int, Reply] = {}
     with learner.acting(training.plan), only(learner, names, clients.moves_all_heads):
         learner.train()
-        stack = Stack(clients, plans)
+        stack = Stack(clients, plans, training.pace(1, 1).start(learner.base_lr))
         losses = stack.run(task)
         own = weights(learner, names)
         for row, plan in enumerate(plans):
@@ -147,7 +150,7 @@ def _plan(clients: Clients, client: int, task: Task, round: int, work: float) ->
     share = clients.share(client, task)
     assert task.clients is not None
     with clients.acting(client) as training:
-        training.start(share, first_epoch=round * clients.federated.local_epochs, work=work)
+        clients.start(training, share, round, work)
         n = len(share.train)
         every, steps, epochs = training.lengths(n)
         sizes = [every[: steps - epoch * len(every)] for epoch in range(epochs)]
@@ -169,8 +172,8 @@ def _mean(training: Training, plan: ClientRound, losses: Tensor) -> float | None
 class Stack:
     """Models of clients that start from the learner's, stacked: `[R, ...]` for the parameters that a step may move."""
 
-    def __init__(self, clients: Clients, plans: Sequence[ClientRound]) -> None:
-        """Take the clients, those with most steps first."""
+    def __init__(self, clients: Clients, plans: Sequence[ClientRound], rate: float) -> None:
+        """Take the clients, those with most steps first, and the rate of the round."""
         learner = self.learner = clients.learner
         self.trainer, self.plans = clients.trainer, plans
         self.all_heads = learner.stream.own_heads and learner.stream.outputs == "all"
@@ -181,7 +184,7 @@ class Stack:
         self.optimizer = copy.copy(learner.optimizer)
         self.optimizer.reset()
         self.stacked = learner.stacked(learner.parameters, self.optimizer)
-        self.stacked.set_rate(learner.base_lr)
+        self.stacked.set_rate(rate)
         plan = step_plan(self.stacked, clients.method, clients.trainer, project_inputs=False)
         self.plan = replace(plan, edit_in_place=False)
 

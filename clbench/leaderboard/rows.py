@@ -9,10 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from clbench.errors import StoreError
+from clbench.leaderboard.incomplete import mark, reasons
 from clbench.metrics import unlearning
 from clbench.metrics.matrix import decode, summary
 from clbench.metrics.statistics import half_width, mean
 from clbench.records import Record, canonical, flatten
+from clbench.sources.changes import mark as source_mark
+from clbench.sources.changes import without, without_node
+from clbench.store.failures import Failure
 
 Row = dict[str, Any]
 
@@ -46,6 +50,10 @@ KEYS = (
     "claim",
     *(f"{metric}{ending}" for metric in UNLEARNING for ending in ("", "_ci95")),
     "inference_ms",
+    "n_failed",
+    "failed_seeds",
+    "failure",
+    "incomplete",
 )
 """Keys of a row, in order."""
 
@@ -53,16 +61,19 @@ METRICS = ("acc", "forgetting", "learning_accuracy", "bwt", "fwt")
 COSTS = ("seconds", "samples_per_second", "method_state_bytes", "parameters")
 
 
-def rows(records: Iterable[Record]) -> list[Row]:
-    """Return one row per configuration, sorted by scenario, setting, then accuracy (best first).
+def rows(records: Iterable[Record], failures: Iterable[Failure] = ()) -> list[Row]:
+    """Return one row per configuration, sorted by scenario, setting, then accuracy (best first). Rows with failed seeds are last.
 
     Args:
         records: of runs. Records with one `config_id` are the seeds of one row.
+        failures: of runs without a record.
 
     Returns:
         Dictionaries with the keys `KEYS`. Metrics are in percent. `*_ci95` is the half width of the 95 % Student-t interval over
         seeds. Costs are means per seed. A value is None if undefined. For streams with requests to forget, `goal` is their
         goal. `claim` is True if the model of every seed knew the data to forget well enough; otherwise only `acc` is shown.
+        `n_seeds` seeds ended, and `n_failed` failed, for the reasons in `failure`. `incomplete` is the row's mark
+        (`clbench.leaderboard.incomplete`); None for a complete row.
 
     Raises:
         StoreError: a record holds no matrix or no names (`usable` removes such records).
@@ -70,10 +81,38 @@ def rows(records: Iterable[Record]) -> list[Row]:
     groups: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         groups[record.config_id].append(record)
+    failed: dict[str, list[Failure]] = defaultdict(list)
+    done = {record.id for group in groups.values() for record in group}
+    for failure in failures:
+        if failure.id not in done:
+            failed[failure.config_id].append(failure)
     retrained = _retrained(record for group in groups.values() for record in group)
     found = [_row(sorted(group, key=lambda record: record.seed), retrained) for group in groups.values()]
-    _complete_variants(found, {config_id: group[0].identity for config_id, group in groups.items()})
+    found += [_without_records(group[0]) for config_id, group in failed.items() if config_id not in groups]
+    for row in found:
+        _add_failures(row, sorted(failed[row["config_id"]], key=lambda failure: failure.seed))
+    identities = {config_id: group[0].identity for config_id, group in failed.items() if group}
+    _complete_variants(found, identities | {config_id: group[0].identity for config_id, group in groups.items()})
+    mark(found)
     return sorted(found, key=_order)
+
+
+def _without_records(failure: Failure) -> Row:
+    """Return the row of a configuration without any record."""
+    row: Row = dict.fromkeys(KEYS)
+    row.update(_names(failure), n_seeds=0, seeds=[], config_id=failure.config_id)
+    row.update({key: failure.failure.get(key) for key in ("setting", "access", "goal")})
+    row["variant"] = str(failure.provenance.get("variant") or "")
+    return row
+
+
+def _add_failures(row: Row, failures: Sequence[Failure]) -> None:
+    """Add the failed seeds of a row, in place."""
+    row.update(
+        n_failed=len(failures),
+        failed_seeds=[failure.seed for failure in failures],
+        failure=reasons(failures) or None,
+    )
 
 
 def usable(records: Iterable[Record]) -> tuple[list[Record], list[StoreError]]:
@@ -103,7 +142,7 @@ def _retrained(records: Iterable[Record]) -> dict[str, Record]:
 
 def _without_method(record: Record) -> str:
     """Return a key that is equal for all runs that differ only in the method."""
-    rest = {key: value for key, value in record.identity.items() if key != "method"}
+    rest = without_node(record.identity, "method")
     return canonical({**rest, "names": {**record.identity["names"], "method": None}})
 
 
@@ -164,7 +203,7 @@ def _row(group: Sequence[Record], retrained: Mapping[str, Record]) -> Row:
     return row
 
 
-def _names(record: Record) -> dict[str, Any]:
+def _names(record: Record | Failure) -> dict[str, Any]:
     """Return the names of the record's configuration."""
     names = record.identity.get("names")
     needed = ("scenario", "model", "method")
@@ -176,12 +215,17 @@ def _names(record: Record) -> dict[str, Any]:
 def _complete_variants(found: Sequence[Row], identities: dict[str, dict[str, Any]]) -> None:
     """Complete the variants of rows that would look the same, in place."""
     for alike in _alike(found):
-        configurations = [dict(flatten({**identities[row["config_id"]], "seed": None})) for row in alike]
+        configurations = [_flat(identities[row["config_id"]]) for row in alike]
         for row, suffix in zip(alike, distinguishing(configurations)):
             row["variant"] = " ".join(part for part in (row["variant"], suffix) if part)
     for alike in _alike(found):  # no short text separates them: use the configuration's hash
         for row in alike:
             row["variant"] = " ".join(part for part in (row["variant"], f"config_id={row['config_id']}") if part)
+
+
+def _flat(identity: dict[str, Any]) -> dict[str, Any]:
+    """Return the leaves of a configuration's identity, with a short mark in place of its source."""
+    return dict(flatten({**without(identity), "seed": None, "source": source_mark(identity)}))
 
 
 def distinguishing(configurations: Sequence[dict[str, Any]]) -> list[str]:
@@ -236,4 +280,5 @@ def _alike(found: Sequence[Row]) -> list[list[Row]]:
 def _order(row: Row) -> tuple[Any, ...]:
     accuracy = row["acc"]
     names = (row["method"], row["variant"], row["config_id"])
-    return (row["scenario"], str(row["setting"]), row["goal"] or "", accuracy is None, -(accuracy or 0.0), *names)
+    rank = (row["n_failed"] > 0, accuracy is None, -(accuracy or 0.0))
+    return (row["scenario"], str(row["setting"]), row["goal"] or "", *rank, *names)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from clbench.errors import ConfigError
+from clbench.leaderboard.incomplete import FAILED, FEWER, count, legend, symbol
 from clbench.leaderboard.rows import KEYS, Row
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ _OF_TASKS = ("forgetting", "learning_accuracy", "bwt")
 _OF_REQUESTS = ("inference_ms",)
 """Columns that a table leaves out for streams without requests."""
 _UNBOUNDED = 10_000  # characters: wider than any table
+_LATEX_SYMBOLS = {FAILED: r"$^\dagger$", FEWER: r"$^\ddagger$"}
 _TEXT = ("method", "variant", "server", "model", "access")
 
 
@@ -111,6 +113,8 @@ def print_table(rows: Sequence[Row], console: Console) -> None:
             table = _table(title, part, tight=True)
         needed = console.measure(table, options=unbounded).minimum
         console.print(table, width=max(needed, console.width), crop=False, highlight=False, markup=False)
+        for line in legend(part):
+            console.print(line, highlight=False, markup=False)
         console.print()
     for note in notes(rows):
         console.print(note, style="dim", highlight=False, markup=False)
@@ -177,7 +181,7 @@ def _cell(row: Row, key: str) -> str:
     if key in _TEXT:
         return str(value or "")
     if key == "n_seeds":
-        return str(value)
+        return f"{count(row)} {symbol(row)}".strip()
     if key == "inference_ms" and value is not None:
         return f"{value:.2g}" if value < 10 else f"{value:.0f}"
     text = f"{value:.2f}" if key == "retrain_distance" and value is not None else _number(value)
@@ -200,6 +204,7 @@ def _markdown(rows: Sequence[Row]) -> str:
         lines.append(_line("---" if key in _TEXT else "---:" for _, key in columns))
         lines += [_line(_cell(row, key).replace("|", "\\|") for _, key in columns) for row in part]
         lines.append("")
+        lines += [part for line in legend(part) for part in (line, "")]
     return "\n".join([*lines, "\n\n".join(notes(rows))])
 
 
@@ -218,7 +223,8 @@ def _csv(rows: Sequence[Row]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, KEYS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows({**row, "seeds": " ".join(map(str, row["seeds"]))} for row in rows)
+    lists = ("seeds", "failed_seeds")
+    writer.writerows({**row, **{key: " ".join(map(str, row.get(key) or [])) for key in lists}} for row in rows)
     return text.getvalue().rstrip("\n")
 
 
@@ -233,11 +239,22 @@ def _latex(rows: Sequence[Row]) -> str:
         lines += [f"% {title}", rf"\begin{{tabular}}{{{alignment}}}", r"\toprule"]
         lines += [" & ".join(_escaped(name) for name, _ in columns) + r" \\", r"\midrule"]
         lines += [" & ".join(_latex_cell(row, key) for _, key in columns) + r" \\" for row in part]
-        lines += [r"\bottomrule", r"\end{tabular}", ""]
+        lines += [r"\bottomrule", r"\end{tabular}"]
+        lines += [rf"\par{{\footnotesize {text}}}" for text in _latex_legend(part)]
+        lines += [*(f"% {line}" for line in legend(part)), ""]
     return "\n".join([*lines, *(f"% {note}" for note in notes(rows))])
 
 
+def _latex_legend(rows: Sequence[Row]) -> list[str]:
+    """Return the short lines below a table that explain its symbols in print."""
+    texts = {FAILED: "n of N seeds ended, the others failed; means are over the n seeds", FEWER: "fewer seeds than other rows"}
+    present = {row.get("incomplete") for row in rows}
+    return [f"{_LATEX_SYMBOLS[kind]} {text}" for kind, text in texts.items() if kind in present]
+
+
 def _latex_cell(row: Row, key: str) -> str:
+    if key == "n_seeds" and row.get("incomplete"):
+        return count(row) + _LATEX_SYMBOLS[row["incomplete"]]
     cell = _cell(row, key)
     if key in _TEXT:
         return _escaped(cell)

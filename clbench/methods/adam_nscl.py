@@ -41,11 +41,13 @@ class AdamNSCL(Method):
         here, a constant 1 appended to the inputs covers a bias (theirs has biases in the heads only).
 
     Args:
-        ratio: a. A larger value gives more freedom and more forgetting.
+        ratio: a. A larger value gives more freedom and more forgetting. The fitting value depends on the stream: inputs with
+            constant components (empty pixels) have eigenvalues of zero, and 10 times zero leaves only directions that no task
+            uses. If nearly nothing of a task's steps is left, a warning says so.
         normalise: True: divide the projected step by the Frobenius norm of the projector, the square root of the remaining
             dimension. This gives each layer its own rate, smaller by a factor of 2 to 60. The paper does not mention it.
         later_rate: factor on projected layers' steps from the second task on (the authors' `svd_lr` over `model_lr`).
-        head: `project` or `free`: project the steps of a shared head or not. Task heads are never projected.
+        head: `project` or `free`: project the steps of a shared head or not. Task heads are frozen after their task.
         uncovered: parameters that no layer's inputs cover, from the second task on: `freeze` or `train`.
         statistics: running statistics of normalisation layers from the second task on: `freeze` or `track`.
     """
@@ -63,6 +65,7 @@ class AdamNSCL(Method):
         self.moments: dict[str, Tensor] = {}
         self.bases: dict[str, Tensor] = {}
         self._matrices = weight_matrices.matrices(learner, self.head == "project")
+        self._warned = False
 
     def begin_task(self, learner: Learner, task: Task) -> None:
         """Make the projections of this task; freeze the parameters that they cannot cover."""
@@ -89,9 +92,15 @@ class AdamNSCL(Method):
                     updates[key] = updates[key] * rate
 
     def end_task(self, learner: Learner, task: Task, history: Sequence[Task]) -> None:
-        """Add the second moments of the task; protect all directions outside the null space."""
+        """Add the second moments of the task; protect all directions outside the null space.
+
+        If the null space left nothing of this task's steps, a warning says so, once in a run.
+        """
+        if not self._warned:
+            remedy = f"give a larger method.ratio, such as {100 * self.ratio:g}"
+            self._warned = self._report.warn_if_nothing_is_left(self.bases, task.index, remedy)
         sums: dict[str, Tensor] = {}
-        for positions in torch.split(torch.arange(len(task.train), device=learner.device), CHUNK):
+        for positions in learner.chunks(torch.arange(len(task.train), device=learner.device), CHUNK):
             for name, rows in weight_matrices.entering(learner, task.train, positions, self._matrices):
                 found = rows.double().mT @ rows.double()
                 sums[name] = sums[name].add_(found) if name in sums else found

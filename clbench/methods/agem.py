@@ -55,7 +55,7 @@ class AGEM(Method):
         """Project against the gradient on a draw. Then, with `fill=stream`, offer the batch's own samples to memory."""
         reference = self._draw()
         if len(reference):
-            project(learner.gradients, learner.gradient(reference))
+            project(learner.gradients, learner.gradient(reference, batch))
         if self.fill == "stream" and batch.epoch == 0:
             self.memory.add(batch)
 

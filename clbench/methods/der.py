@@ -25,7 +25,8 @@ class DER(Method):
     Memory stores samples with their logits at the time of storage. Two terms on draws from memory are added to the batch's
     loss: alpha * mean squared distance of the model's logits from the stored ones (DER), and beta * cross-entropy on a second,
     independent draw (DER++). Each draw passes through the model separately, as in the authors' program. BatchNorm therefore
-    normalises each draw separately, and alpha = beta = 0 gives the naive run.
+    normalises each draw separately, and alpha = beta = 0 gives the naive run. A draw of one sample has no statistics: where the
+    model normalises by those of its batch, that draw passes together with the step's batch.
 
     With a shared head, all outputs are compared, like in the authors' program, even those of classes not seen yet. Without a
     target, those outputs could rise on old samples once they are active (measured on Split-digits in the class setting with
@@ -68,11 +69,11 @@ class DER(Method):
         if self.alpha and len(self.memory):
             slots = self.memory.draw(n)
             drawn = self.memory.read(slots, augment=True)
-            now = learner.full_logits(drawn, learner.forward(drawn))
+            now = learner.full_logits(drawn, learner.forward_stored(drawn, batch))
             loss = loss + self.alpha * distance(now, self.memory.kept["logits"].index_select(0, slots))
         if self.beta and len(self.memory):
             drawn = self.memory.sample(n)
-            loss = loss + self.beta * F.cross_entropy(learner.forward(drawn), drawn.labels)
+            loss = loss + self.beta * F.cross_entropy(learner.forward_stored(drawn, batch), drawn.labels)
         if self.offer == "every" or batch.epoch == 0:
             self.memory.add(batch, logits=learner.full_logits(batch, logits)[: batch.own].detach())
         return loss

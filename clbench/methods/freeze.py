@@ -14,6 +14,7 @@ from clbench.errors import ConfigError
 from clbench.method import Method, Trait
 from clbench.stream import Task
 from clbench.toolkit.layer_discovery import Layers, find_layers
+from clbench.toolkit.weight_matrices import freeze_old_heads
 
 NonNegative = Annotated[int, Field(ge=0)]
 
@@ -33,7 +34,8 @@ class Freeze(Method):
     its `layers.1` also freezes the layers 10 to 19. It sets their learning rate or their gradients to 0; weight decay and old
     momentum may still move them.
 
-    A head that is tied to the input embeddings is the same tensor, and freezes with them.
+    A head that is tied to the input embeddings is the same tensor, and freezes with them. With `scenario.outputs=all` in the task
+    setting, the heads of earlier tasks freeze too: else they would move as negatives, even above a frozen backbone.
 
     Args:
         layers: number of frozen layers, from the bottom.
@@ -67,6 +69,8 @@ class Freeze(Method):
             bottom = {name: module for layer in found.layers[: self.layers] for name, module in layer.items()}
             for name, module in {**bottom, **(found.inputs if self.embeddings else {})}.items():
                 _freeze(learner, module, whole=not found.holds_others(name))
+            if learner.stream.outputs == "all":
+                freeze_old_heads(learner)
         learner.rebuild()
         training = [
             name
@@ -78,7 +82,7 @@ class Freeze(Method):
             "frozen_layers": self.layers if frozen else 0,
             "training_layers": training,
             "frozen_inputs": list(found.inputs) if frozen and self.embeddings else [],
-            "head_frozen": not all(parameter.requires_grad for parameter in learner.model.heads.parameters()),
+            "head_frozen": not all(parameter.requires_grad for parameter in _head(learner).parameters()),
             "trainable": sum(parameter.numel() for parameter in learner.trainable()[1]),
             "frozen": sum(p.numel() for p in learner.model.parameters() if not p.requires_grad),
         }
@@ -93,6 +97,11 @@ def _layers(learner: Learner, task: Task) -> Layers:
     few = torch.arange(min(2, len(task.train)), device=task.train.rows.device)
     learner.model.eval()
     return find_layers(learner.model.backbone, lambda: learner.features(learner.batch(task.train, few).inputs))
+
+
+def _head(learner: Learner) -> nn.Module:
+    """Return the head of the current task, or the shared one."""
+    return learner.model.heads[learner.task if learner.stream.own_heads else 0]
 
 
 def _freeze(learner: Learner, module: nn.Module, whole: bool) -> None:

@@ -51,11 +51,14 @@ class GEM(Method):
 
     def setup(self, learner: Learner, stream: Stream) -> None:
         """Make the memory."""
+        self._beside: Batch | None = None
         self.memory = learner.memory(self.buffer_size, "ring", "gem")
 
     def edit_gradients(self, learner: Learner, batch: Batch) -> None:
         """Project onto the cone of steps that raise no earlier task's loss. Then, with `stream`, offer the own samples."""
+        self._beside = batch
         earlier = self._gradients(learner)
+        self._beside = None
         if earlier:
             products = inner_products([*earlier, learner.gradients])
             gram, dots = products[:-1, :-1], products[:-1, -1]
@@ -75,7 +78,7 @@ class GEM(Method):
         slots = self.memory.slots()
         owners = self.memory.tasks[slots]
         parts = [slots[owners == task] for task in range(learner.task)]
-        return [learner.gradient(self.memory.read(part, augment=True)) for part in parts if len(part)]
+        return [learner.gradient(self.memory.read(part, augment=True), self._beside) for part in parts if len(part)]
 
 
 def inner_products(gradients: Sequence[dict[str, Tensor]]) -> Vector:
@@ -102,7 +105,11 @@ def dual(gram: Vector, dots: Vector, margin: float, damping: float) -> Vector:
         damping: above 0, so that Q is positive definite however the gradients lie.
     """
     quadratic = gram + damping * np.eye(len(dots))
-    lower = np.linalg.cholesky(quadratic)
+    try:
+        lower = np.linalg.cholesky(quadratic)
+    except np.linalg.LinAlgError:  # the damping is below the rounding error of the products
+        quadratic += np.finfo(np.float64).eps * len(dots) * np.trace(gram) * np.eye(len(dots))
+        lower = np.linalg.cholesky(quadratic)
     linear = dots + margin * quadratic.sum(axis=1)
     above, _ = nnls(lower.T, -solve_triangular(lower, linear, lower=True))
     found: Vector = margin + above

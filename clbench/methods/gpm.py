@@ -30,7 +30,7 @@ class GPM(Method):
     After each task, the inputs of every layer on a few training samples extend its basis, until the basis holds `threshold` of
     their energy. Later, the step's component in the basis is removed. The authors project the gradient and use plain SGD. Here
     the applied step is projected, so that momentum, Adam and weight decay stay outside the basis too. A constant 1 appended to
-    the inputs covers biases. Heads of the task setting are trained only in their task and not projected.
+    the inputs covers biases. Heads of the task setting are not projected: they are frozen after their task.
 
     Args:
         threshold: share of energy in the basis, in [0, 1]; one number for all layers, or one per layer in the model's order.

@@ -119,7 +119,7 @@ class ICaRL(Method):
 
     def _features(self, learner: Learner, split: Split) -> tuple[Tensor, Tensor]:
         """Return features `[n, d]` of a mixed split, without augmentation, and its labels as columns of all outputs seen."""
-        parts = torch.split(torch.arange(len(split), device=split.rows.device), CHUNK)
+        parts = learner.chunks(torch.arange(len(split), device=split.rows.device), CHUNK)
         features, columns = list[Tensor](), list[Tensor]()
         for part, raw in zip(parts, prefetch(split, parts), strict=True):  # only one part's inputs are on the device at a time
             batch = learner.batch(split, part, raw=raw)

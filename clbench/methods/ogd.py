@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
+from clbench import subspace
 from clbench.data.pool import Split
 from clbench.engine.learner.learner import Learner
 from clbench.method import Method, Trait
@@ -32,8 +33,8 @@ class OGD(Method):
     parameters as one vector theta. Later, g <- g - sum_(v in S) <g, v> v. To first order these logits then do not change.
 
     The paper projects the gradient of plain SGD. Here the applied step is projected, so that momentum, Adam and weight decay
-    stay orthogonal to the basis too. In the task setting, theta is every parameter outside the heads. A head is trained only in
-    its own task, and moves unprojected, like in MehdiAbbanaBennani/continual-learning-ogdplus, `ogd/ogd_core_new.py`. In the
+    stay orthogonal to the basis too. In the task setting, theta is every parameter outside the heads. A head moves
+    unprojected, like in MehdiAbbanaBennani/continual-learning-ogdplus, `ogd/ogd_core_new.py`. It is frozen after its task. In the
     other settings theta is every parameter, including the shared head. Gradients are taken in evaluation mode, after the task.
     The memory grows by up to samples * |theta| numbers per task; with `all`, times the number of active logits. In the class
     setting the logits of new classes rise by effects beyond first order. With hidden layers OGD then forgets like naive.
@@ -63,6 +64,7 @@ class OGD(Method):
     def begin_task(self, learner: Learner, task: Task) -> None:
         """Reset the counts. Freeze running statistics: they are no parameters, but they change the logits."""
         self._before, self._steps, self._removed = len(self.basis), 0, self.basis.new_zeros(())
+        weight_matrices.freeze_old_heads(learner)
         if task.index > 0 and self.statistics == "freeze":
             weight_matrices.freeze_statistics(learner)
 
@@ -127,12 +129,16 @@ def extend(basis: Tensor, rows: Tensor) -> Tensor:
 
     Gram and Schmidt's process, in blocks and applied twice, so that no part of the basis remains after rounding. A remainder
     within ten times the rounding error of all rows is no direction. There are at most p directions.
+
+    Raises:
+        DivergedError: a gradient is not finite.
     """
+    subspace.refuse_not_finite(rows, "the gradient of the outputs")
     missing = rows
     for _ in range(2):
         missing = missing - (missing @ basis.mT) @ basis
     q, r = torch.linalg.qr(missing.mT)
-    turn, sizes, _ = torch.linalg.svd(r, full_matrices=False)
+    turn, sizes, _ = subspace.svd(r)
     real = int((sizes > 10 * torch.finfo(rows.dtype).eps * torch.linalg.vector_norm(rows)).sum())
     new = (q @ turn[:, : min(real, basis.shape[1] - len(basis))]).mT
     return torch.cat([basis, torch.linalg.qr((new - (new @ basis.mT) @ basis).mT).Q.mT])

@@ -38,12 +38,19 @@ class OSFT(Method):
 
     The applied step is projected, after moments, preconditioning and weight decay; a projected gradient leaves the subspace
     under Adam. The authors' research scripts differ (Red-Hat-AI-Innovation-Team/orthogonal-subspace-learning): they write the
-    product into the weight outside of autograd, so that the factors get no gradient, and project gradients only.
+    product into the weight outside of autograd, so that the factors get no gradient, and project gradients only. Their later
+    program (mini_trainer) projects gradients and parameters. PEFT projects gradients.
+
+    The rule protects the layers of the backbone, never a head. It was made for large pre-trained networks. On a small network
+    without pre-training and with one head for all tasks, it can forget more than plain fine-tuning. The retained layers leave
+    little room, so the shared head changes more. The authors' rule and PEFT's forget as much there. A smaller `fraction` forgets
+    less, and so does a head per task. docs/forgetting.md has the figures.
 
     A retained rank of 0 does not change the layer, and all of its weight trains. The full rank p freezes all of its weight.
     Convolutions, embeddings, norms and the projections of `nn.MultiheadAttention` (which reads their weights directly) are never
     decomposed. `others` says whether they train, and whether biases do. Heads, and parameters that they share with the backbone
-    (tied embeddings), always train.
+    (tied embeddings), always train. With `scenario.outputs=all` in the task setting, heads of earlier tasks are frozen: else they
+    would move as negatives.
 
     Retained ranks, relative to p = min(out, in) (`rank_base`), rounded down:
     `importance`: k = p * (mrr + I (trr - mrr)), as in the paper. I is the mean cosine of a layer's input and output over samples
@@ -124,6 +131,8 @@ class OSFT(Method):
                 self._retain(learner, task, name, module)
             if self.others == "freeze":
                 self._freeze_others(learner, chosen)
+            if learner.stream.outputs == "all":
+                weight_matrices.freeze_old_heads(learner)
         learner.rebuild()
         self._trainable = sum(parameter.numel() for parameter in learner.trainable()[1])
 

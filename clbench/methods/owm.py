@@ -38,8 +38,8 @@ class OWM(Method):
     (beijixiong3510/OWM) update P with every training batch, also in the first task, and multiply with it at once. That slows
     the current task itself, and protects inputs of layers whose predecessors have changed since. Here the inputs come from the
     final weights in evaluation mode, because their outputs are to be kept. The programs multiply the gradient. Here the applied
-    step is multiplied, so that momentum, Adam and weight decay are covered too. Heads of the task setting are trained only in
-    their task and not projected (the programs have a single head).
+    step is multiplied, so that momentum, Adam and weight decay are covered too. Heads of the task setting are not
+    projected: they are frozen after their task (the programs have a single head).
 
     Args:
         alpha: energy at which half of a direction is removed; one number for all layers, or one per layer in the model's order.
@@ -90,7 +90,7 @@ class OWM(Method):
         order = torch.randperm(len(task.train), generator=learner.generator("owm", task.index)).to(learner.device)
         sums: dict[str, Tensor] = {}
         counts = dict.fromkeys(self._matrices, 0)
-        for part in torch.split(order, self.batch if self.inputs == "means" else CHUNK):
+        for part in learner.chunks(order, self.batch if self.inputs == "means" else CHUNK):
             for name, rows in weight_matrices.entering(learner, task.train, part, self._matrices):
                 x = (rows if self.inputs == "all" else self._means(name, rows, len(part))).double()
                 sums[name] = x.mT @ x + sums.get(name, 0.0)
@@ -108,7 +108,7 @@ class OWM(Method):
         """Return for each matrix: protected directions (as a fraction: d - trace P), all, added, and the step's removed share."""
         found = self._report.report(self.moments)
         for name, moment in self.moments.items():
-            energies = torch.linalg.eigvalsh(moment).clamp(min=0)
+            energies = subspace.eigvalsh(moment).clamp(min=0)
             taken = float((energies / (self._alpha[name] + energies)).sum())
             found[name] |= {"taken": taken, "added": taken - self._held.get(name, 0.0)}
         return found
@@ -116,6 +116,6 @@ class OWM(Method):
 
 def spectrum(moment: Tensor) -> tuple[Tensor, Tensor]:
     """Return the eigenvectors `[d, k]` of `moment` with energies above rounding, and these `[k]`. In other directions P is I."""
-    energies, vectors = torch.linalg.eigh(moment)
+    energies, vectors = subspace.eigh(moment)
     real = energies > energies[-1] * torch.finfo(moment.dtype).eps * len(moment)
     return vectors[:, real], energies[real]

@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from clbench.engine.learner.learner import Learner
+from clbench.errors import DivergedError
 from clbench.method import Method, Train
 from clbench.stream import Stream, Task
 from clbench.toolkit.features import active_scores, outputs, walk
@@ -53,7 +54,12 @@ class SLDA(Method):
             self.update(features, one_hot)
         covariance = (1 - self.shrinkage) * self.scatter / self.counts.sum()
         covariance.diagonal().add_(self.shrinkage)
-        self.weights = torch.cholesky_solve(self.means.mT, torch.linalg.cholesky(covariance)).mT
+        factor, failed = torch.linalg.cholesky_ex(covariance)
+        if int(failed):
+            raise DivergedError(
+                f"method.shrinkage={self.shrinkage}: the shrunk covariance is singular", "give method.shrinkage a larger value"
+            )
+        self.weights = torch.cholesky_solve(self.means.mT, factor).mT
         self.bias = -(self.means * self.weights).sum(1) / 2
 
     def update(self, features: Tensor, one_hot: Tensor) -> None:

@@ -11,8 +11,8 @@ from pydantic import Field
 
 from clbench.engine.learner.learner import Learner
 from clbench.method import Train
-from clbench.methods.unlearning import Unlearner
-from clbench.stream import Task
+from clbench.methods.unlearning import Unlearner, check_requests
+from clbench.stream import Stream, Task
 
 
 @dataclass
@@ -26,6 +26,10 @@ class TaskVector(Unlearner):
     """
 
     scale: Annotated[float, Field(ge=0)]
+
+    def setup(self, learner: Learner, stream: Stream) -> None:
+        """Check the requests (`check_requests`)."""
+        check_requests(learner, stream)
 
     def forget(self, learner: Learner, task: Task, train: Train, history: Sequence[Task]) -> None:
         """Train, and negate."""

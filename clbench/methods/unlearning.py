@@ -15,8 +15,9 @@ from clbench.data.answer_tokens import owners
 from clbench.data.pool import Split
 from clbench.engine.learner.learner import Batch, Learner
 from clbench.engine.optimizers import clip_by_norm
+from clbench.errors import ConfigError
 from clbench.method import Access, Method, Requests, Train
-from clbench.stream import Task
+from clbench.stream import Stream, Task
 
 Weight = Annotated[float, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0)] | None
@@ -87,6 +88,11 @@ class Losses(Unlearner):
         """Retained data is needed only if `retain` uses it."""
         return "current" if self.retain == "none" else "retained"
 
+    def setup(self, learner: Learner, stream: Stream) -> None:
+        """Check the requests, if their samples are trained on by themselves (`check_requests`)."""
+        if self.retain == "none":
+            check_requests(learner, stream)
+
     def forget(self, learner: Learner, task: Task, train: Train, history: Sequence[Task]) -> None:
         """Train on the sum of both losses."""
         self._before = learner.teacher()
@@ -137,6 +143,23 @@ class Losses(Unlearner):
             return F.cross_entropy(logits, batch.labels[own:])
         earlier = self._before.logits(batch.inputs[batch.own :])[:, : logits.shape[1]]
         return F.kl_div(F.log_softmax(logits, 1), F.log_softmax(earlier, 1), reduction="batchmean", log_target=True)
+
+
+def check_requests(learner: Learner, stream: Stream) -> None:
+    """Check that the model can train on each request's own samples, before it learns anything.
+
+    Raises:
+        ConfigError: a request has one sample, and a layer of the model needs two.
+    """
+    for request in stream.requests:
+        fault = learner.single_fault() if len(request.train) == 1 else None
+        if fault is not None:
+            raise ConfigError(
+                f"request {request.index} ({request.name}) has a single sample to train on, and the layer {fault.layer} of the "
+                f"model needs two: {fault.reason}",
+                "ask to forget two samples or more, use a method that retrains or adds retained samples (retrain, gd), or choose "
+                "a model without such a layer",
+            )
 
 
 def per_sample(losses: Tensor, batch: Batch) -> tuple[Tensor, Tensor | int]:

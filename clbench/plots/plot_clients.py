@@ -15,6 +15,7 @@ from matplotlib.ticker import FixedLocator
 from numpy.typing import NDArray
 
 from clbench.errors import StoreError
+from clbench.leaderboard.incomplete import over
 from clbench.leaderboard.rows import Row
 from clbench.metrics.client_shares import decode
 from clbench.plots import style
@@ -98,7 +99,8 @@ def draw(row: Row, records: Sequence[Record]) -> Figure:
     wide = min(_WIDTH[1], max(_WIDTH[0], _CLASS * max(counts[task].shape[1] for task in tasks)))
     high = min(_TALLEST, max(_LOWEST, _CLIENT * most))
     width = max(_NARROWEST, per_line * (wide + _BARS + 0.2) + 1.3)
-    figure = style.sheet(row, [style.details(row), _notes(records, counts, tasks)], width, lines * (high + 0.35) + 0.3)
+    notes = [*_notes(records, counts, tasks), *([over(row, row["n_seeds"])] if row.get("incomplete") else [])]
+    figure = style.sheet(row, [style.details(row), notes], width, lines * (high + 0.35) + 0.3)
     norm = PowerNorm(0.5, vmin=0, vmax=max(int(counts[task].max()) for task in tasks))
     colours = matplotlib.colormaps[f"{style.COLOUR_MAP}_r"].with_extremes(bad="white")
     largest = max(int(counts[task].sum(1).max()) for task in tasks)

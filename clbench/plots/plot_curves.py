@@ -83,7 +83,7 @@ def draw(row: Row, records: Sequence[Record]) -> Figure:
     """
     names, steps, spans, values = table(records)
     n = len(values)
-    note = "1 seed" if n == 1 else f"mean over {n} seeds, band: min to max"
+    note = style.averaged(row, n, ", band: min to max")
     per_line = max(1, int(_SIZE[0] / (max(style.text_width(name, style.SMALL) for name in names) + 0.55)))
     height = _SIZE[1] + _LEGEND * math.ceil(len(names) / per_line)
     figure = style.sheet(row, [[*style.details(row), note], _verdict(records)], _SIZE[0], height)

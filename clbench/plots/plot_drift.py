@@ -65,7 +65,7 @@ def draw(row: Row, records: Sequence[Record]) -> Figure:
     layers, found = table(records)
     names = _named(layers)
     tasks = [str(name) for name in records[0].result["task_names"]]
-    note = "1 seed" if len(records) == 1 else f"mean over {len(records)} seeds, band: min to max"
+    note = style.averaged(row, len(records), ", band: min to max")
     panel = max(_PANEL[0], _LAYER * len(names) + 0.6)
     below = max(style.text_width(name, style.SMALL) for name in names) + 0.3
     width = panel * len(found)

@@ -16,6 +16,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from clbench.errors import StoreError
+from clbench.leaderboard.incomplete import over
 from clbench.leaderboard.rows import Row
 from clbench.metrics.matrix import SHARES, fractions
 from clbench.plots import style
@@ -142,7 +143,8 @@ def _metrics(row: Row) -> list[str]:
     for name, key in (("accuracy", "acc"), ("forgetting", "forgetting"), ("learning accuracy", "learning_accuracy")):
         width = row[f"{key}_ci95"]
         parts.append(f"{name} {style.number(row[key])}{'' if width is None else f' ± {style.number(width)}'}")
-    return [*parts, "in %, 1 seed" if row["n_seeds"] == 1 else f"in %, mean ± 95 % CI over {row['n_seeds']} seeds"]
+    seeds = over(row, row["n_seeds"])
+    return [*parts, f"in %, {seeds}" if row["n_seeds"] == 1 else f"in %, mean ± 95 % CI over {seeds}"]
 
 
 def _shade(axes: Axes, found: Grid, edges: NDArray[np.float64]) -> None:

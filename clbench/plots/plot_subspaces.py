@@ -74,8 +74,7 @@ def draw(row: Row, records: Sequence[Record]) -> Figure:
     """
     layers, found = table(records)
     many = len(layers) > LINES
-    n = len(records)
-    note = "1 seed" if n == 1 else f"mean over {n} seeds" + ("" if many else ", band and whiskers: min to max")
+    note = style.averaged(row, len(records), "" if many else ", band and whiskers: min to max")
     columns = min(2, len(found))
     lines = math.ceil(len(found) / columns)
     spare = lines * columns > len(found)  # an empty panel takes the legend

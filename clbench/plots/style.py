@@ -15,6 +15,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.textpath import TextPath
 
+from clbench.leaderboard.incomplete import over
 from clbench.leaderboard.rows import Row
 from clbench.utils import atomic
 
@@ -85,6 +86,18 @@ def sheet(row: Row, lines: Iterable[Sequence[str]], width: float, height: float)
 def details(row: Row) -> list[str]:
     """Return the names of a row that the title leaves out, as parts of a line: model, server, variant."""
     return [str(row[key]) for key in ("model", "server", "variant") if row[key]]
+
+
+def averaged(row: Row, n: int, band: str = "") -> str:
+    """Return what the lines of a picture show: `1 seed`, `mean over 5 seeds, band: min to max`, `1 of 6 seeds (5 failed)`.
+
+    Args:
+        row: row of the leaderboard.
+        n: number of its seeds in the picture.
+        band: what is drawn around the mean of several seeds.
+    """
+    seeds = over(row, n)
+    return seeds if n == 1 else f"mean over {seeds}{band}"
 
 
 def number(value: float | None) -> str:

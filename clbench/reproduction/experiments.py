@@ -18,6 +18,7 @@ from clbench.errors import ConfigError
 from clbench.metrics.matrix import summary
 from clbench.records import read, record_path
 from clbench.reproduction.verdict import Published
+from clbench.store.failures import failure_path
 
 GROUP = "experiment"
 Percent = Annotated[float, Field(ge=0, le=100)]
@@ -90,6 +91,10 @@ class Row:
         """
         values = [summary(read(path).result)["acc"] for path in self.files if path.exists()]
         return [value for value in values if value is not None]
+
+    def failed(self) -> int:
+        """Return the number of seeds that failed and have no record."""
+        return sum(failure_path(path.parent, path.stem).exists() for path in self.files if not path.exists())
 
 
 def find(composer: Composer, folder: Path, patterns: Sequence[str] = ("*",)) -> list[str]:

@@ -28,7 +28,7 @@ RULE = "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- | --- |"
 
 def render(rows: Sequence[Row]) -> str:
     """Return the page as Markdown: one table per source, in the order of `rows`."""
-    verdicts = [judge(row.published, row.ours()) for row in rows]
+    verdicts = [judge(row.published, row.ours(), row.failed()) for row in rows]
     parts = [INTRODUCTION, tally(verdicts), ""]
     for source in dict.fromkeys(row.claim.source for row in rows):
         parts += [f"## {source}", "", HEADER, RULE]
@@ -49,16 +49,17 @@ def spreads(rows: Sequence[Row]) -> list[str]:
 def tally(verdicts: Sequence[str]) -> str:
     """Return the number of rows with each verdict, as a sentence."""
     count = Counter(verdicts)
-    judged = len(verdicts) - count["not run"]
+    judged = len(verdicts) - count["not run"] - count["failed seeds"]
     share = f" ({100 * count['inside'] / judged:.0f} %)" if judged else ""
     text = f"**{judged} rows judged: {count['inside']} inside{share}, {count['above']} above, {count['below']} below.**"
-    return text + (f" {count['not run']} not run." if count["not run"] else "")
+    parts = {"not run": "not run", "failed seeds": "not judged, because seeds failed"}
+    return text + "".join(f" {count[key]} {words}." for key, words in parts.items() if count[key])
 
 
 def line(row: Row) -> str:
     """Return one row of the table."""
-    published, ours = row.published, row.ours()
-    verdict = judge(published, ours)
+    published, ours, failed = row.published, row.ours(), row.failed()
+    verdict = judge(published, ours, failed)
     spread = f" ± {published.std:.2f}" if published.std is not None else ""
     runs = f" (n={published.n})" if published.n is not None else ""
     cells = [f"`{row.experiment}`", row.setting, f"{published.value:.2f}{spread}{runs}"]
@@ -66,16 +67,20 @@ def line(row: Row) -> str:
         found = interval(ours)
         width = f" ± {found.half_width:.2f}" if found.half_width is not None else ""
         difference = mean(ours) - published.value
-        cells += [f"{found.mean:.2f}{width}", str(found.n), f"{tolerance(published, ours):.2f}", f"{difference:+.2f}"]
+        n = f"{found.n} of {found.n + failed}" if failed else str(found.n)
+        cells += [f"{found.mean:.2f}{width}", n, f"{tolerance(published, ours):.2f}", f"{difference:+.2f}"]
     else:
-        cells += ["–", "0", "–", "–"]
-    return f"| {' | '.join([*cells, f'**{verdict}**' if verdict in ('above', 'below') else verdict, reason(row, verdict)])} |"
+        cells += ["–", f"0 of {failed}" if failed else "0", "–", "–"]
+    bold = verdict in ("above", "below", "failed seeds")
+    return f"| {' | '.join([*cells, f'**{verdict}**' if bold else verdict, reason(row, verdict)])} |"
 
 
 def reason(row: Row, verdict: str) -> str:
     """Return the reason why a row is not inside the tolerance; empty if it is inside."""
     if verdict == "inside":
         return ""
+    if verdict == "failed seeds":
+        return "no verdict on the seeds that ended alone"
     if verdict == "not run":
         return NO_GPU if row.claim.gpu else row.claim.reason.get(row.setting, "")
     return row.claim.reason.get(row.setting, UNKNOWN)

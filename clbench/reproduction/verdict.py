@@ -9,7 +9,7 @@ from typing import Literal
 
 from clbench.metrics.statistics import mean, std
 
-Verdict = Literal["inside", "above", "below", "not run"]
+Verdict = Literal["inside", "above", "below", "not run", "failed seeds"]
 
 LEAST = 1.0
 """Points: the smallest tolerance."""
@@ -49,8 +49,13 @@ def tolerance(published: Published, ours: Sequence[float]) -> float:
     return max(LEAST, SPREADS * math.sqrt(published.std**2 / published.n + spread**2 / len(ours)))
 
 
-def judge(published: Published, ours: Sequence[float]) -> Verdict:
-    """Return the verdict on the mean of `ours` (percent, one per seed): inside the tolerance, above, below, or not run."""
+def judge(published: Published, ours: Sequence[float], failed: int = 0) -> Verdict:
+    """Return the verdict on the mean of `ours` (percent, one per seed): inside the tolerance, above, below, or not run.
+
+    With `failed` seeds there is no verdict: the mean over the other seeds is a selection by the outcome.
+    """
+    if failed:
+        return "failed seeds"
     if not ours:
         return "not run"
     difference = mean(ours) - published.value

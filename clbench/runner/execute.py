@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from clbench.errors import ClbenchError, ConfigError, StoreError
-from clbench.records import Record, read, record_path, write
+from clbench.records import Record, write
 from clbench.run_spec import RunSpec
 from clbench.runner.device_memory import is_out_of_memory
+from clbench.runner.failed_runs import kind_of, not_repeated
 from clbench.runner.lock import clear, lock_run
 from clbench.runner.outcome import Status
 from clbench.runner.worker_messages import End, Progress, Report
@@ -40,24 +41,41 @@ def execute(spec: RunSpec, function: str, report: Report) -> End:
     Returns:
         The end of the run. The traceback of a failure is in `results_dir/.logs/<id>.txt`. Only an interrupt is raised.
     """
+    started = Started(report)
     try:
         with lock_run(spec) as other:
             end = not_needed(spec, other)
             if end is not None:
                 return end
             train = locate(FLOWER_FUNCTION if function == RUN_FUNCTION and spec.over_flower else function)
-            limit, tell = spec.execution.time_limit, partial(report, spec.id)
+            limit, tell = spec.execution.time_limit, partial(started, spec.id)
             with thread_limit(spec.execution.threads):
                 if limit is not None:
                     tell({"event": "clock", "seconds": limit})
                 record = train(spec, tell) if limit is None else call_within(limit, lambda: train(spec, tell))
             return store(spec, record)
     except (Exception, SystemExit) as error:  # a plug-in that calls sys.exit ends its run, but not the worker
-        return failed(spec, error)
+        return failed(spec, error, spec.id in started.runs)
+
+
+class Started:
+    """Passes messages on, and notes the runs whose training has begun."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self.runs: set[str] = set()
+
+    def __call__(self, run: str, message: Progress) -> None:
+        """Pass on."""
+        if message["event"] == "start":
+            self.runs.add(run)
+        self._report(run, message)
 
 
 def not_needed(spec: RunSpec, other: str | None) -> End | None:
-    """Return the end of a run that needs no training: another process executes it, or its record is stored. None: train it.
+    """Return the end of a run that needs no training; None: train it.
+
+    Another process executes the run, or its record is stored, or it failed in a way that this code would repeat.
 
     Args:
         spec: the run, locked by this process if `other` is None.
@@ -65,12 +83,11 @@ def not_needed(spec: RunSpec, other: str | None) -> End | None:
     """
     if other is not None:
         return End(Status.BUSY, other)
-    stored = record_path(Path(spec.results_dir), spec.id)
-    if not stored.exists():
-        return None
-    read(stored)
-    clear(spec)
-    return End(Status.PRESENT)
+    if spec.stored() is not None:
+        clear(spec)
+        return End(Status.PRESENT)
+    failure = not_repeated(spec)  # of another process, since this command began
+    return None if failure is None else End(Status.FAILED, failure.reason, failure.remedy)
 
 
 def store(spec: RunSpec, record: Record) -> End:
@@ -81,17 +98,24 @@ def store(spec: RunSpec, record: Record) -> End:
                 f"the run function returned a record of another identity ({record.id}, expected {spec.id})",
                 "leave RunSpec.identity unchanged",
             )
-        write(record, Path(spec.results_dir))
+        write(record, Path(spec.results_dir), replace=bool(spec.replaces))
         clear(spec)
     except Exception as error:
         return failed(spec, error)
     return End(Status.DONE)
 
 
-def failed(spec: RunSpec, error: BaseException) -> End:
-    """Log the traceback of a failure, and return the end of the run."""
+def failed(spec: RunSpec, error: BaseException, started: bool = False) -> End:
+    """Log the traceback of a failure, and return the end of the run.
+
+    Args:
+        spec: the run.
+        error: its failure.
+        started: whether its training had begun.
+    """
     log_failure(spec, "".join(traceback.format_exception(error)))
-    return End(Status.FAILED, *reason_and_remedy(error), out_of_memory=is_out_of_memory(error))
+    kind = kind_of(error, started)
+    return End(Status.FAILED, *reason_and_remedy(error), out_of_memory=is_out_of_memory(error), kind=kind)
 
 
 def reason_and_remedy(error: BaseException) -> tuple[str, str]:

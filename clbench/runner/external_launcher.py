@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING
 
 from clbench.errors import ClbenchError, StoreError
 from clbench.metrics.matrix import summary
-from clbench.records import read, record_path
 from clbench.run_spec import RunSpec
 from clbench.runner.execute import log_failure, one_line, reason_and_remedy
+from clbench.runner.failed_runs import Place, keep
+from clbench.runner.lock import lock_run
 from clbench.runner.outcome import Outcome, Status
-from clbench.runner.run_specs import already, writable
+from clbench.runner.run_specs import already, replacing, writable
+from clbench.runner.worker_messages import End
+from clbench.store.failures import Kind
 
 if TYPE_CHECKING:
     from clbench.runner.progress import Display
@@ -62,7 +65,7 @@ def run_external(jobs: Sequence[Sequence[RunSpec]], display: Display, launch: La
     for number, job in enumerate(jobs):
         for spec in job:
             job_of.setdefault(spec.id, number)
-            specs.setdefault(spec.id, spec)
+            specs.setdefault(spec.id, replacing(spec))
     outcomes = {spec.id: found for spec in specs.values() if (found := already(spec)) is not None}
     todo = [spec for spec in specs.values() if spec.id not in outcomes]
     if not todo:
@@ -85,6 +88,7 @@ def run_external(jobs: Sequence[Sequence[RunSpec]], display: Display, launch: La
                 outcomes[spec.id] = Outcome(spec, Status.FAILED, f"{name} gave up: {_short(given_up)}")
             else:
                 outcomes[spec.id] = _without_record(spec, raised[job_of[spec.id]])
+            _keep_death(outcomes[spec.id], given_up or raised.get(job_of[spec.id]))
             display.finished(outcomes[spec.id])
     return [outcomes[key] for key in specs]
 
@@ -102,6 +106,19 @@ def _without_record(spec: RunSpec, error: Exception | None) -> Outcome:
     return Outcome(spec, Status.FAILED, *reason_and_remedy(error)) if error is not None else Outcome(spec, Status.BUSY)
 
 
+def _keep_death(outcome: Outcome, error: Exception | None) -> None:
+    """Store the failure of a run whose job has died, if the run had started and no process executes it now.
+
+    A job that ended by itself has stored the failures of its runs.
+    """
+    spec = outcome.spec
+    if outcome.status is not Status.FAILED or isinstance(error, ClbenchError) or not spec.checkpoints.exists():
+        return
+    with suppress(StoreError), lock_run(spec) as other:
+        if other is None:
+            keep(spec, End(Status.FAILED, outcome.reason, outcome.remedy, kind=Kind.KILLED), Place())
+
+
 @contextmanager
 def _watched(specs: Sequence[RunSpec], display: Display, outcomes: dict[str, Outcome]) -> Iterator[None]:
     """Within the block, add a run to `outcomes` and to the display as soon as its record is stored."""
@@ -110,10 +127,11 @@ def _watched(specs: Sequence[RunSpec], display: Display, outcomes: dict[str, Out
 
     def look() -> None:
         for spec in list(waiting):
-            if record_path(Path(spec.results_dir), spec.id).exists():
+            found = _found(spec)
+            if found is not None:
                 waiting.remove(spec)
-                outcomes[spec.id] = _found(spec)
-                display.finished(outcomes[spec.id])
+                outcomes[spec.id] = found
+                display.finished(found)
 
     def watch() -> None:
         while not over.wait(PAUSE):
@@ -129,12 +147,14 @@ def _watched(specs: Sequence[RunSpec], display: Display, outcomes: dict[str, Out
         look()
 
 
-def _found(spec: RunSpec) -> Outcome:
-    """Return the outcome of a run whose record was stored a moment ago."""
+def _found(spec: RunSpec) -> Outcome | None:
+    """Return the outcome of a run whose record was stored a moment ago; None if it has none yet."""
     try:
-        record = read(record_path(Path(spec.results_dir), spec.id))
+        record = spec.stored()
     except StoreError as error:
         return Outcome(spec, Status.FAILED, *reason_and_remedy(error))
+    if record is None:
+        return None
     accuracy = None
     with suppress(StoreError):  # the leaderboard leaves out a record without a matrix
         accuracy = summary(record.result)["acc"]

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import IO
 
 from clbench.errors import StoreError
-from clbench.records import record_path
 from clbench.run_spec import RunSpec
+from clbench.store.failures import FOLDER, remove_failure
 
 ATTEMPTS = 100
 """How often the folder may vanish between its creation and the lock; once for each process that has just ended there."""
@@ -95,17 +95,33 @@ def _in_place(file: IO[str], path: Path) -> bool:
 
 def available(spec: RunSpec) -> bool:
     """Return whether to try a run again that another process executed: its record is stored, or no process has its lock."""
-    if record_path(Path(spec.results_dir), spec.id).exists():
+    try:
+        if spec.stored() is not None:
+            return True
+    except StoreError:  # damaged: the next try says so
         return True
     with lock_run(spec) as other:
         return other is None
 
 
 def clear(spec: RunSpec) -> None:
-    """Remove the checkpoints of a stored run and incomplete copies of its record; this process must have its lock."""
+    """Remove the checkpoints of a stored run, incomplete copies of its record, and the record of an earlier failure.
+
+    This process must have the run's lock.
+    """
+    remove_failure(Path(spec.results_dir), spec.id)
     for half in Path(spec.results_dir).glob(f".{spec.id}.*.tmp"):
         half.unlink(missing_ok=True)
     shutil.rmtree(spec.checkpoints, ignore_errors=True)  # a process that opened the lock meanwhile finds the record
+
+
+def start_anew(specs: Collection[RunSpec]) -> None:
+    """Remove the checkpoints of runs that are to be trained from their beginning, except of those in progress elsewhere."""
+    for spec in specs:
+        if spec.checkpoints.exists():
+            with lock_run(spec) as other:
+                if other is None:
+                    shutil.rmtree(spec.checkpoints, ignore_errors=True)
 
 
 def tidy(specs: Collection[RunSpec]) -> None:
@@ -116,6 +132,7 @@ def tidy(specs: Collection[RunSpec]) -> None:
     for folder, stored in by_folder.items():
         left = {path.name.split(".")[1] for path in Path(folder).glob(".*.tmp")}
         left |= {path.name for path in Path(folder, ".checkpoints").glob("*")}
+        left |= {path.stem for path in Path(folder, FOLDER).glob("*.json")}
         for spec in stored:
             if spec.id in left:
                 with suppress(StoreError, OSError), lock_run(spec) as other:  # a read-only folder is no error

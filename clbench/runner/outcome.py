@@ -33,6 +33,7 @@ class Outcome:
         seconds: from the start of the run to its end.
         accuracy: the last reported accuracy in percent.
         recorded_peak: kind of device and peak memory in bytes, from the record of a run that was stored before.
+        earlier: whether the run failed in an earlier command and was not trained again.
     """
 
     spec: RunSpec
@@ -42,6 +43,7 @@ class Outcome:
     seconds: float = 0.0
     accuracy: float | None = None
     recorded_peak: tuple[str, int] | None = None
+    earlier: bool = False
 
     @property
     def text(self) -> str:

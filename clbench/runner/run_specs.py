@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from clbench.errors import StoreError
-from clbench.records import read, record_path
 from clbench.run_spec import RunSpec
 from clbench.runner import devices, worker_pool
 from clbench.runner.device_memory import Limits, Needs, budgets, recorded_peak
 from clbench.runner.devices import slots
 from clbench.runner.execute import LOGS, RUN_FUNCTION, execute, reason_and_remedy
-from clbench.runner.lock import available, tidy
+from clbench.runner.failed_runs import Place, from_the_beginning, keep, not_repeated
+from clbench.runner.lock import available, start_anew, tidy
 from clbench.runner.outcome import Outcome, Status
 from clbench.runner.stacks import assign_stacks, execute_stack, form_stacks
 from clbench.runner.worker_messages import End, Message
@@ -62,6 +64,7 @@ def run_specs(
         return sweep.ordered()
     for folder in {spec.results_dir for spec in todo}:
         writable(Path(folder))
+    start_anew([spec for spec in todo if from_the_beginning(spec)])
 
     first = todo[0]
     gpus = {} if workers == 0 and largest_stack != "auto" else devices.visible_gpus(first.execution.device)
@@ -101,13 +104,14 @@ class _Sweep:
     def __init__(self, specs: Sequence[RunSpec], display: Display) -> None:
         self.specs: dict[str, RunSpec] = {}
         for spec in specs:
-            self.specs.setdefault(spec.id, spec)
+            self.specs.setdefault(spec.id, replacing(spec))
         found = ((run, already(spec)) for run, spec in self.specs.items())
         self.outcomes: dict[str, Outcome] = {run: outcome for run, outcome in found if outcome is not None}
         self._display = display
         self._stacked: Mapping[str, Sequence[RunSpec]] = {}
         self._started: dict[str, float] = {}
         self._accuracy: dict[str, float] = {}
+        self._places: dict[str, Place] = {}
 
     def ordered(self) -> list[Outcome]:
         """Return the outcomes in the order of the runs."""
@@ -124,14 +128,21 @@ class _Sweep:
         if run in self.outcomes and self.outcomes[run].status is not Status.BUSY:
             return  # its stack is tried again, but this run had ended
         self._started.setdefault(run, monotonic())
+        place = self._places.setdefault(run, Place())
         if not isinstance(message, End):
+            place.note(message)
+            if message["event"] == "stopped":
+                return
             accuracy = message.get("acc")
             if accuracy is not None:
                 self._accuracy[run] = accuracy
             self._display.event(spec, message)
             return
-        seconds = monotonic() - self._started[run]
-        outcome = Outcome(spec, message.status, message.reason, message.remedy, seconds, self._accuracy.get(run))
+        seconds, reason = monotonic() - self._started[run], message.reason
+        if message.status is Status.FAILED:
+            unstored = keep(spec, message, place)
+            reason += f" ({unstored})" if unstored else ""
+        outcome = Outcome(spec, message.status, reason, message.remedy, seconds, self._accuracy.get(run))
         self.outcomes[run] = outcome
         if outcome.status is Status.BUSY:  # it will be tried again
             del self._started[run]
@@ -158,15 +169,28 @@ def _released(busy: Sequence[RunSpec], wait: float | None) -> list[RunSpec]:
 
 
 def already(spec: RunSpec) -> Outcome | None:
-    """Return the outcome of a run with a stored record. A damaged record is a failure, and stays as it is."""
-    path = record_path(Path(spec.results_dir), spec.id)
-    if not path.exists():
-        return None
+    """Return the outcome of a run with a stored record, or with a failure that the same code would repeat.
+
+    A damaged record is a failure, and stays as it is. A run whose failure cannot be read is trained again.
+    """
     try:
-        record = read(path)
+        record = spec.stored()
     except StoreError as error:
         return Outcome(spec, Status.FAILED, *reason_and_remedy(error))
-    return Outcome(spec, Status.PRESENT, recorded_peak=recorded_peak(record))
+    if record is not None:
+        return Outcome(spec, Status.PRESENT, recorded_peak=recorded_peak(record))
+    failure = None if spec.replaces else not_repeated(spec)
+    return None if failure is None else Outcome(spec, Status.FAILED, failure.reason, failure.remedy, earlier=True)
+
+
+def replacing(spec: RunSpec) -> RunSpec:
+    """Return the run with the record that it replaces: the stored one, if `rerun` is given."""
+    if not spec.execution.rerun:
+        return spec
+    with suppress(StoreError):  # a damaged record is not replaced: `already` reports it
+        record = replace(spec, replaces="").stored()
+        return spec if record is None else replace(spec, replaces=record.digest)
+    return spec
 
 
 def writable(folder: Path) -> None:

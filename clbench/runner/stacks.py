@@ -9,7 +9,7 @@ from time import monotonic, sleep
 from typing import Any
 
 from clbench.run_spec import RunSpec
-from clbench.runner.execute import RUN_FUNCTION, execute, failed, locate, not_needed, store, thread_limit
+from clbench.runner.execute import RUN_FUNCTION, Started, execute, failed, locate, not_needed, store, thread_limit
 from clbench.runner.lock import available, lock_run
 from clbench.runner.worker_messages import End, Progress, Report
 
@@ -72,8 +72,10 @@ def execute_stack(spec: RunSpec, function: str, report: Report) -> End:
                 ours.append(each)
             else:
                 ends[each.id] = end
-        for each, result in zip(ours, _train(ours, function, report), strict=True):
-            ends[each.id] = failed(each, result) if isinstance(result, BaseException) else store(each, result)
+        started = Started(report)
+        for each, result in zip(ours, _train(ours, function, started), strict=True):
+            wrong = isinstance(result, BaseException)
+            ends[each.id] = failed(each, result, each.id in started.runs) if wrong else store(each, result)
     own = ends[spec.id]
     for other in spec.stacked:
         if not (own.out_of_memory and ends[other.id].out_of_memory):
@@ -91,7 +93,7 @@ def _wait_for_leaving(specs: Sequence[RunSpec]) -> None:
         sleep(LEAVING / 50)
 
 
-def _train(specs: Sequence[RunSpec], function: str, report: Report) -> Sequence[Any]:
+def _train(specs: Sequence[RunSpec], function: str, report: Started) -> Sequence[Any]:
     """Return a record or an error for each run."""
     if not specs:
         return []

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -21,6 +22,8 @@ from clbench.runner.execute import LOGS, RUN_FUNCTION, failure_log, one_line
 from clbench.runner.outcome import Outcome, Status
 from clbench.runner.progress import Display, display
 from clbench.runner.run_specs import run_specs
+from clbench.sources.changes import changed
+from clbench.store.failures import FOLDER, load_failures
 from clbench.utils import atomic
 from clbench.utils.folder_lock import folder_lock
 
@@ -101,6 +104,10 @@ def run_jobs(
     """
     console = output()
     shown = display(console, progress)
+    if progress or report:
+        for place, identities in _by_folder(jobs):
+            for line in changed(identities, place):
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
     if external is not None:
         outcomes = external([job.specs() for job in jobs], shown)
     else:
@@ -116,9 +123,17 @@ def run_jobs(
         conclude(Path(folder), mine, console if report else None)
     if report:
         console.print(verdict(summary), markup=False, highlight=False, soft_wrap=True)
-        for line in failures(summary):
+        for line in filter(None, [*failures(summary), not_trained_again(summary)]):
             errors().print(line, markup=False, highlight=False, soft_wrap=True)
     return summary
+
+
+def _by_folder(jobs: Iterable[Job]) -> list[tuple[Path, list[dict[str, Any]]]]:
+    """Return the identities of the runs of each results folder."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for job in jobs:
+        found.setdefault(job.results_dir, []).extend(spec.identity for spec in job.specs())
+    return [(Path(folder), identities) for folder, identities in found.items()]
 
 
 def conclude(folder: Path, outcomes: Iterable[Outcome], console: Console | None) -> None:
@@ -128,16 +143,20 @@ def conclude(folder: Path, outcomes: Iterable[Outcome], console: Console | None)
     with folder_lock(folder):  # includes the reading, so that no older table replaces a newer one
         records, unreadable = load_all(folder)
         good, unusable = usable(records)
-        if good:
-            atomic.write(folder / "leaderboard.md", render(rows(good), "markdown") + "\n", shared=False)
+        failures, damaged = load_failures(folder)
+        if good or failures:
+            atomic.write(folder / "leaderboard.md", render(rows(good, failures), "markdown") + "\n", shared=False)
     if console is None:
         return
     touched = {outcome.spec.config_id for outcome in outcomes}
-    shown = rows(record for record in good if record.config_id in touched)
+    shown = rows(
+        [record for record in good if record.config_id in touched],
+        [failure for failure in failures if failure.config_id in touched],
+    )
     if shown:
         print_table(shown, console)
     own = {str(record_path(folder, outcome.spec.id)) for outcome in outcomes if outcome.status is Status.FAILED}
-    for error in [*unreadable, *unusable]:
+    for error in [*unreadable, *unusable, *damaged]:
         if not any(path in str(error) for path in own):  # the failure of its run is printed anyway
             errors().print(f"left out: {one_line(error)}", markup=False, highlight=False, soft_wrap=True)
 
@@ -146,13 +165,15 @@ def verdict(summary: Summary) -> str:
     """Return the last line: how many runs were trained, were already there, and failed, and the folders."""
     count = Counter(outcome.status for outcome in summary.outcomes)
     folders = ", ".join(dict.fromkeys(outcome.spec.results_dir for outcome in summary.outcomes))
+    earlier = sum(outcome.earlier for outcome in summary.outcomes)
     if summary.outcomes and count[Status.PRESENT] == len(summary.outcomes) and not summary.broken:
         runs = "the run was" if count[Status.PRESENT] == 1 else f"all {count[Status.PRESENT]} runs were"
         return f"Nothing to train: {runs} already there in {folders}."
     parts = [f"{count[Status.DONE]} trained", f"{count[Status.PRESENT]} already there"]
     if count[Status.BUSY]:
         parts.append(f"{count[Status.BUSY]} in progress elsewhere")
-    text = ", ".join([*parts, f"{summary.failed} failed"])
+    repeated = f" ({earlier} of them in an earlier command, not trained again)" if earlier else ""
+    text = ", ".join([*parts, f"{summary.failed} failed{repeated}"])
     return f"{text} (records and leaderboard.md: {folders})" if folders else text
 
 
@@ -165,8 +186,22 @@ def failures(summary: Summary) -> list[str]:
             log = failure_log(outcome.spec)
             reason = "same reason as before" if outcome.text == last else outcome.text
             last = outcome.text
-            lines.append(f"failed: {outcome.spec.label}: {reason}" + (f" [{log}]" if log.exists() else ""))
+            word = "failed earlier" if outcome.earlier else "failed"
+            lines.append(f"{word}: {outcome.spec.label}: {reason}" + (f" [{log}]" if log.exists() else ""))
     return lines
+
+
+def not_trained_again(summary: Summary) -> str:
+    """Return one line about runs that failed in an earlier command; empty if there is none."""
+    folders = [outcome.spec.results_dir for outcome in summary.outcomes if outcome.earlier]
+    if not folders:
+        return ""
+    runs = "1 run failed earlier and was" if len(folders) == 1 else f"{len(folders)} runs failed earlier and were"
+    places = ", ".join(dict.fromkeys(str(Path(folder) / FOLDER) for folder in folders))
+    return (
+        f"{runs} not trained again: the same code would fail again. "
+        f"rerun=true trains all runs of the command again; to try only failed runs, delete {places}"
+    )
 
 
 def interrupted() -> str:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, Required, TypedDict
 
 from clbench.runner.outcome import Status
+from clbench.store.failures import Kind
 
 
 class Progress(TypedDict, total=False):
@@ -15,10 +16,12 @@ class Progress(TypedDict, total=False):
 
     `begin`: a process got the run. `start`: number of `tasks`, `resumed_at` this task. `epoch`: `epoch` of `epochs` of a `task`
     ended. `task`: a `task` ended with the mean accuracy `acc` in percent. `print`: `text` of a logger. `again`: the run will be
-    tried again; `text` says why. `clock`: a time limit of `seconds` begins, for the run or for its stack.
+    tried again; `text` says why. `clock`: a time limit of `seconds` begins, for the run or for its stack. `stopped`: the run
+    failed in a `task` after `step` steps, with so many `events` measured. A `start` also names `setting`, `access` and `goal` of
+    the stream.
     """
 
-    event: Required[Literal["begin", "start", "epoch", "task", "print", "again", "clock"]]
+    event: Required[Literal["begin", "start", "epoch", "task", "print", "again", "clock", "stopped"]]
     tasks: int
     resumed_at: int
     task: int
@@ -27,6 +30,11 @@ class Progress(TypedDict, total=False):
     acc: float | None
     text: str
     seconds: float
+    step: int
+    events: int
+    setting: str
+    access: str
+    goal: str | None
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,7 @@ class End:
         remedy: what the user can do about a failure.
         out_of_memory: whether the run failed because memory was used up.
         peak_memory: bytes that the process of the run needed at its peak.
+        kind: of a failure that is stored; None: the failure is not stored (the configuration or the store is at fault).
     """
 
     status: Status
@@ -46,6 +55,7 @@ class End:
     remedy: str = ""
     out_of_memory: bool = False
     peak_memory: int | None = None
+    kind: Kind | None = None
 
 
 Message = Progress | End
@@ -72,4 +82,5 @@ def decode(line: str) -> tuple[str, Message]:
     if values["event"] != END:
         return run, values
     del values["event"]
-    return run, End(**{**values, "status": Status(values["status"])})
+    kind = None if values["kind"] is None else Kind(values["kind"])
+    return run, End(**{**values, "status": Status(values["status"]), "kind": kind})

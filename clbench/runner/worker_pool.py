@@ -24,6 +24,7 @@ from clbench.runner.execute import failure_log, log_failure
 from clbench.runner.outcome import Status
 from clbench.runner.schedule import Schedule
 from clbench.runner.worker_messages import End, Message, Report, decode
+from clbench.store.failures import Kind
 from clbench.utils.time_limit import too_long
 
 Inbox = queue.SimpleQueue[tuple["Worker", tuple[str, Message] | None]]
@@ -147,7 +148,7 @@ def run(
                 limit = worker.spec.execution.time_limit
                 if worker.late and limit is not None:
                     error = too_long(limit)
-                    end, report = End(Status.FAILED, error.what, error.remedy), str(error)
+                    end, report = End(Status.FAILED, error.what, error.remedy, kind=Kind.TIME_LIMIT), str(error)
                 log_failure(worker.spec, report)
                 over(worker, end)
                 fill()
@@ -241,7 +242,8 @@ def _death(worker: Worker) -> tuple[End, str]:
     last = " / ".join([line.strip() for line in lines if line.strip()][-2:])
     if last:
         reason += f"; its last output: {last}"
-    end = End(Status.FAILED, reason, out_of_memory=killed or says_out_of_memory(last))
+    memory = killed or says_out_of_memory(last)
+    end = End(Status.FAILED, reason, out_of_memory=memory, kind=Kind.OUT_OF_MEMORY if memory and not killed else Kind.KILLED)
     return end, "\n".join([reason, "", *lines, ""])
 
 

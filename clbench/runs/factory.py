@@ -11,6 +11,8 @@ import torch
 
 from clbench.engine.evaluation.text_metrics import METRICS
 from clbench.engine.learner.learner import Learner
+from clbench.engine.resumable import check_after_setup
+from clbench.engine.training.batch_statistics import check_evaluation, check_shares, check_single_samples
 from clbench.engine.training.loop import Trainer, Training
 from clbench.errors import ConfigError, RefusedError
 from clbench.federated.assign_clients import divide
@@ -18,13 +20,19 @@ from clbench.federated.clients import Clients
 from clbench.federated.federated_training import FederatedTraining
 from clbench.federated.options import Federated
 from clbench.federated.transport import LocalTransport, Transport
-from clbench.instantiate import instantiate
+from clbench.instantiate import instantiate, locate, parameters
 from clbench.method import Method
 from clbench.models import build_model
+from clbench.models.classifier import Classifier
 from clbench.run_spec import RunSpec
+from clbench.runs.idle_settings import refuse_idle_settings
 from clbench.scenarios.ability import add_ability_sets
+from clbench.scenarios.client_checks import check_clients
 from clbench.scenarios.placement import place_stream, with_residence
 from clbench.scenarios.scenario_options import DataAccess, make_stream
+from clbench.scenarios.separate_pools import separate_pools
+from clbench.scenarios.stream_checks import check_stream
+from clbench.sources.confirm import confirm
 from clbench.stream import Stream
 
 
@@ -46,23 +54,46 @@ AnyTraining = Training | FederatedTraining
 Connect = Callable[[Clients], Transport]
 
 
-def assemble(spec: RunSpec, device: torch.device, connect: Connect | None = None) -> tuple[Stream, Method, Learner, AnyTraining]:
+def load_stream(spec: RunSpec, device: torch.device) -> Stream:
+    """Return the stream of a run, checked, with its data on the device or where `runner.residence` says.
+
+    Training and evaluation data share no tensor.
+
+    Raises:
+        ConfigError: the scenario cannot be made as configured.
+        DataError: the data cannot be read, or `check_stream` or `check_clients` finds a fault in the stream.
+    """
+    config, seed, name = spec.config, spec.seed, f"scenario={spec.names['scenario']}"
+    search = [Path(folder) for folder in spec.execution.search]
+    access = DataAccess(seed, spec.identity["data_sha256"], search, spec.execution.download)
+    made = make_stream(with_residence(config["scenario"], spec.execution.residence), access)
+    made = add_ability_sets(made, config["eval"], access)
+    check_stream(made, name)
+    stream = place_stream(separate_pools(made), device, spec.execution.residence, spec.execution.residence_share)
+    if "federated" in config:
+        stream = divide(stream, instantiate(config["federated"], "federated"), seed)
+        check_clients(stream, name)
+    return stream
+
+
+def assemble(
+    spec: RunSpec, device: torch.device, connect: Connect | None = None, stream: Stream | None = None
+) -> tuple[Stream, Method, Learner, AnyTraining]:
     """Return stream, method, learner and training of a run, checked for compatibility.
+
+    The learner and everything else that a method gets has the stream without the samples of its evaluation sets
+    (`Stream.for_learning`). The run keeps the whole stream.
 
     Args:
         spec: the run.
         device: of the run.
         connect: makes the transport between the server of a federated run and its clients; None: all are in this process.
+        stream: of the run, from `load_stream`; None: it is loaded.
     """
     config, seed = spec.config, spec.seed
-    search = [Path(folder) for folder in spec.execution.search]
-    access = DataAccess(seed, spec.identity["data_sha256"], search, spec.execution.download)
-    made = make_stream(with_residence(config["scenario"], spec.execution.residence), access)
-    made = add_ability_sets(made, config["eval"], access)
-    stream = place_stream(made, device, spec.execution.residence, spec.execution.residence_share)
+    confirm(spec.identity.get("sources") or {})
+    stream = load_stream(spec, device) if stream is None else stream
     federated = instantiate(config["federated"], "federated") if "federated" in config else None
-    if federated is not None:
-        stream = divide(stream, federated, seed)
     method = make_method(config["method"])
     if stream.setting not in method.settings:
         raise RefusedError(
@@ -85,15 +116,31 @@ def assemble(spec: RunSpec, device: torch.device, connect: Connect | None = None
     _check_metrics(stream)
     trainer = instantiate(config["trainer"], "trainer")
     optimizer = instantiate(config["optimizer"], "optimizer")
-    learner = Learner(
-        stream, lambda: build_model(config["model"], stream, seed, search, spec.execution.download), optimizer, device, seed
-    )
+    learning = stream.for_learning()
+    learner = Learner(learning, _initial(spec, learning), optimizer, device, seed)
+    check_evaluation(learner, stream.evaluation, config["eval"]["batch_size"])
     if federated is not None:
-        return stream, *federate(
-            config["method"], learner, trainer, federated, connect or partial(LocalTransport, chunk=spec.execution.chunk)
-        )
-    method.setup(learner, stream)
-    return stream, method, learner, Training(learner, method, trainer)
+        connected = connect or partial(LocalTransport, chunk=spec.execution.chunk)
+        method, learner, clients = federate(config["method"], learner, trainer, federated, connected)
+        refuse_idle_settings(clients, False, config["eval"]["every"])
+        return stream, method, learner, clients
+    method.setup(learner, learning)
+    check_after_setup(method)
+    check_single_samples(learner, method, trainer)
+    training = Training(learner, method, trainer)
+    refuse_idle_settings(training, bool(config["scenario"].get("online")), config["eval"]["every"])
+    return stream, method, learner, training
+
+
+def _initial(spec: RunSpec, learning: Stream) -> Callable[[], Classifier]:
+    """Return the function that builds the run's model; methods can reach it and its arguments.
+
+    Only a model that looks for pre-trained weights gets the folders with data.
+    """
+    node = spec.config["model"]
+    accepted, _ = parameters(locate(node.get("_target_"), "model"))
+    search = [Path(folder) for folder in spec.execution.search] if "search" in accepted else []
+    return partial(build_model, node, learning, spec.seed, search, spec.execution.download)
 
 
 def make_method(node: Mapping[str, Any]) -> Method:
@@ -122,6 +169,7 @@ def federate(
     """
     clients = Clients(learner, lambda: make_method(node), trainer, federated)
     training = FederatedTraining(clients, connect(clients))
+    check_shares(learner, clients.method, trainer)
     return clients.method, learner, training
 
 

@@ -18,23 +18,31 @@ from clbench.records import Record
 from clbench.run_spec import RunSpec
 from clbench.runs import checkpoint
 from clbench.runs.run import Run, prepare, train_run
+from clbench.utils.detached import detached
 from clbench.utils.time_limit import Alarm, TooLongError, call_within
 
 Report = Callable[[RunSpec, dict[str, Any]], None]
 Result = TypeVar("Result")
+Outcome = Record | Exception | SystemExit
 
 
-def run_stacked(specs: Sequence[RunSpec], report: Report) -> list[Record | Exception]:
+def run_stacked(specs: Sequence[RunSpec], report: Report) -> list[Outcome]:
     """Train the runs side by side, from a common checkpoint, and return the record or the error of each.
 
-    Runs that cannot share steps are trained one by one, and the reason is reported. A run that diverges drops out.
+    Runs that cannot share steps are trained one by one, and the reason is reported. A run that diverges drops out. After
+    any other error each run is tried by itself, from its checkpoint: only the runs that cause the error fail.
     `runner.time_limit` counts for each run that is trained by itself, and times their number for runs side by side.
 
     Args:
         specs: of the same configuration, with different seeds.
         report: gets (spec, message) of progress.
+
+    Raises:
+        ValueError: the runs are of several configurations.
     """
-    outcomes: dict[str, Record | Exception] = {}
+    if any(spec.config != specs[0].config for spec in specs):
+        raise ValueError("only runs of one configuration can go side by side")
+    outcomes: dict[str, Outcome] = {}
     clusters = _level(specs)
     if len(clusters) > 1:
         for some in clusters:
@@ -50,6 +58,9 @@ def run_stacked(specs: Sequence[RunSpec], report: Report) -> list[Record | Excep
         report(specs[0], {"event": "print", "text": f"{specs[0].row_label}: seeds run one by one: {error.what}"})
     except torch.OutOfMemoryError:
         fewer = len(specs) // 2
+    except (Exception, SystemExit) as error:  # a hook may fail for one seed; the other seeds have a result
+        text = f"{specs[0].row_label}: seeds run one by one, since one of them failed: {type(error).__name__}: {error}"
+        report(specs[0], {"event": "print", "text": text})
     left = [spec for spec in specs if spec.id not in outcomes]
     if fewer and left:  # outside the handler, whose traceback references the memory
         gc.collect()
@@ -62,7 +73,7 @@ def run_stacked(specs: Sequence[RunSpec], report: Report) -> list[Record | Excep
     for spec in left:
         try:
             outcomes[spec.id] = _limited([spec], report, partial(train_run, spec, partial(report, spec)))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             outcomes[spec.id] = error
     return [outcomes[spec.id] for spec in specs]
 
@@ -75,26 +86,23 @@ def _limited(specs: Sequence[RunSpec], report: Report, body: Callable[[], Result
     return call_within(limit, body, len(specs))
 
 
-def _in_lockstep(specs: Sequence[RunSpec], report: Report, outcomes: dict[str, Record | Exception]) -> None:
+def _in_lockstep(specs: Sequence[RunSpec], report: Report, outcomes: dict[str, Outcome]) -> None:
     """Train all runs in lockstep; each run that ends adds an entry to `outcomes`.
 
     Raises:
         StackingError: they cannot share steps; runs without an outcome resume from their checkpoints.
     """
-    configs = [spec.config for spec in specs]
-    if any(config != configs[0] for config in configs):
-        raise ValueError("only runs of one configuration can go side by side")
     runs = [prepare(spec, partial(report, spec)) for spec in specs]
     try:
         _train(runs, outcomes)
-    except (Exception, Alarm) as error:
+    except (Exception, SystemExit, Alarm) as error:
         for run in runs:
             if run.spec.id not in outcomes:
-                run.loggers.fail(str(error))
+                run.fail(error)
         raise
 
 
-def _train(runs: list[Run], outcomes: dict[str, Record | Exception]) -> None:
+def _train(runs: list[Run], outcomes: dict[str, Outcome]) -> None:
     if not runs[0].sequential:
         raise StackingError("the method learns all tasks in one event")
     if runs[0].stream.requests:
@@ -105,7 +113,12 @@ def _train(runs: list[Run], outcomes: dict[str, Record | Exception]) -> None:
     if len(trainings) < len(runs):
         raise StackingError("federated runs train one at a time")
     training = StackedTraining(trainings)
-    training.accelerate(runs[0].spec.execution.compile, runs[0].spec.execution.graph, runs[0].say)
+    with detached(runs[0].say) as tell:
+        training.accelerate(runs[0].spec.execution.compile, runs[0].spec.execution.graph, tell)
+        _train_all(runs, training, outcomes)
+
+
+def _train_all(runs: list[Run], training: StackedTraining, outcomes: dict[str, Outcome]) -> None:
     at = max(set.intersection(*(_points(run.folder) for run in runs)))
     for run in runs:
         done = run.begin(at)
@@ -115,7 +128,7 @@ def _train(runs: list[Run], outcomes: dict[str, Record | Exception]) -> None:
         _learn(runs, training, index)
         lost = {position: training.failed[position] for position in training.failed}
         for position, error in lost.items():
-            runs[position].loggers.fail(str(error))
+            runs[position].fail(error)
             outcomes[runs[position].spec.id] = error
         staying = [position for position in range(len(runs)) if position not in lost]
         runs = [runs[position] for position in staying]
@@ -173,13 +186,14 @@ def _learn(runs: Sequence[Run], training: StackedTraining, index: int) -> None:
     with ExitStack() as clocks:
         for run in runs:
             clocks.enter_context(run.cost.training(len(runs)))
-        training.learn(task, on_step if every else None, on_epoch)
+        step, epoch = clocks.enter_context(detached(on_step)), clocks.enter_context(detached(on_epoch))
+        training.learn(task, step if every else None, epoch)
 
 
 def _measure(runs: Sequence[Run], training: StackedTraining, kind: str, task: int, step: int | None) -> None:
     with ExitStack() as clocks:
         for run in runs:
             clocks.enter_context(run.cost.evaluation(len(runs)))
-        rows = training.measure(runs[0].eval_batch)
+        rows = training.measure([run.stream.evaluation for run in runs], runs[0].eval_batch)
     for run, row in zip(runs, rows, strict=True):
         run.measured(row, kind, task, step)

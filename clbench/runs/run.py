@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,22 +14,26 @@ from clbench.engine.evaluation.drift import Drift
 from clbench.engine.evaluation.request_probes import probe
 from clbench.engine.evaluation.text_metrics import row_of
 from clbench.engine.learner.learner import Learner
-from clbench.engine.training.loop import OnStep, Training
-from clbench.errors import ConfigError
+from clbench.engine.resumable import check_diagnostics
+from clbench.engine.training.batch_statistics import explained
+from clbench.engine.training.loop import Training
 from clbench.federated.assign_clients import partition_counts
 from clbench.loggers import build_loggers
 from clbench.loggers.base import Loggers, RunInfo
 from clbench.method import Method
+from clbench.metrics.unlearning import goal
 from clbench.records import Record
 from clbench.run_spec import RunSpec
-from clbench.runs import checkpoint
+from clbench.runs import checkpoint, learned_state
 from clbench.runs.cost import Cost
 from clbench.runs.factory import AnyTraining, Connect
 from clbench.runs.factory import assemble as assemble
 from clbench.runs.factory import pick_device as pick_device
 from clbench.runs.provenance import provenance
+from clbench.sources.confirm import confirm
 from clbench.stream import Stream, Task
 from clbench.utils import cpu_matmul
+from clbench.utils.detached import detached
 from clbench.utils.notify import redirect
 from clbench.utils.time_limit import Alarm
 
@@ -49,11 +52,15 @@ def train_run(spec: RunSpec, report: Report, connect: Connect | None = None) -> 
         ClbenchError: the run is not possible as configured, or it diverged; the message gives reason and remedy.
     """
     run = prepare(spec, report, connect)
-    run.training.accelerate(spec.execution.compile, spec.execution.graph, run.say)
     try:
-        return run.run()
+        with detached(run.say) as tell:
+            run.training.accelerate(spec.execution.compile, spec.execution.graph, tell)
+            return run.run()
     except (Exception, Alarm) as error:
-        run.loggers.fail(str(error))
+        told = explained(error, run.learner) if isinstance(error, Exception) else None
+        run.fail(told or error)
+        if told is not None:
+            raise told from error
         raise
 
 
@@ -67,6 +74,7 @@ def prepare(spec: RunSpec, report: Report, connect: Connect | None = None) -> Ru
 
     with redirect(say):
         stream, method, learner, training = assemble(spec, device, connect)
+    confirm(spec.identity.get("sources") or {})
 
     about = RunInfo.of(spec.identity, spec.id, spec.variant, spec.results_dir, spec.n_runs, spec.color)
     loggers = Loggers(build_loggers(spec.logger, say), about, say)
@@ -86,7 +94,10 @@ class Run:
         loggers: Loggers,
         report: Report,
     ) -> None:
-        """Start with an empty matrix."""
+        """Start with an empty matrix.
+
+        Nothing that a method gets leads to the run: the run alone has the samples of `stream.evaluation`.
+        """
         self.spec, self.stream, self.method, self.learner, self.training = spec, stream, method, learner, training
         self.loggers, self.report = loggers, report
         self.eval_every: int | None = spec.config["eval"]["every"]
@@ -111,8 +122,9 @@ class Run:
         for task in self.tasks[done:]:
             if self.drift is not None:
                 self.drift.start()
-            with redirect(self.say), self.cost.training():
-                self.training.learn(task, self._within(task), partial(self.passed, task))
+            on_step, on_epoch = partial(self._within, task), partial(self.passed, task)
+            with redirect(self.say), self.cost.training(), detached(on_step) as step, detached(on_epoch) as epoch:
+                self.training.learn(task, step if self.eval_every else None, epoch)
             self.learned()
             if self.drift is not None:
                 self.diagnostics[-1] |= {"drift": self.drift.report()}
@@ -120,6 +132,16 @@ class Run:
             self._probe(task)
             self.save(task)
         return self.finish()
+
+    def fail(self, error: BaseException) -> None:
+        """Report where the run failed, and tell the loggers."""
+        done = sum(event["kind"] in ("task", "request") for event in self.events)
+        if self.events and done < len(self.tasks):
+            where = {"task": self.tasks[done].index, "step": self.training.step_count}
+        else:
+            where = {}
+        self.report({"event": "stopped", "events": len(self.events), **where})
+        self.loggers.fail(str(error))
 
     def say(self, text: str) -> None:
         """Print a line about this run."""
@@ -137,7 +159,8 @@ class Run:
             at: resume after this task; None: after the newest checkpoint; -1: start anew.
         """
         done = self._resume(at)
-        self.report({"event": "start", "tasks": len(self.tasks), "resumed_at": done})
+        about = {"setting": self.stream.setting, "access": self.method.access, "goal": goal(unlearning(self.stream))}
+        self.report({"event": "start", "tasks": len(self.tasks), "resumed_at": done, **about})
         return done
 
     def finish(self, stacked: int = 1) -> Record:
@@ -146,6 +169,7 @@ class Run:
         Args:
             stacked: number of runs trained side by side.
         """
+        confirm(self.spec.identity.get("sources") or {}, finished=True)
         record = Record(
             self.spec.identity,
             self._result(),
@@ -162,18 +186,13 @@ class Run:
     def learned(self) -> None:
         """Keep curves and diagnostics of the task just learned."""
         self.losses.append(self.training.losses)
-        self.diagnostics.append(self.training.diagnostics())
+        found = self.training.diagnostics()
+        check_diagnostics(self.method, found)
+        self.diagnostics.append(found)
 
-    def _within(self, task: Task) -> OnStep | None:
-        every = self.eval_every
-        if not every:
-            return None
-
-        def on_step(step: int) -> None:
-            if step % every == 0:
-                self._measure("within", task.index, step)
-
-        return on_step
+    def _within(self, task: Task, step: int) -> None:
+        if self.eval_every and step % self.eval_every == 0:
+            self._measure("within", task.index, step)
 
     def _measure(self, kind: str, task: int, step: int | None) -> None:
         before = self.cost.eval_seconds
@@ -207,7 +226,8 @@ class Run:
             return
         assert isinstance(self.training, Training)  # federated runs refuse requests
         with self.cost.evaluation():
-            found = probe(self.learner, self.method, self.training.trainer, task, self.matrix[-1], self.eval_batch)
+            trainer, row = self.training.trainer, self.matrix[-1]
+            found = probe(self.stream, self.learner, self.method, trainer, task, row, self.eval_batch)
         self.diagnostics[-1] |= found
         if "no_claim" in found.get("conclusion", {}):
             self.say(found["conclusion"]["no_claim"])
@@ -245,24 +265,14 @@ class Run:
             task: just learned.
             alone: True to remove earlier checkpoints; otherwise `checkpoint.prune` does so, once all runs side by side are saved.
         """
-        learner = self.learner
-        model = {key: value.detach() for key, value in learner.model.state_dict().items()}
-        tree = {
-            "identity": self.spec.id,
-            "stream": self.stream.fingerprint,
-            "model": model,
-            "method": self.training.state(),
-            "optimizer": learner.optimizer.state() if learner.optimizer.carry else {},
+        tree = learned_state.read(self.spec, self.stream, self.learner, self.training) | {
             "events": self.events,
             "matrix": torch.stack(self.rows),
             "losses": self.losses,
             "diagnostics": self.diagnostics,
             "cost": self.cost.state(),
-            "samples": self.training.samples,
         }
-        if self.spec.execution.save_models:  # first, because resume skips checkpointed tasks
-            models = Path(self.spec.results_dir) / "models" / self.spec.id
-            checkpoint.write_model(models / f"task-{task.index:04d}.pt", model)
+        learned_state.keep_model(self.spec, task.index, tree["model"])  # first, because resume skips checkpointed tasks
         checkpoint.save(self.folder, task.index, tree, alone)
 
     def _resume(self, at: int | None) -> int:
@@ -270,20 +280,11 @@ class Run:
         if found is None:
             return 0
         task, tree = found
-        if tree["identity"] != self.spec.id or tree["stream"] != self.stream.fingerprint:
-            raise ConfigError(
-                f"the checkpoint in {self.folder} belongs to another run or other data",
-                "delete that folder to train this run from its beginning",
-            )
-        self.learner.start(task)
-        self.training.load_state(tree["method"])
-        self.learner.model.load_state_dict(tree["model"])
-        if self.learner.optimizer.carry:
-            self.learner.optimizer.load_state(tree["optimizer"])
+        learned_state.refuse_foreign(tree, self.spec, self.stream)
+        learned_state.restore(tree, task, self.learner, self.training)
         self.events, self.losses = tree["events"], tree["losses"]
         rows = torch.as_tensor(tree["matrix"])  # lists in checkpoints of version 0.1
         self.matrix, self.rows = [row_of(self.stream, row) for row in rows.tolist()], list(rows.to("cpu", torch.float64))
         self.diagnostics = tree["diagnostics"]
-        self.training.count(samples=tree["samples"])
         self.cost.load_state(tree["cost"])
         return task + 1 if self.sequential else 1

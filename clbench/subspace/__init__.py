@@ -9,6 +9,7 @@ section 4).
 
 from clbench.subspace.basis import complement, extend, leading, null_space, relax
 from clbench.subspace.decomposition import compose, decompose, keep_off
+from clbench.subspace.factorise import eigh, eigvalsh, refuse_not_finite, svd, svdvals
 from clbench.subspace.layer_inputs import Call, Weight, weights, with_one
 from clbench.subspace.projection import Projector, keep, remove
 
@@ -19,13 +20,18 @@ __all__ = [
     "complement",
     "compose",
     "decompose",
+    "eigh",
+    "eigvalsh",
     "extend",
     "keep",
     "keep_off",
     "leading",
     "null_space",
+    "refuse_not_finite",
     "relax",
     "remove",
+    "svd",
+    "svdvals",
     "weights",
     "with_one",
 ]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from clbench.subspace.factorise import eigh, refuse_not_finite, svd
 from clbench.utils.cpu_matmul import mm, subtract_product
 
 DOUBLE = torch.float64
@@ -40,11 +41,15 @@ def extend(
 
     Returns:
         `[d, k + r]` orthonormal, in the dtype of `inputs`; at most d columns.
+
+    Raises:
+        DivergedError: `inputs` have values that are not finite.
     """
     d = inputs.shape[1]
     old = inputs.new_zeros(d, 0) if basis is None else basis.to(inputs.dtype)
     if threshold <= 0 or old.shape[1] >= d or inputs.numel() == 0 or (held is not None and held >= 1):
         return old
+    refuse_not_finite(inputs, "the inputs of a layer")
     work, exact = _precision(inputs.dtype, threshold), threshold >= 1
     x, u = inputs.to(work), old.to(work)
     residual = subtract_product(x, mm(x, u), u.mT) if u.shape[1] else x
@@ -81,12 +86,12 @@ def spectrum(rows: Tensor, exact: bool = False) -> tuple[Tensor, Callable[[int],
     """
     n, d = rows.shape
     if exact:
-        _, singular, vh = torch.linalg.svd(rows, full_matrices=False)
+        _, singular, vh = svd(rows)
         return singular.square(), lambda count: vh[:count].mT
     if n > d:
-        values, vectors = torch.linalg.eigh(mm(rows.mT, rows))
+        values, vectors = eigh(mm(rows.mT, rows))
         return values.flip(0).clamp(min=0), lambda count: vectors[:, d - count :].flip(1)
-    values, vectors = torch.linalg.eigh(mm(rows, rows.mT))
+    values, vectors = eigh(mm(rows, rows.mT))
     energy = values.flip(0).clamp(min=0)
     tiny = torch.finfo(rows.dtype).tiny
     return energy, lambda count: mm(rows.mT, vectors[:, n - count :].flip(1)) / energy[:count].sqrt().clamp(min=tiny)
@@ -154,7 +159,7 @@ def relax(frozen: Tensor, wanted: Tensor, cosine: float) -> tuple[Tensor, Tensor
         The near directions `[d, r]`, nearest first, and the rest `[d, k - r]`. Together they are an orthonormal basis of
         span(frozen).
     """
-    x, cosines, _ = torch.linalg.svd(frozen.to(DOUBLE).mT @ wanted.to(DOUBLE), full_matrices=True)
+    x, cosines, _ = svd(frozen.to(DOUBLE).mT @ wanted.to(DOUBLE), full=True)
     near = int((cosines >= cosine).sum())
     turned = (frozen.to(DOUBLE) @ x).to(frozen.dtype)
     return (turned[:, :near], turned[:, near:]) if near else (turned[:, :0], frozen)
@@ -169,7 +174,7 @@ def null_space(second_moment: Tensor, ratio: float) -> Tensor:
     >>> null_space(torch.diag(torch.tensor([1.0, 100.0])), ratio=10.0).abs().tolist()
     [[1.0], [0.0]]
     """
-    values, vectors = torch.linalg.eigh(second_moment.to(DOUBLE))
+    values, vectors = eigh(second_moment.to(DOUBLE))
     values = values.clamp(min=float(values[-1]) * torch.finfo(second_moment.dtype).eps)
     quiet: Tensor = vectors[:, values <= ratio * values[0]]
     return quiet.to(second_moment.dtype)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from clbench.subspace.factorise import svd
+
 
 @dataclass(frozen=True)
 class TwoPartSVD:
@@ -30,7 +32,7 @@ def decompose(weight: Tensor, rank: int) -> TwoPartSVD:
     [3.0]
     """
     exact = weight.detach().to(torch.promote_types(weight.dtype, torch.float32))
-    u, s, v = torch.linalg.svd(exact, full_matrices=False)
+    u, s, v = svd(exact)
     parts = (u[:, :rank], s[:rank], v[:rank]), (u[:, rank:], s[rank:], v[rank:])
     high, low = (tuple(each.contiguous().clone() for each in part) for part in parts)
     return TwoPartSVD((high[0], high[1], high[2]), (low[0], low[1], low[2]))

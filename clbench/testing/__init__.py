@@ -9,6 +9,7 @@ All checks use scikit-learn's digits, which need no download, and the same code 
 import warnings
 from typing import Any
 
+from clbench.testing.hidden_data_checks import check_hidden_data as check_hidden_data
 from clbench.testing.make_run import make_spec as make_spec
 from clbench.testing.make_run import run as run
 from clbench.testing.method_checks import check_access as check_access
@@ -18,6 +19,7 @@ from clbench.testing.method_checks import check_repeats as check_repeats
 from clbench.testing.method_checks import check_replaced_parameters as check_replaced_parameters
 from clbench.testing.method_checks import check_requests as check_requests
 from clbench.testing.method_checks import check_resumes as check_resumes
+from clbench.testing.read_only_checks import check_read_only as check_read_only
 from clbench.testing.scenario_checks import check_scenario as check_scenario
 from clbench.testing.server_checks import check_server as check_server
 from clbench.testing.stacking_checks import check_stackable as check_stackable

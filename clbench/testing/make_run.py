@@ -14,6 +14,7 @@ from clbench.config.job import Job, make_job
 from clbench.records import Record
 from clbench.run_spec import RunSpec
 from clbench.runner.execute import FLOWER_FUNCTION, RUN_FUNCTION, RunFunction, locate, thread_limit
+from clbench.sources.trace import sources
 
 BRIEF = ("trainer.epochs=1", "scenario.n_tasks=5")
 """Overrides of a short check: one pass over five tasks of digits."""
@@ -37,7 +38,8 @@ def make_spec(
     """
     named = method if isinstance(method, str) else json.dumps(dict(method))
     job = _job(named, isinstance(method, str), tuple(overrides), tuple(str(folder) for folder in config_dirs))
-    (spec,) = replace(job, seeds=(seed,), results_dir=str(results_dir)).specs()
+    now = sources(job.config)  # a file may have been edited since the job was composed
+    (spec,) = replace(job, seeds=(seed,), results_dir=str(results_dir), sources=now).specs()
     return spec
 
 
@@ -46,8 +48,14 @@ def _job(method: str, by_name: bool, overrides: tuple[str, ...], config_dirs: tu
     """Compose each configuration only once: checks run it many times, and composition takes longer than a run."""
     composer = _composer(config_dirs)
     named = [f"method={method}"] if by_name else []
-    composed = composer(["scenario=split_digits", *BRIEF, *named, "logger=none", "device=cpu", *overrides])
+    brief = [word for word in BRIEF if not word.startswith("trainer.epochs")] if _counts_steps(overrides) else BRIEF
+    composed = composer(["scenario=split_digits", *brief, *named, "logger=none", "device=cpu", *overrides])
     return make_job(composed, composer, None if by_name else json.loads(method))
+
+
+def _counts_steps(overrides: Sequence[str]) -> bool:
+    """Return whether overrides give a number of steps, beside which a number of epochs has no effect."""
+    return any(word.startswith("trainer.iterations=") and not word.endswith("=null") for word in overrides)
 
 
 @cache

@@ -19,7 +19,9 @@ from clbench.method import Method, Trait
 from clbench.methods.compose import Compose
 from clbench.run_spec import RunSpec
 from clbench.stream import Stream
+from clbench.testing.hidden_data_checks import check_hidden_data
 from clbench.testing.make_run import make_spec, run
+from clbench.testing.read_only_checks import check_read_only
 from clbench.testing.stacking_checks import check_stackable
 
 SETTINGS = ("task", "domain", "class")
@@ -39,9 +41,9 @@ def check_method(
 
     The checks cover:
         the interface, and refusal of undeclared settings;
-        in each declared setting: determinism, equality after resuming at every task, independence of data outside the access;
-            with a neutral strength, equality with naive fine-tuning bit for bit; with `stackable`, hooks on tensors with a
-            leading replica axis;
+        in each declared setting: determinism, equality after resuming at every task, independence of data outside the access and
+            of test samples; with a neutral strength, equality with naive fine-tuning bit for bit; with `stackable`, hooks on
+            tensors with a leading replica axis; with `Trait.READ_ONLY_UPDATE`, that `edit_update` changes nothing of the step;
         replaced parameters, only if a trait declares them;
         requests to forget: refusal, if the method does not declare a reaction; otherwise determinism, resuming, and independence
             of all data except the request and, if declared, retained data.
@@ -63,6 +65,8 @@ def check_method(
         check_repeats(method, options, config_dirs)
         check_resumes(method, options, config_dirs)
         check_access(method, options, config_dirs)
+        check_hidden_data(method, options, config_dirs)
+        check_read_only(method, options, config_dirs)
         if neutral is not None:
             check_neutral(method, neutral, options, config_dirs)
         if made.stackable:
@@ -153,10 +157,10 @@ def _run_one_task(spec: RunSpec) -> dict[str, Any]:
 
 
 def check_access(method: str | Mapping[str, Any], overrides: Sequence[str], config_dirs: Sequence[str | Path]) -> None:
-    """Check that a method with access `current` does not depend on earlier tasks' data outside its memory.
+    """Check that a method with access `current` depends on no data outside the current task, except samples in its memory.
 
-    After each task, the pool's rows of that task are overwritten, except those in a memory of the method (they count as its
-    state). The result must not change.
+    While a task is learned, all other rows of the pool are overwritten, except those in a memory of the method (they count as
+    its state). The result must not change.
     """
     from clbench.engine.evaluation.accuracy import evaluate
     from clbench.runs.run import assemble
@@ -169,20 +173,22 @@ def check_access(method: str | Mapping[str, Any], overrides: Sequence[str], conf
             spec = make_spec(method, overrides, config_dirs, results_dir=folder)
             stream, made, learner, training = assemble(spec, torch.device("cpu"))
             results.append(_learn_corrupted(stream, made, learner, training, corrupt, evaluate))
-    assert results[0] == results[1], "the result depends on data of earlier tasks that is not in the method's memory"
+    assert results[0] == results[1], "the result depends on data of earlier or later tasks that is not in the method's memory"
 
 
 def _learn_corrupted(stream: Stream, method: Method, learner: Any, training: Any, corrupt: bool, evaluate: Any) -> list[Any]:
     from clbench.engine.state_size import memories
 
-    rows = []
+    rows, pool = list[Any](), stream.tasks[0].train.pool
+    whole = pool.inputs.clone()
     for task in stream.tasks:
+        if corrupt:
+            pool.inputs.zero_()
+            held = [row for memory in memories(method) for _, row in memory.samples]
+            for kept in (task.train.rows, *(() if task.valid is None else (task.valid.rows,)), torch.tensor(held).long()):
+                pool.inputs[kept] = whole[kept]
         training.learn(task)
         rows.append(evaluate(learner, method, stream.evaluation, 1000))
-        if corrupt:
-            held = {row for memory in memories(method) for _, row in memory.samples}
-            gone = [row for row in task.train.rows.tolist() if row not in held]
-            task.train.pool.inputs[gone] = 0
     return rows
 
 
@@ -235,6 +241,7 @@ def check_requests(method: str | Mapping[str, Any], overrides: Sequence[str], co
         raise AssertionError("the method does not declare its reaction to requests to forget, but was not refused")
     check_repeats(method, options, config_dirs)
     check_resumes(method, options, config_dirs)
+    check_hidden_data(method, options, config_dirs)
     rows = [_learn_blinded(make_spec(method, options, config_dirs), corrupt) for corrupt in (False, True)]
     assert rows[0] == rows[1], "at a request the method depends on data outside its access"
 

@@ -16,6 +16,7 @@ from clbench.federated.messages import Tensors, finite
 from clbench.federated.servers.base import Server
 from clbench.instantiate import instantiate
 from clbench.run_spec import RunSpec
+from clbench.testing.hidden_data_checks import check_hidden_data
 from clbench.testing.make_run import make_spec, run
 from clbench.testing.method_checks import check_repeats, check_resumes
 
@@ -32,9 +33,9 @@ def check_server(
 ) -> None:
     """Check all promises of the suite about a server rule. The first broken one is raised as an AssertionError.
 
-    The checks cover the interface, the result of `aggregate`, determinism, equality after resuming at every task, a single
-    client, clients that fail, and rounds with a part of the clients. The rule's code at clients must not need its state at the
-    server.
+    The checks cover the interface, the result of `aggregate`, determinism, equality after resuming at every task, independence of
+    test samples, a single client, clients that fail, and rounds with a part of the clients. The rule's code at clients must not
+    need its state at the server.
 
     Args:
         server: name of a configuration in the group `federated/server`, or a node with `_target_` and hyper-parameters.
@@ -50,6 +51,7 @@ def check_server(
     check_apart(server, method, overrides, config_dirs)
     check_repeats(method, options, config_dirs)
     check_resumes(method, options, config_dirs)
+    check_hidden_data(method, options, config_dirs)
     for few in (["federated.clients=1"], ["federated.clients=6", "federated.participation=0.5", "federated.dropout=0.5"]):
         with tempfile.TemporaryDirectory() as folder:
             run(make_spec(method, [*options, *few], config_dirs, results_dir=folder))

@@ -8,12 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from clbench import subspace
 from clbench.data.pool import Split
 from clbench.data.prefetch import prefetch
 from clbench.engine.learner.learner import Learner
 
 CHUNK = 1000
 """Samples per forward pass (speed and memory)."""
+UNSUITED = "check the inputs (scenario.dataset.mean and std) and the weights of the model"
 
 
 def walk(learner: Learner, split: Split, positions: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
@@ -27,15 +29,19 @@ def walk(learner: Learner, split: Split, positions: Tensor | None = None) -> Ite
     Yields:
         Float64 `[B, d]` and float64 `[B, outputs]`, with the outputs of all heads concatenated. Double precision makes sums over
         samples independent of their order and of the batch size.
+
+    Raises:
+        DivergedError: a feature is not finite.
     """
     learner.model.eval()
     stream, total = learner.stream, outputs(learner)
     offsets = torch.tensor(stream.offsets, device=split.labels.device)
     everything = torch.arange(len(split), device=split.rows.device) if positions is None else positions
-    parts = torch.split(everything, CHUNK)
+    parts = learner.chunks(everything, CHUNK)
     for part, raw in zip(parts, prefetch(split, parts), strict=True):
         with torch.no_grad():
             features = learner.features(learner.batch(split, part, raw=raw).inputs)
+            subspace.refuse_not_finite(features, "the features of the frozen model", UNSUITED)
             tasks = split.tasks if isinstance(split.tasks, int) else split.tasks.index_select(0, part)
             labels = split.labels.index_select(0, part) + offsets[tasks]
             one_hot = F.one_hot(labels, total)

@@ -51,7 +51,7 @@ def cosines(learner: Learner, split: Split, positions: Tensor, modules: Mapping[
     handles = [hook(name) for name in modules]
     learner.model.eval()
     try:
-        parts = torch.split(positions, CHUNK)
+        parts = learner.chunks(positions, CHUNK)
         for part, raw in zip(parts, prefetch(split, parts), strict=True):
             inputs = learner.batch(split, part, raw=raw).inputs
             if pad is not None:

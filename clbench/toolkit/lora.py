@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from clbench import subspace
 from clbench.errors import ConfigError, RefusedError
 
 Targets = list[str] | Literal["all-linear"] | None
@@ -220,7 +221,7 @@ def linear_layers(backbone: nn.Module) -> dict[str, Any]:
 def principal_cosines(first: Tensor, second: Tensor) -> Tensor:
     """Return the cosines `[min(r, R, d)]` of the principal angles between the row spaces of `[r, d]` and `[R, d]`, descending."""
     bases = [torch.linalg.qr(rows.detach().double().mT).Q for rows in (first, second)]
-    cosines: Tensor = torch.linalg.svdvals(bases[0].mT @ bases[1])
+    cosines: Tensor = subspace.svdvals(bases[0].mT @ bases[1])
     return cosines.clamp(max=1.0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -13,6 +14,10 @@ from clbench.toolkit.weight_matrices import Matrix
 
 EVERY = 25
 """The removed share is measured at every step of this number, from the first one on. It affects cost, not training."""
+NOTHING_LEFT = 0.99
+"""Above this removed share of every projected matrix, a method is said to learn hardly anything. Ours: at 0.94 to 0.98 tasks were
+still learned, on permuted digits; at 0.9987 and above none was, on split digits."""
+LOG = logging.getLogger(__name__)
 _UNWATCHED = nullcontext()
 
 
@@ -64,6 +69,25 @@ class SubspaceReport:
             }
             for name, basis in bases.items()
         }
+
+    def warn_if_nothing_is_left(self, bases: Mapping[str, Tensor], task: int, remedy: str) -> bool:
+        """Log a warning if nearly the whole step of every projected matrix was removed in this task; return whether it was so.
+
+        Args:
+            bases: `[d, k]` as they were during the task.
+            task: index of the task, from 0.
+            remedy: what a user can change.
+        """
+        shares = {name: float(total) / self.looks for name, total in self.removed.items()}
+        if not shares or min(shares.values()) <= NOTHING_LEFT:
+            return False
+        free = ", ".join(f"{name} {bases[name].shape[0] - bases[name].shape[1]} of {bases[name].shape[0]}" for name in shares)
+        least = 100 * min(shares.values())
+        LOG.warning(
+            f"task {task} hardly changed the protected layers: the projection removed {least:.1f} % or more of the steps of each "
+            f"(free directions: {free}); {remedy}"
+        )
+        return True
 
 
 def sum_of_squares(weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -40,6 +40,7 @@ class FactoredLinear(nn.Module):
         matrix = weight.mT if self.transposed else weight
         self.out_features, self.in_features = matrix.shape
         self.rank = rank
+        subspace.refuse_not_finite(matrix, "the weight of a linear layer that is to be decomposed")
         split = subspace.decompose(matrix, rank)
         for name, part in zip(("U_high", "S_high", "V_high"), split.high, strict=True):
             self.register_buffer(name, part)

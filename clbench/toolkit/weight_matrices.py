@@ -60,7 +60,7 @@ class Matrix:
 def matrices(learner: Learner, head: bool = True) -> dict[str, Matrix]:
     """Return the model's weight matrices by parameter name, in the model's order.
 
-    Heads of the task setting are left out: they are trained only in their own task.
+    Heads of the task setting are left out: no step moves them after their own task (`hold`).
 
     Args:
         learner: contains the model.
@@ -130,6 +130,10 @@ def entering(
 
     Yields:
         Name and rows `[n, d]`, or `[n, d + 1]` with the bias's constant. If a layer is called several times, rows of all calls.
+
+    Raises:
+        RefusedError: a layer takes no part in a forward pass.
+        DivergedError: a layer's inputs are not finite.
     """
     layers = {name: learner.model.get_submodule(name) for name in {matrix.layer for matrix in wanted.values()}}
     calls: dict[str, list[subspace.Call]] = {name: [] for name in layers}
@@ -158,6 +162,7 @@ def entering(
             if not found:
                 raise RefusedError(f"layer {matrix.layer} takes no part in a forward pass", "use a model without idle layers")
             rows = torch.cat(found)
+            subspace.refuse_not_finite(rows, f"{matrix.layer}: the layer's inputs after task {learner.task}")
             yield name, subspace.with_one(rows) if matrix.bias else rows
 
 
@@ -176,6 +181,9 @@ def gradients(learner: Learner, split: Split, positions: Tensor, wanted: Mapping
     """Return each matrix's gradient of the mean cross-entropy at `positions`, in evaluation mode.
 
     The shape is `[out, d]`, or `[out, d + 1]` with the bias's gradient. Each row is a combination of the layer's inputs.
+
+    Raises:
+        DivergedError: a gradient is not finite.
     """
     learner.model.eval()
     names = [name for matrix in wanted.values() for name in (matrix.weight, matrix.bias) if name]
@@ -184,6 +192,8 @@ def gradients(learner: Learner, split: Split, positions: Tensor, wanted: Mapping
         loss = F.cross_entropy(learner.forward(batch), batch.labels)
         found = torch.autograd.grad(loss, [learner.parameters[name] for name in names])
     by_name = dict(zip(names, found, strict=True))
+    for name, gradient in by_name.items():
+        subspace.refuse_not_finite(gradient, f"{name}: the gradient in task {learner.task}")
     return {name: matrix.joined(by_name) for name, matrix in wanted.items()}
 
 
@@ -208,13 +218,24 @@ def freeze_statistics(learner: Learner, frozen: bool = True) -> None:
             learner.freeze(module, frozen)
 
 
+def freeze_old_heads(learner: Learner) -> None:
+    """Freeze the heads of the tasks before the current one, so that no later step moves their outputs.
+
+    With `scenario.outputs=all`, or beside a method that distils (lwf), the loss reaches these heads, and no projection covers
+    them. Outside the task setting there is one head, and nothing is frozen. At a request to forget, all heads may move.
+    """
+    if learner.stream.own_heads and learner.stream.tasks[learner.task].kind == "learn":
+        for head in range(learner.task):
+            learner.model.heads[head].requires_grad_(False)
+
+
 def hold(
     learner: Learner,
     covered: Mapping[str, Matrix],
     parameters: Literal["freeze", "train"],
     statistics: Literal["freeze", "track"],
 ) -> None:
-    """From the second task on, freeze what no projection covers.
+    """From the second task on, freeze what no projection covers. Heads of earlier tasks are always frozen.
 
     Args:
         learner: contains the model and the current task.
@@ -224,6 +245,7 @@ def hold(
     """
     if learner.task == 0:
         return
+    freeze_old_heads(learner)
     if parameters == "freeze":
         freeze(learner, uncovered(learner, covered))
     if statistics == "freeze":

@@ -11,7 +11,9 @@ from clbench.cli import leaderboard
 from clbench.errors import ConfigError
 from clbench.leaderboard.rows import rows
 from clbench.records import write
+from clbench.store.failures import write_failure
 from tests.leaderboard.factory import record
+from tests.leaderboard.failed import failure
 
 
 @pytest.fixture
@@ -199,3 +201,16 @@ def test_same_rows_as_in_python(folder, capsys):
 
     out = call(capsys, f"results_dir={folder}", "format=json")[1]
     assert json.loads(out) == load(folder).rows() == rows(load(folder))
+
+
+def test_failed_runs_are_rows_and_damaged_ones_are_named(folder, capsys):
+    write_failure(failure(2), folder)
+    status, out, err = call(capsys, f"results_dir={folder}", "format=json", "scenario=split_digits")
+    assert (status, err) == (0, "")
+    assert [(row["method"], row["n_seeds"], row["n_failed"]) for row in json.loads(out)] == [("naive", 2, 0), ("er", 2, 1)]
+    path = write_failure(failure(3), folder)
+    path.write_text("{}")
+    status, _, err = call(capsys, f"results_dir={folder}", "format=json")
+    assert status == 1
+    assert str(path) in err
+    assert "delete the file" in err

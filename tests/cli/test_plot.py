@@ -12,7 +12,9 @@ from clbench.cli import plot
 from clbench.errors import ConfigError
 from clbench.leaderboard.rows import rows
 from clbench.records import record_files, write
+from clbench.store.failures import write_failure
 from tests.leaderboard.factory import record
+from tests.leaderboard.failed import failure
 from tests.plots.looks import projected, traced
 
 START = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
@@ -295,3 +297,16 @@ def test_a_filter_changes_no_name(folder, capsys):
     some = call(capsys, f"results_dir={folder}", "method=naive")[1].splitlines()
     assert len(some) == 2
     assert set(some) < set(every)
+
+
+def test_rows_without_any_record_are_named_and_the_others_drawn(folder, capsys):
+    write_failure(failure(0, method="lwf"), folder)
+    status, out, err = call(capsys, f"results_dir={folder}", "setting=class")
+    assert status == 0
+    assert len(out.splitlines()) == 2
+    assert err == (
+        "clbench-plot: not drawn, all seeds failed: split_digits lwf: diverged (seed 0): the loss became nan in task 1\n"
+    )
+    status, out, err = call(capsys, f"results_dir={folder}", "method=lwf")
+    assert (status, out) == (1, "")
+    assert "all runs of these rows failed" in err

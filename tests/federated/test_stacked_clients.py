@@ -120,6 +120,15 @@ def test_steps_instead_of_epochs_and_slow_clients():
     assert_same(*both(clients(local_iterations=5), work={3: 1.0, 0: 0.3, 4: 0.5, 1: 1.0, 2: 0.01}))
 
 
+def test_a_schedule_over_rounds_is_followed_side_by_side():
+    how = {"rounds": 4, "how": trainer(batch_size=7, schedule=Cosine(0.0, "round"))}
+    assert unsupported_reason(clients(**how)) is None
+    together, apart = both(clients(**how))
+    assert_same(together, apart)
+    plain, _ = both(clients(rounds=4))
+    assert not torch.allclose(plain[0].tensors["heads.0.weight"], together[0].tensors["heads.0.weight"])
+
+
 def test_the_proximal_term_acts_on_every_client():
     together, apart = both(clients(server=FedProx("samples", 3.0), local_epochs=3))
     assert_same(together, apart)

@@ -213,3 +213,14 @@ def test_records_that_cannot_be_shown_are_sorted_out(bad):
     assert errors[0].remedy
     with pytest.raises(StoreError):
         rows([bad, good])
+
+
+def test_two_sources_of_one_configuration_are_two_rows_with_a_mark_and_one_source_needs_none():
+    named = [{"sources": {"method": {"mine": digit * 16}}} for digit in "12"]
+    first, second = (record(method="mine", identity=identity) for identity in named)
+    before = record(method="mine")
+    assert [row["variant"] for row in rows([first])] == [""]
+    variants = {row["config_id"]: row["variant"] for row in rows([first, second, before])}
+    assert len(set(variants.values())) == 3
+    assert variants[before.config_id] == "source=unknown"
+    assert all(variants[each.config_id].startswith("source=") for each in (first, second))

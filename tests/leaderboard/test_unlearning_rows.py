@@ -123,3 +123,14 @@ def test_records_that_cannot_be_read_are_named():
     good, errors = usable([broken, record_of("retrain")])
     assert len(good) == 1
     assert "no readable requests" in str(errors[0])
+
+
+def test_a_method_of_ones_own_has_a_source_and_retraining_on_the_same_stream_is_still_its_reference():
+    own = {"method": {"mine": "1" * 16}}
+    beside = row_of(rows([record_of("ga", sources=own), record_of("retrain", matrix=BETTER)]), "ga")
+    assert beside["forget_gap"] == pytest.approx(7)
+    stream = {"scenario": {"streams": "2" * 16}}
+    both = [record_of("ga", sources={**own, **stream}), record_of("retrain", matrix=BETTER, sources=stream)]
+    assert row_of(rows(both), "ga")["forget_gap"] == pytest.approx(7)
+    other = record_of("retrain", matrix=BETTER, sources={"scenario": {"streams": "3" * 16}})
+    assert row_of(rows([both[0], other]), "ga")["forget_gap"] is None

@@ -210,3 +210,21 @@ def test_it_forgets_less_than_naive_and_learns():
         learned.append(sum(rows[j][j] for j in range(4)))
     assert fall[1] < 0.5 * fall[0]
     assert learned[1] > 0.9 * learned[0]
+
+
+@pytest.mark.parametrize(("ratio", "expected"), [(1.0, 1), (1e12, 0)])
+def test_a_null_space_that_leaves_nothing_of_a_task_is_said_once(ratio, expected, caplog):
+    class Flat(Blobs):
+        """The lower half of every image is empty, in all classes."""
+
+        def load(self, search, download):
+            made = super().load(search, download)
+            for pool in (made.train, made.test):
+                pool.inputs[..., 2:, :] = 0
+            return made
+
+    stream = blob_stream("domain", dataset=Flat())
+    learn(shipped("adam_nscl", ratio=ratio, head="project"), stream, learner_for(stream, hidden=(4,)))
+    said = [entry.getMessage() for entry in caplog.records if "free directions" in entry.getMessage()]
+    assert len(said) == expected
+    assert all("give a larger method.ratio" in text and "of 17" in text for text in said)

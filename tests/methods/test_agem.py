@@ -11,6 +11,8 @@ from clbench.methods.agem import AGEM
 from clbench.methods.naive import Naive
 from tests.streams import blob_stream, learn, learner_for, same, trainer, weights
 
+ROUNDING = 4e-6
+"""Of the share taken away: a quotient of two products, each with a relative error of at most 1.8e-6 under noise of 1e-6."""
 WAYS = [("end", "ring"), ("stream", "ring"), ("stream", "reservoir")]
 
 
@@ -40,12 +42,12 @@ def test_the_edited_gradient_never_opposes_its_reference(seed, turn, scale):
     product, size, _ = inner(before, reference)
     agem.project(gradients, reference)
     after, left, length = inner(gradients, reference)
-    assert after >= -1e-6 * size * length
-    assert left <= size * (1 + 1e-6)
+    assert after >= -ROUNDING * size * length
+    assert left <= size * (1 + ROUNDING)
     if product > 1e-6 * size * length or scale == 0:
         assert same(before, gradients)
     elif product < -1e-6 * size * length:
-        assert abs(after) <= 1e-6 * size * length  # as little as possible is taken: the constraint is met with equality
+        assert abs(after) <= ROUNDING * size * length  # as little as possible is taken: the constraint is met with equality
 
 
 @pytest.mark.parametrize("scale", [1e-18, 1e-20, 1e-25, 1e-35, 1e-42])
@@ -76,7 +78,7 @@ def test_in_training_no_step_opposes_its_reference(setting, outputs, fill, polic
 
     monkeypatch.setattr(agem, "project", watched)
     learn(AGEM(24, 16, fill, policy), blob_stream(setting, outputs))
-    assert all(after >= -1e-6 * size * length for _, after, size, length in seen)
+    assert all(after >= -ROUNDING * size * length for _, after, size, length in seen)
     assert len(seen) > 0
     if setting != "task":
         assert any(before < 0 for before, *_ in seen), "no step was ever edited"

@@ -176,9 +176,9 @@ def test_trust_is_the_largest_shares_of_the_gradients_norm(trust, most, bias):
 
 
 @pytest.mark.parametrize("bias", [False, True])
-def test_the_network_of_a_task_is_w_with_old_spaces_turned_by_q(bias):
+def test_the_network_of_a_task_is_w_with_old_spaces_turned_by_q(double, bias):
     """W + sum_j (W S_j Q_j S_j^T - W S_j S_j^T), and W itself as long as Q = I."""
-    stream = blob_stream("task")
+    stream = doubled(blob_stream("task"))
     method = shipped("trgp", Watched, **TRUSTING)
     learner = learner_for(stream, bias=bias)
     learn(method, stream, learner, how=trainer(epochs=4))
@@ -191,7 +191,7 @@ def test_the_network_of_a_task_is_w_with_old_spaces_turned_by_q(bias):
                 q = torch.eye(len(change)) + change
                 expected += weight @ directions @ q @ directions.mT - weight @ directions @ directions.mT
                 mixings += 1
-            torch.testing.assert_close(mixed[name], expected, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(mixed[name], expected, atol=1e-12, rtol=1e-12)
             assert bool((mixed[name] - weight).abs().max() > 1e-3) == bool(scales.get(name))
     assert mixings
     learner.start(2)

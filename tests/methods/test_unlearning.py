@@ -8,12 +8,17 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from clbench.engine.learner.batch import Batch
+from clbench.engine.learner.learner import Learner
+from clbench.engine.optimizers import SGD
 from clbench.engine.training.data_access import retained
 from clbench.engine.training.loop import Training
+from clbench.errors import ConfigError
 from clbench.method import Method
 from clbench.methods.naive import Naive
+from clbench.models.classifier import Classifier
 from tests.methods.shipped import shipped
 from tests.streams import Blobs, learn, learner_for, same, stream_from, trainer, weights
 
@@ -289,3 +294,25 @@ def test_nothing_of_a_request_is_kept():
         training.learn(learner.stream.tasks[1])
         assert method.state() == {}, name
         assert not [key for key in vars(method) if key[0] == "_"], name
+
+
+def normed(stream):
+    """Return a learner with BatchNorm."""
+    backbone = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(stream.input_shape), 8), nn.BatchNorm1d(8))
+    model = Classifier(backbone, stream.head_sizes, stream.input_shape)
+    return Learner(stream, lambda: model, SGD(0.05), torch.device("cpu"), 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("ga", {}), ("npo", {"retain": "none"}), ("simnpo", {"retain": "none"}), ("random_labels", {}), ("task_vector", {})],
+)
+def test_a_request_of_one_sample_is_refused_before_training_where_the_model_needs_two(name, values):
+    stream = stream_of()
+    request = stream.requests[1]
+    tasks = [replace(task, train=task.train.select(torch.arange(1))) if task is request else task for task in stream.tasks]
+    stream = replace(stream, tasks=tuple(tasks))
+    with pytest.raises(ConfigError, match=rf"request {request.index} \(.*\) has a single sample to train on, and the layer"):
+        shipped(name, **values).setup(normed(stream), stream)
+    for other, learner in (("gd", normed(stream)), ("retrain", normed(stream)), (name, learner_for(stream))):
+        shipped(other).setup(learner, stream)

@@ -7,9 +7,9 @@ from clbench.plots import style
 from tests.leaderboard.factory import record
 
 
-def drawn(draw, records):
-    """Return the figure of records that make one row, laid out as in its file."""
-    (row,) = rows(records)
+def drawn(draw, records, failures=()):
+    """Return the figure of records (and failures) that make one row, laid out as in its file."""
+    (row,) = rows(records, failures)
     with style.context():
         figure = draw(row, records)
         figure.draw_without_rendering()

@@ -31,6 +31,12 @@ def test_verdicts():
     assert judge(published, [83.0, 82.0]) == "above"
 
 
+def test_there_is_no_verdict_on_the_seeds_that_are_left():
+    published = Published(80.0, None, 10)
+    assert judge(published, [80.0], failed=2) == "failed seeds"
+    assert judge(published, [], failed=2) == "failed seeds"
+
+
 @given(percents, st.floats(0, 100))
 def test_inside_means_within_the_tolerance(ours, value):
     published = Published(value, 1.0, 5)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from clbench.errors import DivergedError
+from clbench.errors import ConfigError, DivergedError
 from clbench.execution import Execution
 from clbench.records import Record, record_path
 from clbench.run_spec import RunSpec
@@ -159,3 +159,35 @@ def short_of_memory(specs: Any, report: Callable[..., None]) -> Any:
     if len(specs) > 2:
         raise OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
     return several(specs, report)
+
+
+def list_checkpoints(spec: RunSpec, report: Report) -> Record:
+    """Write down the names of the checkpoints at the start, and end well."""
+    names = sorted(path.name for path in spec.checkpoints.glob("*.pt"))
+    Path(spec.results_dir, "checkpoints").write_text(" ".join(names))
+    return good(spec, report)
+
+
+def refuse(spec: RunSpec, report: Report) -> Record:
+    """Seed 0 is refused before training starts; seed 1 in its second task, as runs report it."""
+    if spec.seed == 0:
+        raise ConfigError("method.strength=-1", "give a positive one")
+    about = {"setting": "domain", "access": "seen", "goal": None}
+    report({"event": "start", "tasks": 2, "resumed_at": 0, **about})
+    report({"event": "task", "task": 0, "acc": 90.0})
+    report({"event": "stopped", "task": 1, "step": 12, "events": 3})
+    raise ConfigError("method.strength=-1", "give a positive one")
+
+
+def die_in_task_1(spec: RunSpec, report: Report) -> Record:
+    """Be killed in the second task."""
+    report({"event": "start", "tasks": 2, "resumed_at": 0})
+    report({"event": "task", "task": 0, "acc": 90.0})
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("dead")
+
+
+def interrupt(spec: RunSpec, report: Report) -> Record:
+    """Be interrupted by the user."""
+    report({"event": "start", "tasks": 2, "resumed_at": 0})
+    raise KeyboardInterrupt

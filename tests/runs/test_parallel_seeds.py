@@ -11,6 +11,7 @@ import clbench.runs.parallel_seeds as module
 from clbench.engine.replicas.stack import StackingError
 from clbench.engine.training.loop import Training
 from clbench.errors import DivergedError
+from clbench.methods.ewc import EWC
 from clbench.records import Record
 from clbench.runs import checkpoint
 from clbench.runs.parallel_seeds import run_stacked
@@ -196,3 +197,22 @@ def test_only_one_configuration_at_a_time(tmp_path):
         run_stacked(
             [make_spec("naive", results_dir=tmp_path), make_spec("ewc", results_dir=tmp_path)], lambda spec, message: None
         )
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, SystemExit])
+def test_a_seed_whose_hook_fails_leaves_the_other_seeds_their_records(tmp_path, monkeypatch, kind):
+    end_task = EWC.end_task
+
+    def unlucky(self, learner, task, history):
+        if learner.seed == 1 and task.index == 1:
+            raise kind("unlucky")
+        end_task(self, learner, task, history)
+
+    monkeypatch.setattr(EWC, "end_task", unlucky)
+    told = []
+    made = run_stacked(specs(tmp_path), lambda spec, message: told.append((spec.seed, message)))
+    assert [type(each) for each in made] == [Record, kind, Record]
+    (text,) = [message["text"] for _, message in told if message["event"] == "print"]
+    assert text == (
+        f"split_digits class ewc (epochs=1): seeds run one by one, since one of them failed: {kind.__name__}: unlucky"
+    )

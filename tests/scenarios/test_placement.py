@@ -47,7 +47,16 @@ def trained(tmp_path: Path, residence: str, method: str, *overrides: str) -> tup
         ("er", ["scenario=split", "scenario.dataset.crop=2", "trainer.epochs=2", "scenario.setting=task", "eval.batch_size=7"]),
         ("er", ["scenario=permuted"]),
         ("gpm", ["scenario=rotated"]),
-        ("ewc", ["scenario=split", "scenario.valid_fraction=0.1", "trainer/schedule=plateau"]),
+        (
+            "ewc",
+            [
+                "scenario=split",
+                "scenario.valid_fraction=0.1",
+                "trainer/schedule=plateau",
+                "trainer.schedule.patience=1",
+                "trainer.epochs=3",
+            ],
+        ),
         ("joint", ["scenario=permuted"]),
         ("ncm", ["scenario=split"]),
         ("icarl", ["scenario=split"]),

@@ -123,7 +123,7 @@ def test_shared_labels_have_to_be_the_same(tmp_path):
         ("scenario.n_tasks=3", "more than the 2 data sets"),
         ("scenario.datasets.two.tokenizer=elsewhere", "tokenizer elsewhere"),
         ("scenario.datasets.two.form=answers", "different values of form: one classes, two answers"),
-        ("scenario.metric=exact_match", "scores answers, and the samples of one have labels"),
+        ("scenario.metric=exact_match", "has no effect with model.form=classes"),
         ("+scenario.orders.5=[one,three]", "names 'three', which is no data set"),
         ("+scenario.orders.5=[one,one]", "or one twice"),
     ],

@@ -24,28 +24,28 @@ def layer(kind, out=10, inputs=6, bias=True):
 @pytest.mark.parametrize("rebuild", [True, False])
 def test_outputs_are_those_of_the_plain_layer_and_all_factors_learn(monkeypatch, kind, shape, rebuild):
     monkeypatch.setattr(FactoredLinear, "rebuilds", lambda *_: rebuild)
-    plain = layer(kind, *shape)
-    x = torch.randn(3, 5, shape[1], generator=torch.Generator().manual_seed(1), requires_grad=True)
+    plain = layer(kind, *shape).double()
+    x = torch.randn(3, 5, shape[1], generator=torch.Generator().manual_seed(1), dtype=torch.float64, requires_grad=True)
     expected = plain(x)
     (slope,) = torch.autograd.grad(expected.square().sum(), x)
     made = FactoredLinear(copy.deepcopy(plain), 2)
     found = made(x)
-    assert torch.allclose(found, expected, atol=1e-5)
+    assert torch.allclose(found, expected, atol=1e-12)
     loss = found.square().sum()
     gradients = torch.autograd.grad(loss, [x, *(made.get_parameter(name) for name in (*FACTORS, "bias"))])
-    assert torch.allclose(gradients[0], slope, rtol=1e-4, atol=1e-4)
+    assert torch.allclose(gradients[0], slope, rtol=1e-10, atol=1e-10)
     assert all(float(gradient.abs().max()) > 1e-3 for gradient in gradients)
-    assert torch.allclose(made.weight, plain.weight, atol=1e-5)
+    assert torch.allclose(made.weight, plain.weight, atol=1e-12)
 
 
 def test_both_ways_have_the_same_gradients(monkeypatch):
-    made = FactoredLinear(layer("linear"), 2)
-    x = torch.randn(7, 6, generator=torch.Generator().manual_seed(1))
+    made = FactoredLinear(layer("linear").double(), 2)
+    x = torch.randn(7, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     found = []
     for way in (True, False):
         monkeypatch.setattr(FactoredLinear, "rebuilds", lambda *_, way=way: way)
         found.append(torch.autograd.grad(made(x).square().sum(), list(made.parameters())))
-    assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-4) for a, b in zip(*found))
+    assert all(torch.allclose(a, b, rtol=1e-10, atol=1e-10) for a, b in zip(*found))
 
 
 def test_many_inputs_pay_for_making_the_weight_and_few_do_not():

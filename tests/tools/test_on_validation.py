@@ -1,5 +1,9 @@
 """Tuning looks at validation splits alone."""
 
+import re
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -28,6 +32,19 @@ def test_the_test_split_does_not_matter(monkeypatch):
 def test_without_a_validation_split_it_says_so():
     with pytest.raises(ConfigError, match="valid_fraction"):
         measure([*ASKED, "scenario.valid_fraction=0"])
+
+
+def test_several_seeds_have_an_interval_and_noise_a_largest_change():
+    words = ["method=naive", "scenario.n_tasks=2", "trainer.epochs=1", "device=cpu", "--noise", "1e-6"]
+    done = [
+        subprocess.run(
+            [sys.executable, "tools/on_validation.py", *words, seeds], capture_output=True, text=True, check=True
+        ).stdout
+        for seeds in ("seeds=[10,11]", "seeds=[10]")
+    ]
+    pattern = r"accuracy \d+\.\d{interval}  learning accuracy \d+\.\d  \(validation\)  largest change \d+\.\d\d\n"
+    assert re.fullmatch(pattern.replace("{interval}", r" ± \d+\.\d"), done[0])
+    assert re.fullmatch(pattern.replace("{interval}", ""), done[1])
 
 
 def test_joint_training_has_no_learning_accuracy():

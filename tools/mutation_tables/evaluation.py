@@ -34,8 +34,8 @@ MUTATIONS = (
     Mutation(
         "every-off-by-one",  # measurements within a task are one step late
         "clbench/runs/run.py",
-        "if step % every == 0:",
-        "if step % every == 1:",
+        "step % self.eval_every == 0:",
+        "step % self.eval_every == 1:",
         ("tests/runs/test_events.py::test_measurements_within_a_task_are_at_every_so_many_steps_from_its_beginning",),
     ),
     Mutation(
@@ -54,8 +54,8 @@ MUTATIONS = (
     ),
     Mutation(
         "resumed-samples",  # a resumed run forgets the samples trained on before
-        "clbench/runs/run.py",
-        '        self.training.count(samples=tree["samples"])\n',
+        "clbench/runs/learned_state.py",
+        '    training.count(samples=tree["samples"])\n',
         "",
         ("tests/runs/test_events.py::test_a_resumed_run_counts_what_was_done_before",),
     ),
@@ -104,8 +104,8 @@ MUTATIONS = (
     Mutation(
         "detection-in-training",  # detection is measured with dropout on
         "clbench/engine/evaluation/request_probes.py",
-        "    stream = learner.stream\n    learner.model.eval()\n",
-        "    stream = learner.stream\n",
+        "    learner.model.eval()\n\n    def seen(",
+        "    def seen(",
         ("tests/engine/evaluation/test_modes.py::test_detection_is_that_of_the_model_in_evaluation_mode",),
     ),
     Mutation(

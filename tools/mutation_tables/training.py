@@ -55,8 +55,8 @@ MUTATIONS = (
     Mutation(
         "schedule-started-once",  # later tasks begin where the first one's schedule ended
         "clbench/engine/training/loop.py",
-        "schedule.start(self.learner.base_lr, epochs)",
-        "(self.task.index or schedule.start(self.learner.base_lr, epochs)) and self.learner.lr",
+        "learner, rate = self.learner, pace.start(self.learner.base_lr)",
+        "learner = self.learner\n        rate = learner.lr if self.task.index else pace.start(learner.base_lr)",
         ("tests/engine/training/test_rates.py::test_a_plateau_begins_every_task_with_its_rate_no_best_loss_and_full_patience",),
     ),
     Mutation(
@@ -110,22 +110,22 @@ MUTATIONS = (
     ),
     Mutation(
         "epochs-of-the-first",  # a list of epochs: the first entry for all tasks
-        "clbench/engine/training/loop.py",
-        "each[min(self.learner.task, len(each) - 1)]",
+        "clbench/engine/training/task_length.py",
+        "each[min(task.index, len(each) - 1)]",
         "each[0]",
         ("tests/engine/training/test_rates.py::test_the_last_entry_of_epochs_holds_for_all_later_tasks",),
     ),
     Mutation(
         "own-steps-ignored",  # a task's own number of steps is ignored
-        "clbench/engine/training/loop.py",
-        "self.task.iterations or self.trainer.iterations",
-        "self.trainer.iterations",
+        "clbench/engine/training/task_length.py",
+        "task.iterations or trainer.iterations",
+        "trainer.iterations",
         ("tests/engine/training/test_rates.py::test_a_tasks_own_number_of_steps_comes_before_the_trainers",),
     ),
     Mutation(
         "work-ignored",  # a slow client does all the work
-        "clbench/engine/training/loop.py",
-        "max(1, round(self._work * steps))",
+        "clbench/engine/training/task_length.py",
+        "max(1, round(work * steps))",
         "steps",
         ("tests/engine/training/test_rates.py::test_a_share_of_the_work_is_a_share_of_the_steps",),
     ),

@@ -32,6 +32,13 @@ def evaluate(learner: Learner, method: Method, columns: tuple[EvaluationSet, ...
         batch_size: samples per forward pass.
     """
     learner.model.eval()
+    try:
+        return _evaluate(learner, method, columns, batch_size)
+    finally:
+        learner.evaluation_cache.clear()
+
+
+def _evaluate(learner: Learner, method: Method, columns: tuple[EvaluationSet, ...], batch_size: int) -> Row:
     if learner.stream.vocabulary is not None:
         with torch.inference_mode(), learner.arithmetic:
             return text_metrics.evaluate(learner, method, columns, batch_size)
@@ -60,7 +67,7 @@ def parts(
         task_id = first.tasks if learner.stream.setting == "task" else None
         assert task_id is None or isinstance(task_id, int)
         whole = replace(first, rows=rows, labels=labels)
-        batches = torch.split(torch.arange(len(rows), device=rows.device), batch_size)
+        batches = learner.chunks(torch.arange(len(rows), device=rows.device), batch_size)
         for batch, raw in zip(batches, prefetch(whole, batches), strict=True):
             yield raw, labels.index_select(0, batch), owner.index_select(0, batch), task_id
 

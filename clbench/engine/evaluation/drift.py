@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clbench import subspace
 from clbench.data.pool import Split
 from clbench.engine.learner.learner import Learner
 
@@ -84,10 +85,10 @@ def relative_change(pairs: list[tuple[Tensor, Tensor]]) -> float:
 def principal_angle(before: Tensor, after: Tensor, rank: int) -> float:
     """Return the mean principal angle, in degrees, between the leading `rank` right singular directions of two `[n, d]`."""
     rank = min(rank, *before.shape)
-    first, second = (torch.linalg.svd(each.double(), full_matrices=False).Vh[:rank] for each in (before, after))
+    first, second = (subspace.svd(each.double())[2][:rank] for each in (before, after))
     # by sine and cosine: an arc cosine alone has no digits near 0
-    cosine = torch.linalg.svdvals(first @ second.T).clamp(0, 1)
-    sine = torch.linalg.svdvals(second - (second @ first.T) @ first).clamp(0, 1).flip(0)
+    cosine = subspace.svdvals(first @ second.T).clamp(0, 1)
+    sine = subspace.svdvals(second - (second @ first.T) @ first).clamp(0, 1).flip(0)
     return float(torch.rad2deg(torch.atan2(sine, cosine)).mean())
 
 

@@ -8,16 +8,15 @@ from clbench.engine.evaluation.accuracy import Row, evaluate
 from clbench.engine.learner.learner import Learner
 from clbench.engine.training.loop import Trainer, Training
 from clbench.method import Method
-from clbench.stream import Task
+from clbench.stream import Stream, Task
 
 
-def joint_row(learner: Learner, trainer: Trainer, last: Task, batch_size: int) -> Row:
-    """Return the evaluation row of a new model trained on all tasks up to `last` at once, without a method.
+def joint_row(stream: Stream, learner: Learner, trainer: Trainer, last: Task, batch_size: int) -> Row:
+    """Return the evaluation row of a new model trained on all tasks of `stream` up to `last` at once, without a method.
 
     Same initial weights, optimiser and schedule; `learner` stays as it is.
     """
-    stream = learner.stream
-    fresh = Learner(stream, learner.initial, copy.deepcopy(learner.optimizer), learner.device, learner.seed)
+    fresh = Learner(learner.stream, learner.initial, copy.deepcopy(learner.optimizer), learner.device, learner.seed)
     training = Training(fresh, Method(), copy.deepcopy(trainer))
     training.begin(last)
     training.fit(stream.union([task for task in stream.learned if task.index <= last.index]))

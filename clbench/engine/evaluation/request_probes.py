@@ -25,7 +25,7 @@ from clbench.engine.training.data_access import unseen
 from clbench.engine.training.loop import Trainer, Training
 from clbench.method import Method
 from clbench.metrics.unlearning import auc
-from clbench.stream import EvaluationSet, Task
+from clbench.stream import EvaluationSet, Stream, Task
 
 LOSSES = 200
 """Maximum number of losses per set in a record: records stay small, and areas under curves are exact to some hundredths."""
@@ -38,7 +38,7 @@ def losses(learner: Learner, method: Method, split: Split, batch_size: int) -> l
     learner.model.eval()
     n = min(len(split), LOSSES)
     places = torch.arange(n, device=split.rows.device) * len(split) // max(n, 1)
-    parts, found = torch.split(places, batch_size), list[Tensor]()
+    parts, found = learner.chunks(places, batch_size), list[Tensor]()
     with torch.inference_mode(), learner.arithmetic:
         for positions, raw in zip(parts, prefetch(split, parts), strict=True):
             scores = method.predict(learner, learner.stream.preprocess(raw), None).float()
@@ -48,16 +48,24 @@ def losses(learner: Learner, method: Method, split: Split, batch_size: int) -> l
             each, owner = F.cross_entropy(scores, answer_ids(raw), reduction="none"), owners(raw)
             sums = each.new_zeros(2, len(raw)).index_add_(1, owner, torch.stack([each, torch.ones_like(each)]))
             found.append(sums[0] / sums[1])
+    learner.evaluation_cache.clear()
     whole = torch.nan_to_num(torch.cat(found), nan=LARGEST).clamp(max=LARGEST)
     return [float(f"{value:.4g}") for value in whole.tolist()]
 
 
 def probe(
-    learner: Learner, method: Method, trainer: Trainer, task: Task, row: Sequence[Sequence[Any]], batch_size: int
+    stream: Stream,
+    learner: Learner,
+    method: Method,
+    trainer: Trainer,
+    task: Task,
+    row: Sequence[Sequence[Any]],
+    batch_size: int,
 ) -> dict[str, Any]:
     """Return the record's diagnostics at the end of a task, in a stream with requests; the learner stays as it is.
 
     Args:
+        stream: with its evaluation sets, which the learner's own stream lacks.
         learner: after the task or request.
         method: scores by its `predict`.
         trainer: of plain training, for joint training and relearning.
@@ -71,11 +79,10 @@ def probe(
         were never trained on (`others`). After the last request also `relearning` (see `relearn`) and, for methods with
         `forget_score`, `detection` (see `detection`).
     """
-    stream = learner.stream
     if task.kind == "learn":
         if task.index + 1 != stream.requests[0].index:
             return {}
-        joint = None if len(stream.tasks[: task.index + 1]) == 1 else joint_row(learner, trainer, task, batch_size)
+        joint = None if len(stream.tasks[: task.index + 1]) == 1 else joint_row(stream, learner, trainer, task, batch_size)
         return {"conclusion": worth_forgetting(stream, row, joint)}
     last = task is stream.requests[-1]
     report: dict[str, Any] = {
@@ -89,26 +96,25 @@ def probe(
         ]
     }
     if last and scores_forgetting(method):
-        report["detection"] = detection(learner, method, batch_size)
+        report["detection"] = detection(stream, learner, method, batch_size)
     if last and stream.relearn_steps:
-        report["relearning"] = relearn(learner, method, trainer, batch_size)
+        report["relearning"] = relearn(stream, learner, method, trainer, batch_size)
     return report
 
 
-def detection(learner: Learner, method: ScoresForgetting, batch_size: int) -> list[dict[str, Any]]:
+def detection(stream: Stream, learner: Learner, method: ScoresForgetting, batch_size: int) -> list[dict[str, Any]]:
     """Return how well a method separates the forgotten from other inputs: by request, areas under the ROC curve, 0 to 1.
 
     Returns:
         `request`: its index; `retain`, `utility`: its test samples (or its own, without a test set) against retained samples, and
         against unrelated samples if there are any.
     """
-    stream = learner.stream
     learner.model.eval()
 
     def seen(columns: Sequence[EvaluationSet]) -> Tensor:
         found = [torch.zeros(0, len(stream.requests))]
         for column in columns:
-            places = torch.split(torch.arange(len(column.split), device=column.split.rows.device), batch_size)
+            places = learner.chunks(torch.arange(len(column.split), device=column.split.rows.device), batch_size)
             with torch.inference_mode(), learner.arithmetic:
                 for _, raw in zip(places, prefetch(column.split, places), strict=True):
                     found.append(method.forget_score(learner, learner.stream.preprocess(raw)).float().cpu())
@@ -144,7 +150,7 @@ class _Plain(Method):
         return self._method.generation_context(learner, inputs)
 
 
-def relearn(learner: Learner, method: Method, trainer: Trainer, batch_size: int) -> dict[str, list[Any]]:
+def relearn(stream: Stream, learner: Learner, method: Method, trainer: Trainer, batch_size: int) -> dict[str, list[Any]]:
     """Train plainly on all learned tasks, and measure how fast the forgotten returns; the learner is then as before.
 
     On all tasks, because after a step on one class alone, any model predicts that class.
@@ -153,7 +159,7 @@ def relearn(learner: Learner, method: Method, trainer: Trainer, batch_size: int)
         `steps`: 0, 1, 2, 4, ... up to the stream's `relearn_steps`. `accuracy`: at each step, of each request, on its test set
         or, without one, on its own samples.
     """
-    stream, optimizer = learner.stream, learner.optimizer
+    optimizer = learner.optimizer
     columns = tuple(forgotten(stream.evaluation, request.index) for request in stream.requests)
     weights = {name: value.clone() for name, value in learner.model.state_dict().items()}
     moments = copy.deepcopy(optimizer.state())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -45,16 +46,37 @@ class Batch:
             return self.own
         return int((self.inputs[: self.own] < 0).sum())
 
-    def parts(self, size: int) -> list[Batch]:
-        """Return the batch cut into batches of at most `size` samples, in order."""
-        cuts = list(range(0, len(self), size))
-        inputs, rows = torch.split(self.inputs, size), torch.split(self.rows, size)
-        tasks = [None] * len(cuts) if self.tasks is None else torch.split(self.tasks, size)
+    def parts(self, size: int, least: int = 1) -> list[Batch]:
+        """Return the batch in batches of at most `size` samples, in order; `least` as of `cut`."""
+        sizes = cut(len(self), size, least)
+        cuts = [0, *accumulate(sizes)][:-1]
+        inputs, rows = torch.split(self.inputs, sizes), torch.split(self.rows, sizes)
+        tasks = [None] * len(cuts) if self.tasks is None else torch.split(self.tasks, sizes)
         per_sample = len(self.labels) == len(self.rows)
-        labels = torch.split(self.labels, size if per_sample else [int((x < 0).sum()) for x in inputs])
+        labels = torch.split(self.labels, sizes if per_sample else [int((x < 0).sum()) for x in inputs])
         own = [min(max(self.own - first, 0), len(part)) for first, part in zip(cuts, rows, strict=True)]
         columns = zip(inputs, labels, rows, tasks, own, strict=True)
         return [Batch(x, y, r, self.task, self.epoch, t, n) for x, y, r, t, n in columns]
+
+
+def cut(n: int, size: int, least: int = 1) -> list[int]:
+    """Return the sizes of parts of `n` samples: `size` each, except the last.
+
+    With `least` 2, a last part of one sample takes a second one from the part before. Parts of two samples have none to give:
+    there the last part has three.
+
+    >>> cut(33, 16), cut(33, 16, least=2), cut(5, 2, least=2)
+    ([16, 16, 1], [16, 15, 2], [2, 3])
+
+    Args:
+        n: samples.
+        size: samples in a part.
+        least: 2 if a part of one sample is to be avoided, else 1.
+    """
+    sizes = [size] * (n // size) + ([n % size] if n % size else [])
+    if least == 2 and size > 1 and len(sizes) > 1 and sizes[-1] == 1:
+        sizes[-2:] = [size - 1, 2] if size > 2 else [size + 1]
+    return sizes
 
 
 def batch_sizes(n: int, size: int, model: nn.Module) -> list[int]:
@@ -62,7 +84,7 @@ def batch_sizes(n: int, size: int, model: nn.Module) -> list[int]:
 
     Under BatchNorm a last batch of one sample joins the one before it: a single sample has no variance.
     """
-    sizes = [size] * (n // size) + ([n % size] if n % size else [])
+    sizes = cut(n, size)
     if len(sizes) > 1 and sizes[-1] == 1 and any(isinstance(part, _BatchNorm) for part in model.modules()):
         sizes[-2:] = [sizes[-2] + 1]
     return sizes

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -46,6 +47,8 @@ class Learner(Weights):
         super().__init__(stream, initial, optimizer, device)
         self.seed = seed
         self.gradients: dict[str, Tensor] = {}
+        self.evaluation_cache: dict[str, Any] = {}
+        """Results that a method may use again within one evaluation; it is emptied afterwards."""
         self.input_projection: InputProjection | None = None
         """Projects the layer inputs in a step's gradients, for an MLP (`engine.fast.mlp_backward`)."""
         self.stepping = False
@@ -165,6 +168,19 @@ class Learner(Weights):
         heads = [call_with(self.model.heads[head], features, f"heads.{head}.", replacements) for head in self.asked(batch)]
         return self.active_logits(batch, full(torch.cat(heads, dim=1)))
 
+    def forward_stored(self, drawn: Batch, beside: Batch) -> Tensor:
+        """Return `forward(drawn)` for samples from memory. A single one that the model cannot take passes together with `beside`.
+
+        Batch statistics are then those of both. With micro-batches, only the first part of `beside` takes part.
+        """
+        if len(drawn) != 1 or self.single_fault() is None:
+            return self.forward(drawn)
+        size = self.plan.micro_batch_size
+        joined = self.join(beside if size is None else beside.parts(size, least=2)[0], drawn)
+        logits = self.forward(joined)[-1:]
+        drawn.joint = None if joined.joint is None else joined.joint[-1:]
+        return logits
+
     def asked(self, batch: Batch) -> range:
         """Return the heads whose outputs, side by side, are a batch's raw logits."""
         return (
@@ -203,23 +219,24 @@ class Learner(Weights):
         total[:, start : start + logits.shape[1]] = logits.masked_fill(logits.isinf(), float("nan"))
         return total
 
-    def gradient(self, batch: Batch) -> dict[str, Tensor]:
+    def gradient(self, batch: Batch, beside: Batch | None = None) -> dict[str, Tensor]:
         """Return the gradient of the mean cross-entropy on `batch`, for the parameters that `self.gradients` names.
 
         For methods that compare the step's gradient with one on stored samples, in `edit_gradients`. Parameters that
-        took no part (heads of other tasks) have a gradient of zero.
+        took no part (heads of other tasks) have a gradient of zero. `beside` is the step's batch (see `forward_stored`).
         """
         named = {name: self.parameters[name] for name in self.gradients}
-        found = self._gradients(batch, list(named.values()))
+        found = self._gradients(batch, list(named.values()), beside)
         pairs = zip(named.items(), found, strict=True)
         return {name: torch.zeros_like(p) if gradient is None else gradient for (name, p), gradient in pairs}
 
-    def _gradients(self, batch: Batch, parameters: list[torch.nn.Parameter]) -> Sequence[Tensor | None]:
+    def _gradients(self, batch: Batch, parameters: list[torch.nn.Parameter], beside: Batch | None) -> Sequence[Tensor | None]:
         mlp = self.mlp_without_graph()
         if mlp is not None:
             return differentiate(mlp, self, batch, parameters)[0]
         with torch.enable_grad():
-            loss = F.cross_entropy(self.forward(batch), batch.labels)
+            logits = self.forward(batch) if beside is None else self.forward_stored(batch, beside)
+            loss = F.cross_entropy(logits, batch.labels)
             return torch.autograd.grad(loss, parameters, allow_unused=True)
 
     def logits(self, inputs: Tensor, task_id: int | None = None) -> Tensor:

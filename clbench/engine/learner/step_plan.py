@@ -24,6 +24,7 @@ class StepPlan:
         own_loss: True if the method overrides criterion or penalty.
         edit_in_place: True if `edit_update` may change the gradients themselves: nothing else reads them.
         micro_batch_size: samples of one forward and backward pass; None: the whole batch.
+        least: 2 if micro-batches of one sample are to be avoided, because the model cannot take them; else 1.
         clip_value: bound on the absolute value of gradients' entries, or None.
         clip_norm: bound on the joint norm of the gradients, or None.
         extend_batch: returns the batch to train on.
@@ -39,6 +40,7 @@ class StepPlan:
     own_loss: bool = False
     edit_in_place: bool = False
     micro_batch_size: int | None = None
+    least: int = 1
     clip_value: float | None = None
     clip_norm: float | None = None
     extend_batch: Callable[..., Any] | None = None

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from clbench.engine.fast.compile import Compiled
 from clbench.engine.fast.mlp_layers import MLPLayers, mlp_layers
+from clbench.engine.learner.batch import cut
 from clbench.engine.learner.memory_format import memory_format
 from clbench.engine.learner.parameters import Completion, completed, movable, padded
+from clbench.engine.learner.single_sample import Fault, single_sample_fault
 from clbench.engine.learner.step_plan import StepPlan
 from clbench.engine.optimizers import Optimizer
 from clbench.models.classifier import Classifier
@@ -44,6 +46,7 @@ class Weights:
         self.completions: list[Completion] = []
         self._frozen: list[nn.Module] = []
         self._trainable: dict[bool, tuple[list[str], list[nn.Parameter]]] = {}
+        self._single: dict[bool, Fault | None] = {}
         self._look_up()
 
     # ---- the step
@@ -116,6 +119,7 @@ class Weights:
 
     def _look_up(self) -> None:
         self._trainable.clear()
+        self._single.clear()
         self.mlp = mlp_layers(self.model)
         """The layers of the model, if it is an MLP of ours."""
         self.parameters: dict[str, nn.Parameter] = dict(self.model.named_parameters())
@@ -164,6 +168,27 @@ class Weights:
         self.model.train()
         for module in self._frozen:
             module.eval()
+
+    def single_fault(self, training: bool = True) -> Fault | None:
+        """Return why the model cannot take a single sample now, in training or evaluation mode; None: it can.
+
+        Layers that a method keeps in evaluation mode (`freeze`) count as such. Transformers take any number of samples.
+        """
+        if training not in self._single:
+            model = self.model
+            mode = self.train if training else model.eval
+            found = None if model.sequential else single_sample_fault(model.backbone, model.input_shape, self.device, mode)
+            self._single[training] = found
+        return self._single[training]
+
+    def chunks(self, positions: Tensor, size: int) -> tuple[Tensor, ...]:
+        """Return `positions` (int64 `[n]`) in parts of `size`, for passes in evaluation mode.
+
+        A part of one sample is avoided where the model cannot take it (`batch.cut`).
+        """
+        if len(positions) % size != 1 or self.single_fault(training=False) is None:
+            return torch.split(positions, size)
+        return torch.split(positions, cut(len(positions), size, least=2))
 
     def set_rate(self, lr: float) -> None:
         """Use `lr` as the learning rate of the next steps."""

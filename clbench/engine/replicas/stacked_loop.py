@@ -17,12 +17,14 @@ from clbench.engine.fast.cuda_graphs import GraphedStep, Recorder
 from clbench.engine.learner.batch import Batch
 from clbench.engine.learner.learner import Learner
 from clbench.engine.optimizers import clip_each_by_norm
+from clbench.engine.pace import Pace
 from clbench.engine.replicas.refusals import common_reason
 from clbench.engine.replicas.stack import Stack, StackingError, stack_trees, unstack_tree
 from clbench.engine.training.acceleration import graph_recorder
 from clbench.engine.training.loop import OnEpoch, OnStep, Training
 from clbench.engine.training.step import StepPlan, apply_gradients, step_plan
 from clbench.errors import DivergedError
+from clbench.stream import EvaluationSet
 
 REPLAYED = 2
 """Number of first steps of each task with a check for a dependence outside the stack; replay begins with the second step."""
@@ -126,19 +128,22 @@ class StackedTraining:
     def _fit(self, on_step: OnStep | None, on_epoch: OnEpoch | None) -> None:
         first = self.trainings[0]
         sizes, steps, epochs = first.lengths(len(first.task.train))
-        schedule = first.trainer.schedule
-        rate: float = schedule.start(first.learner.base_lr, epochs)
+        pace = first.pace(epochs, steps)
+        rate = pace.start(first.learner.base_lr)
         for epoch in range(epochs):
-            for learner in (*self.stack.learners, self._stacked):
-                learner.set_rate(rate)
-            self._epoch(epoch, sizes[: steps - epoch * len(sizes)], on_step)
+            self._set_rate(rate)
+            self._epoch(epoch, sizes[: steps - epoch * len(sizes)], on_step, pace if pace.by_step else None)
             if on_epoch is not None:
                 on_epoch(epoch, epochs)
-            following = schedule.after_epoch(epoch, None)
+            following = pace.after_epoch(epoch, None)
             assert following is not None  # only a schedule that watches validation stops early
             rate = following
 
-    def _epoch(self, epoch: int, sizes: list[int], on_step: OnStep | None) -> None:
+    def _set_rate(self, rate: float) -> None:
+        for learner in (*self.stack.learners, self._stacked):
+            learner.set_rate(rate)
+
+    def _epoch(self, epoch: int, sizes: list[int], on_step: OnStep | None, pace: Pace | None) -> None:
         step = partial(self.step, epoch=epoch) if self._graphed is None else self._graphed
         self.stack.train()
         losses: list[Tensor] = []
@@ -150,6 +155,8 @@ class StackedTraining:
                 losses.append(step(inputs, labels, rows))
                 for training in self.trainings:
                     training.count(steps=1)
+                if pace is not None:
+                    self._set_rate(pace.after_step())
                 if on_step is not None:
                     on_step(self.trainings[0].step_count)
                     self.stack.train()
@@ -231,10 +238,9 @@ class StackedTraining:
         for training in self.trainings:
             training.method.after_step(training.learner)
 
-    def measure(self, batch_size: int) -> list[Row]:
-        """Return one row of the matrix for every replica (see `evaluate`)."""
+    def measure(self, columns: Sequence[tuple[EvaluationSet, ...]], batch_size: int) -> list[Row]:
+        """Return one row of the matrix for every replica, on the evaluation sets of its stream (see `evaluate`)."""
         first = self.trainings[0]
-        columns = [training.learner.stream.evaluation for training in self.trainings]
         transductive = getattr(first.learner.model, "transductive", False)
         if first.method.overrides("predict") or transductive:
             pairs = zip(self.trainings, columns, strict=True)

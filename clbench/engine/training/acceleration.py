@@ -7,6 +7,7 @@ from collections.abc import Callable
 from clbench.engine.fast.cuda_graphs import CudaRecorder, Recorder
 from clbench.engine.learner.learner import Learner
 from clbench.engine.optimizers import SGD
+from clbench.engine.pace import per
 from clbench.engine.training.trainer import Trainer
 from clbench.method import Method
 
@@ -20,6 +21,8 @@ def unsupported_reason(learner: Learner, method: Method, trainer: Trainer) -> st
         return "answers differ in length, so that steps differ in shape"
     if trainer.micro_batch_size is not None:
         return "trainer.micro_batch_size splits a batch"
+    if per(trainer.schedule) == "step":
+        return "trainer.schedule.per=step changes the rate at every step, and a graph holds one rate"
     if not isinstance(learner.optimizer, SGD):
         return f"{type(learner.optimizer).__name__} counts its steps on the host"
     for hook in ("extend_batch", "criterion", "penalty", "reparametrize"):

@@ -35,7 +35,7 @@ def loss_and_gradients(
     total: list[Tensor | None] = [None] * len(parameters)
     losses: list[Tensor] = []
     joint: list[Tensor] = []
-    for part in batch.parts(size):
+    for part in batch.parts(size, plan.least):
         share = len(part.labels) / len(batch.labels)
         found, loss = _of_part(learner, method, plan, part, parameters, share)
         total = [_sum(before, new) for before, new in zip(total, found, strict=True)]

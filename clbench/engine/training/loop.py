@@ -13,16 +13,18 @@ from clbench.data.answer_tokens import answer_ids
 from clbench.data.pool import Split
 from clbench.data.prefetch import prefetch
 from clbench.engine.fast.cuda_graphs import GraphedStep, Recorder
-from clbench.engine.learner.batch import batch_sizes
 from clbench.engine.learner.learner import Batch, Learner
-from clbench.engine.schedules import Schedule
+from clbench.engine.pace import Pace
+from clbench.engine.resumable import checked_state
 from clbench.engine.state_size import state_bytes
 from clbench.engine.training.acceleration import graph_recorder
+from clbench.engine.training.batch_statistics import check_sizes, epoch_sizes
 from clbench.engine.training.data_access import covered
+from clbench.engine.training.divergence import diverged
 from clbench.engine.training.gradients import loss_and_gradients
 from clbench.engine.training.step import apply_gradients, step_plan
+from clbench.engine.training.task_length import refuse_one_epoch, refuse_without_validation, steps_and_epochs
 from clbench.engine.training.trainer import Trainer as Trainer
-from clbench.errors import ConfigError, DivergedError
 from clbench.method import Method
 from clbench.stream import Task
 from clbench.utils import rng
@@ -46,6 +48,7 @@ class Training:
         self.step_count = 0
         self.samples = 0
         self.losses: list[float] = []
+        self._work = 1.0
         self._acts_on_epoch_end = method if acts_on_epoch_end(method) else None
         self._projects_inputs = True
         self._recorder: Recorder | None = None
@@ -77,8 +80,8 @@ class Training:
             self._recorder = graph_recorder(self.learner, self.method, self.trainer, tell, recorder)
 
     def state(self) -> dict[str, Any]:
-        """Return the method's state from task to task."""
-        return self.method.state()
+        """Return the method's state from task to task; errors as of `checked_state`."""
+        return checked_state(self.method)
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore what `state` returned."""
@@ -96,10 +99,6 @@ class Training:
         """Add to the counts of samples and of the task's steps: those of a resumed run, or taken side by side with others."""
         self.samples += samples
         self.step_count += steps
-
-    def clear_losses(self) -> None:
-        """Start the curve of the current task anew."""
-        self.losses = []
 
     def learn(self, task: Task, on_step: OnStep | None = None, on_epoch: OnEpoch | None = None) -> None:
         """Let the method learn one task, from `begin_task` to `end_task`; it becomes the learner's current one."""
@@ -133,6 +132,7 @@ class Training:
         on_epoch: OnEpoch | None = None,
         first_epoch: int = 0,
         work: float = 1.0,
+        round: tuple[int, int] = (0, 1),
     ) -> None:
         """Begin a task: curves and step count start anew, and the step's plan is worked out.
 
@@ -142,9 +142,10 @@ class Training:
             on_epoch: called after every epoch.
             first_epoch: number of a pass's first epoch, where a task is learned in several passes (federated rounds).
             work: share of a pass's steps that is taken, at least one step.
+            round: number of the pass's round, from 0, and the number of rounds.
         """
         self.task, self.step_count, self.losses, self._passes = task, 0, [], 0
-        self._on_step, self._on_epoch, self._first_epoch, self._work = on_step, on_epoch, first_epoch, work
+        self._on_step, self._on_epoch, self._first_epoch, self._work, self._round = on_step, on_epoch, first_epoch, work, round
         self._make_plan()
         later = self.trainer.later_lr
         self.learner.set_base_rate(self.learner.optimizer.lr if later is None or task.index == 0 else later)
@@ -153,12 +154,7 @@ class Training:
             self._graphed = GraphedStep(self._step_on_tensors, lambda: self.learner.lr, self._recorder)
         if self.learner.compiled is not None:
             self.learner.compiled.leave_if_hooked(self.learner.model)
-        schedule: Schedule = self.trainer.schedule
-        if schedule.needs_validation and task.valid is None:
-            raise ConfigError(
-                "trainer.schedule needs a validation split and scenario.valid_fraction is 0",
-                "give scenario.valid_fraction=0.05 (or another share of the training data)",
-            )
+        refuse_without_validation(self.trainer.schedule, task)
 
     def fit(self, split: Split, epochs: int | None = None) -> None:
         """Pass over `split` as often as the trainer says, or `epochs` times; methods get this as `train`.
@@ -167,33 +163,40 @@ class Training:
             ConfigError: the method acts between epochs, and there is only one.
             DivergedError: the mean loss of an epoch is not finite.
         """
-        schedule: Schedule = self.trainer.schedule
         sizes, steps, epochs = self.lengths(len(split), epochs)
-        learner, rate = self.learner, schedule.start(self.learner.base_lr, epochs)
+        pace = self.pace(epochs, steps)
+        learner, rate = self.learner, pace.start(self.learner.base_lr)
         best, best_weights = float("inf"), None
         for epoch in range(epochs):
             learner.set_rate(rate)
-            self._epoch(split, epoch, sizes[: steps - epoch * len(sizes)])
-            valid = self.validation_loss() if schedule.needs_validation else None
+            self._epoch(split, epoch, sizes[: steps - epoch * len(sizes)], pace if pace.by_step else None)
+            valid = self.validation_loss() if self.trainer.schedule.needs_validation else None
             if valid is not None and valid < best:
                 best, best_weights = valid, {key: value.clone() for key, value in learner.model.state_dict().items()}
             if self._on_epoch is not None:
                 self._on_epoch(epoch, epochs)
-            following = schedule.after_epoch(epoch, valid)
+            following = pace.after_epoch(epoch, valid)
             if following is None:
                 break
             if self._acts_on_epoch_end is not None and epoch + 1 < epochs:
                 factor = self._acts_on_epoch_end.on_epoch_end(learner, self.task, following, following < rate)
                 if factor != 1:
-                    schedule.rescale(factor)
+                    pace.rescale(factor)
                     following *= factor
             rate = following
         if best_weights is not None:
             learner.restore(best_weights)
         self._passes += 1
 
-    def _epoch(self, split: Split, epoch: int, sizes: list[int]) -> None:
-        """Pass over `split` once, in random order, in batches of `sizes` (fewer samples than there are: a part of it)."""
+    def pace(self, epochs: int, steps: int) -> Pace:
+        """Return the rates of a pass of so many epochs and steps over the current task."""
+        return Pace(self.trainer.schedule, epochs, steps, *self._round)
+
+    def _epoch(self, split: Split, epoch: int, sizes: list[int], pace: Pace | None) -> None:
+        """Pass over `split` once, in random order, in batches of `sizes` (fewer samples than there are: a part of it).
+
+        After each step `pace` gives the next one's rate; None: the rate stays.
+        """
         learner = self.learner
         learner.train()
         losses: list[Tensor] = []
@@ -208,6 +211,8 @@ class Training:
                 else:
                     losses.append(self.step(Batch(inputs, labels, rows, self.task.index, epoch, own, rows.shape[0])))
                 self.step_count += 1
+                if pace is not None:
+                    learner.set_rate(pace.after_step())
                 if self._on_step is not None:
                     self._on_step(self.step_count)
                     if not learner.model.training:  # it was measured; otherwise no pass over all modules is needed
@@ -233,6 +238,10 @@ class Training:
         draws = self.learner.generator("batches", self.task.index, self._passes, self._first_epoch + epoch)
         return torch.randperm(n, generator=draws)
 
+    def clear_losses(self) -> None:
+        """Start the curve of the current task anew."""
+        self.losses = []
+
     def note(self, mean: float, epoch: int) -> None:
         """Keep the mean loss of an epoch.
 
@@ -240,35 +249,26 @@ class Training:
             DivergedError: it is not finite.
         """
         if not abs(mean) < float("inf"):
-            later = "method.lr" if self.task.kind == "forget" else "trainer.later_lr"
-            key = "optimizer.lr" if self.learner.base_lr == self.learner.optimizer.lr else later
-            where = f"task {self.task.index}, epoch {epoch} ({key}={self.learner.base_lr})"
-            raise DivergedError(
-                f"the loss became {mean} in {where}", f"lower {key} or the method's strength, or set trainer.clip_norm"
-            )
+            raise diverged(self.learner, self.task, epoch, mean)
         self.losses.append(mean)
 
-    def lengths(self, n: int, given: int | None = None) -> tuple[list[int], int, int]:
-        """Return the sizes of an epoch's batches over `n` samples, and how many steps and epochs a task takes (`given`: epochs).
+    def lengths(self, n: int, given: int | None = None, task: Task | None = None) -> tuple[list[int], int, int]:
+        """Return the sizes of an epoch's batches over `n` samples, and how many steps and epochs a task takes.
+
+        Args:
+            n: number of samples.
+            given: number of epochs; None: as the trainer says.
+            task: the one that is meant; None: the current one.
 
         Raises:
-            ConfigError: the method acts between epochs, and there is only one.
+            ConfigError: the method acts between epochs, and there is only one; or a batch of one that the model cannot take.
         """
-        sizes = batch_sizes(n, self.trainer.batch_size, self.learner.model)
-        each = self.trainer.epochs
-        passes = each if isinstance(each, int) else each[min(self.learner.task, len(each) - 1)]
-        steps = self.task.iterations or self.trainer.iterations or passes * len(sizes)
-        if given is not None:
-            steps = given * len(sizes)
-        if self._work < 1:
-            steps = max(1, round(self._work * steps))
-        epochs = -(-steps // len(sizes))
-        if self._acts_on_epoch_end is not None and epochs < 2:
-            raise ConfigError(
-                f"{type(self.method).__name__} acts between epochs, and a task has one (trainer.epochs={self.trainer.epochs}, "
-                f"trainer.iterations={self.trainer.iterations}): it would do nothing",
-                "give trainer.epochs=2 or more, and no single-pass stream",
-            )
+        sizes = epoch_sizes(self.learner, n, self.trainer.batch_size)
+        current = task or self.task
+        check_sizes(self.learner, self.method, self.trainer, current, sizes, first=current.index == 0)
+        steps, epochs = steps_and_epochs(self.trainer, current, len(sizes), given, self._work)
+        if self._acts_on_epoch_end is not None:
+            refuse_one_epoch(self.method, self.trainer, epochs)
         return sizes, steps, epochs
 
     def _step_on_tensors(self, inputs: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
@@ -293,7 +293,7 @@ class Training:
         learner.model.eval()
         total, positions = 0.0, torch.arange(len(valid), device=valid.rows.device)
         with torch.inference_mode(), learner.arithmetic:
-            parts = torch.split(positions, max(GATHER, self.trainer.batch_size))
+            parts = learner.chunks(positions, max(GATHER, self.trainer.batch_size))
             for part, raw in zip(parts, prefetch(valid, parts), strict=True):
                 batch = learner.batch(valid, part, raw=raw)
                 total += float(Method.criterion(self.method, learner, batch, learner.forward(batch))) * len(part)

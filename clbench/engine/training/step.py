@@ -47,6 +47,7 @@ def step_plan(learner: Learner, method: Method, trainer: Trainer, project_inputs
         own_loss=own_loss,
         edit_in_place=gradient_only and not own_loss,
         micro_batch_size=trainer.micro_batch_size,
+        least=1 if whole or learner.single_fault() is None else 2,
         clip_value=trainer.clip_value,
         clip_norm=trainer.clip_norm,
         extend_batch=hook("extend_batch"),

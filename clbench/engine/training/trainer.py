@@ -26,7 +26,8 @@ class Trainer:
         clip_value: bound on the absolute value of every entry of the gradients, or None.
         precision: of forward passes, in training and evaluation (`clbench.engine.learner.precision`).
         micro_batch_size: samples per forward and backward pass; the parts of a batch add up to one step (gradient accumulation).
-            It saves memory; batch normalisation sees the parts, and a method that draws in its loss draws for each. None: all.
+            It saves memory; batch normalisation sees the parts, and a method that draws in its loss draws for each. If the model
+            cannot take one sample, no part has one (`engine.learner.batch.cut`). None: all.
         later_lr: learning rate from the second task on, in the place of the optimiser's; None: that.
     """
 

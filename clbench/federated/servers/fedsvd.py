@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from clbench import subspace
 from clbench.engine.learner.learner import Learner
 from clbench.errors import RefusedError
 from clbench.federated.messages import Tensors
@@ -96,7 +97,7 @@ def refactored(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         return a, b
     q_out, core_out = torch.linalg.qr(b.to(torch.float64))
     q_in, core_in = torch.linalg.qr(a.to(torch.float64).mT)
-    u, s, vh = torch.linalg.svd(core_out @ core_in.mT)  # vh [r, r], also where B has fewer rows than columns
+    u, s, vh = subspace.svd(core_out @ core_in.mT, full=True)  # vh [r, r], also where B has fewer rows than columns
     turned = vh @ q_in.mT
     left = torch.zeros(b.shape, dtype=torch.float64, device=b.device)
     left[:, : len(s)] = q_out @ u[:, : len(s)] * s

@@ -37,7 +37,7 @@ class FOT(Server):
     removes from every mean update of a layer its component in the basis. Client training does not change. The projected update
     contains every movement of the weights at the clients, also by momentum and weight decay.
 
-    Heads of the task setting train only in their own task and are not projected.
+    Heads of the task setting are not projected: they are frozen after their task.
 
     Args:
         threshold: share of the inputs' energy to hold, in [0, 1]: one number, or one per layer in the model's order; 0: nothing.
@@ -127,7 +127,7 @@ class FOT(Server):
         widths = per_layer("federated.server.width", self.width, matrices)
         draws = {name: learner.generator("fot", task.index, name, device=learner.device) for name in matrices}
         own = {name: sketch.Sketch(payload.get(name)) for name in matrices}
-        for positions in torch.split(torch.arange(len(task.train), device=learner.device), self.batch_size):
+        for positions in learner.chunks(torch.arange(len(task.train), device=learner.device), self.batch_size):
             for name, rows in weight_matrices.entering(learner, task.train, positions, matrices):
                 columns = max(1, round(widths[name] * rows.shape[1]))
                 own[name].add(rows, sketch.columns(len(rows), columns, self.distribution, draws[name], rows))

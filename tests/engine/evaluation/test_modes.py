@@ -116,7 +116,7 @@ def test_detection_is_that_of_the_model_in_evaluation_mode():
 
     wanted = auc(by_hand("forget_test", 1, 0), by_hand("retain", None, 0))
     assert abs(wanted - 0.5) > 0.01
-    assert detection(learner, Tells(), 16)[0]["retain"] == pytest.approx(wanted, abs=1e-3)
+    assert detection(stream, learner, Tells(), 16)[0]["retain"] == pytest.approx(wanted, abs=1e-3)
 
 
 def test_relearning_is_plain_training_at_the_optimisers_own_rate_from_no_moments():
@@ -137,7 +137,7 @@ def test_relearning_is_plain_training_at_the_optimisers_own_rate_from_no_moments
     velocity["heads.0.bias"] = torch.tensor([-30.0, 0, 0, 0, 0, 30.0])  # such a velocity shows at once
     learner.optimizer.load_state({"velocity": velocity})
     before = weights(learner)
-    found = relearn(learner, Naive(), trainer(later_lr=1e-6), 64)
+    found = relearn(stream, learner, Naive(), trainer(later_lr=1e-6), 64)
     assert same(weights(learner), before)
     by_hand = learner_for(stream, optimizer=SGD(0.3, momentum=0.9))
     by_hand.model.load_state_dict(before)
@@ -163,7 +163,7 @@ def test_relearning_is_plain_training_at_the_optimisers_own_rate_from_no_moments
 def test_joint_training_is_on_the_tasks_so_far_and_no_others():
     stream = blob_stream("domain")
     learner = learner_for(stream)
-    row = joint_row(learner, trainer(), stream.tasks[1], 64)
+    row = joint_row(stream, learner, trainer(), stream.tasks[1], 64)
     fresh = learner_for(stream)
     training = Training(fresh, Naive(), trainer())
     training.begin(stream.tasks[1])

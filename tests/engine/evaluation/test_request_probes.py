@@ -100,7 +100,7 @@ def test_joint_training_is_the_base_of_a_single_task():
     stream = stream_of()
     learner, method, _ = learned(stream, tasks=1)
     before = weights(learner)
-    assert joint_row(learner, trainer(), stream.tasks[0], 64) == evaluate(learner, method, stream.evaluation, 64)
+    assert joint_row(stream, learner, trainer(), stream.tasks[0], 64) == evaluate(learner, method, stream.evaluation, 64)
     assert same(before, weights(learner))
 
 
@@ -109,11 +109,11 @@ def test_a_continual_learner_is_held_against_joint_training():
     stream = stream_of(n_tasks=2, requests=[{"classes": [1]}])
     learner, method, training = learned(stream, tasks=2)
     measured = evaluate(learner, method, stream.evaluation, 64)
-    found = probe(learner, method, training.trainer, stream.tasks[1], measured, 64)["conclusion"]
+    found = probe(stream, learner, method, training.trainer, stream.tasks[1], measured, 64)["conclusion"]
     assert found["joint"] == [1.0]
     assert max(found["before"]) < 0.5
     assert not found["claim"]
-    assert probe(learner, method, training.trainer, stream.tasks[0], measured, 64) == {}
+    assert probe(stream, learner, method, training.trainer, stream.tasks[0], measured, 64) == {}
 
 
 def test_losses_are_those_of_the_right_labels():
@@ -137,7 +137,7 @@ def test_looking_changes_nothing(optimizer):
     last = stream.tasks[-1]
     before, moments = weights(learner), copy.deepcopy(learner.optimizer.state())
     flags = (learner.plan, learner.lr, learner.base_lr, learner.task)
-    told = probe(learner, method, training.trainer, last, [], 64)
+    told = probe(stream, learner, method, training.trainer, last, [], 64)
     assert same(before, weights(learner))
     assert flags == (learner.plan, learner.lr, learner.base_lr, learner.task)
     after = learner.optimizer.state()
@@ -145,13 +145,13 @@ def test_looking_changes_nothing(optimizer):
     assert [each["request"] for each in told["losses"]] == [1, 2, 3]
     assert told["relearning"]["steps"] == [0, 1, 2, 4, 5]
     assert all(len(row) == 3 for row in told["relearning"]["accuracy"])
-    assert told == probe(learner, method, training.trainer, last, [], 64)
+    assert told == probe(stream, learner, method, training.trainer, last, [], 64)
 
 
 def test_what_was_forgotten_comes_back():
     stream = stream_of(relearn_steps=32)
     learner, method, training = learned(stream, "ga")
-    told = probe(learner, method, training.trainer, stream.tasks[-1], [], 64)["relearning"]
+    told = probe(stream, learner, method, training.trainer, stream.tasks[-1], [], 64)["relearning"]
     assert told["accuracy"][-1][0] > told["accuracy"][0][0]
 
 
@@ -167,7 +167,7 @@ def test_detection_is_the_area_under_the_curve_of_a_methods_own_measure():
 
     stream = stream_of()
     learner = learner_for(stream)
-    found = detection(learner, Tells(), 7)
+    found = detection(stream, learner, Tells(), 7)
     assert [each["request"] for each in found] == [1, 2, 3]
 
     def first(role, request=None):

@@ -79,10 +79,11 @@ def test_stacked_steps_are_replayed_too():
     one, other = (replicas(lambda: shipped("ewc", strength=1.0)) for _ in range(2))
     plain, graphed, tape = StackedTraining(one), StackedTraining(other), Tape()
     graphed.accelerate(None, True, print, tape)
+    columns = [training.learner.stream.evaluation for training in one]
     for index in range(3):
         plain.learn(index)
         graphed.learn(index)
-        assert plain.measure(32) == graphed.measure(32)
+        assert plain.measure(columns, 32) == graphed.measure(columns, 32)
     for a, b in zip(one, other, strict=True):
         assert same(weights(a.learner), weights(b.learner))
     assert tape.replayed > 0

@@ -76,7 +76,7 @@ def together(trainings, tasks=3):
     for index in range(tasks):
         stacked.learn(index)
         assert not stacked.failed
-        rows.append(stacked.measure(32))
+        rows.append(stacked.measure([training.learner.stream.evaluation for training in trainings], 32))
     return rows
 
 
@@ -164,7 +164,10 @@ def test_with_every_optimiser(name, optimizer):
             close(a.learner.optimizer.state(), b.learner.optimizer.state(), 1e-6)
 
 
-@pytest.mark.parametrize("limits", [{"clip_norm": 0.3}, {"clip_value": 0.01}, {"schedule": Cosine(0.1)}, {"iterations": 7}])
+@pytest.mark.parametrize(
+    "limits",
+    [{"clip_norm": 0.3}, {"clip_value": 0.01}, {"schedule": Cosine(0.1)}, {"schedule": Cosine(0.1, "step")}, {"iterations": 7}],
+)
 def test_clipping_is_by_replica_and_schedules_are_followed(limits):
     one, other = (replicas(Naive, how=lambda: trainer(**limits)) for _ in range(2))
     assert together(one) == apart(other)
@@ -217,7 +220,8 @@ def test_measuring_within_a_task_changes_nothing_and_is_in_evaluation_mode():
     """Under BatchNorm, training and evaluation differ; the steps after a measurement are in training mode again."""
     one, other, apart_rows = with_model(Norms), with_model(Norms), []
     stacked, rows = StackedTraining(one), []
-    stacked.learn(0, lambda step: rows.append(stacked.measure(32)))
+    columns = [training.learner.stream.evaluation for training in one]
+    stacked.learn(0, lambda step: rows.append(stacked.measure(columns, 32)))
     for training in other:
 
         def measure(step, training=training):

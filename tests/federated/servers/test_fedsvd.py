@@ -124,14 +124,14 @@ def train(rule, start=None, clients=4, rounds=4, tasks=1, how=None, **options):
     """Return product and A after every round, and the training; `start(learner)` may change the model after it got adapters."""
     learner = learner_for(federated_stream(blob_stream("domain"), clients))
     seen = []
-    original = rule.begin_task
 
-    def begin(learner, task):
-        original(learner, task)
-        if start is not None and task.index == 0:
-            start(learner)
+    class Started(type(rule)):
+        def begin_task(self, learner, task):
+            super().begin_task(learner, task)
+            if start is not None and task.index == 0:
+                start(learner)
 
-    rule.begin_task = begin
+    rule.__class__ = Started
     after = lambda training, round: seen.append(product(training.learner))  # noqa: E731
     run = federate(rule, learner.stream, lora, clients, rounds, tasks, learner, how, after=after, **options)
     return seen, run

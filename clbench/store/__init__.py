@@ -1,0 +1,1 @@
+"""What the results folder holds besides records: notes of failed runs."""
