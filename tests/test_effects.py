@@ -80,7 +80,7 @@ VALUES = {
     "rotated.angles": ([0, 20, 40],),
     "rotated.order_seed": (3,),
     "ROGO.search_below": (1e-5,),
-    "MLP.init": ("kaiming",),
+    "MLP.init": ("xavier",),
     "unlearn.metric": ("exact_match",),
 }
 """Other values of keys whose type hint names none."""
