@@ -191,7 +191,7 @@ def test_any_layer_is_covered_and_what_is_not_stands_still():
     learn(method, stream, learner, after=lambda task, lrn: marks.append(weights(lrn)))
     for name in ("backbone.positions", "backbone.attention.norm1.weight"):
         assert torch.equal(marks[0][name], marks[2][name])
-    moved = {name for name in method.bases if not torch.equal(marks[0][name], marks[2][name])}
+    moved = {name for name in method.bases if (marks[2][name] - marks[0][name]).abs().max() > 1e-4}  # a step moves by .01
     assert moved == set(method.bases) - {"backbone.pairs.weight"}, "all its free directions are of tokens that never come"
 
 
