@@ -29,9 +29,13 @@ class Execution:
         products: library of large matrix products on a CPU (`clbench.utils.cpu_matmul`).
         chunk: clients of a federated run that share every step, or `auto`.
         federated: what connects the server of a federated run with its clients: `local` (nothing) or `flower`.
+        listen: where the processes of Flower's simulation engine (Ray) accept connections: on the `loopback` alone, or on the
+            `network`, for anyone who reaches this machine.
         timeout: seconds to wait for a client's reply.
         wait: seconds to wait at the end of a sweep for runs of other processes; None: until these end.
+        dry: whether the command only tells what it would do (`clbench.runner.dry_run`).
         time_limit: seconds that a run may take, times the number of seeds for a stack; None: no limit.
+        stall_notice: seconds without a step after which the display says so; None: never.
         memory_share: of the free memory, for all concurrent runs together.
         memory_unknown: GiB for a run without a similar earlier run, by kind of device.
         memory_context: GiB of a process on a GPU besides tensors.
@@ -53,9 +57,12 @@ class Execution:
     products: Literal["auto", "mkl", "onednn"] = "auto"
     chunk: Count | Literal["auto"] = "auto"
     federated: Literal["local", "flower"] = "local"
+    listen: Literal["loopback", "network"] = "loopback"
     timeout: Seconds = 600.0
     wait: Seconds | None = 60.0
+    dry: bool = False
     time_limit: Annotated[float, Field(gt=0, allow_inf_nan=False, description="seconds")] | None = None
+    stall_notice: Annotated[float, Field(gt=0, allow_inf_nan=False, description="seconds")] | None = 600.0
     memory_share: Share = 0.9
     memory_unknown: Annotated[dict[Literal["cpu", "cuda"], Gibibytes], Field(min_length=2)] = field(
         default_factory=lambda: {"cpu": 1.0, "cuda": 4.0}

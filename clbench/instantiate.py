@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
+import json
+import sys
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import MISSING, fields, is_dataclass
-from functools import cache
-from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
-from clbench.errors import ConfigError
+from pydantic import Field
+
+from clbench.errors import ConfigError, shown
+from clbench.utils.hints import LARGEST, plain_hint, spelled, worded
+from clbench.utils.nearest import nearest
+from clbench.utils.one_time import long_call
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
+Version = Annotated[int, Field(ge=1)]
 META = ("_target_", "name", "version")
 """Keys that describe a node. They are no arguments, unless the target has a field of that name."""
 
@@ -37,6 +44,9 @@ def instantiate(node: Mapping[str, Any], path: str, **given: Any) -> Any:
     target = locate(node.get("_target_"), path)
     accepted, _ = parameters(target)
     values = {key: value for key, value in node.items() if key not in META or (key != "_target_" and key in accepted)}
+    for key in ("version", "name"):
+        if key in node and key not in accepted:
+            check(node[key], Version if key == "version" else str, f"{path}.{key}")
     return make(target, {key: _nested(value, f"{path}.{key}") for key, value in values.items()}, path, node["_target_"], given)
 
 
@@ -66,19 +76,20 @@ def make(
     unknown = [key for key in values if key not in accepted and not open_ended]
     if unknown:
         key = unknown[0]
-        near = difflib.get_close_matches(key, accepted, n=1)
-        hint = f"did you mean {keys.get(near[0], f'{path}.{near[0]}')}? " if near else ""
+        near = nearest(key, accepted)
+        hint = f"did you mean {keys.get(near, f'{path}.{near}')}? " if near else ""
         known = ", ".join(sorted(set(accepted) - set(given) - set(keys))) or "none"
-        raise ConfigError(f"unknown key {path}.{key}={values[key]!r} for {name}", f"{hint}it takes: {known}")
+        raise ConfigError(f"unknown key {path}.{key}={shown(values[key])} for {name}", f"{hint}it takes: {known}")
     arguments = {**values, **{key: value for key, value in given.items() if key in accepted or open_ended}}
-    missing = [keys.get(key, f"{path}.{key}") for key, required in accepted.items() if required and key not in arguments]
+    missing = [keys.get(key, f"+{path}.{key}") for key, required in accepted.items() if required and key not in arguments]
     if missing:
-        raise ConfigError(f"missing key {missing[0]} for {name}", f"give {missing[0]}=VALUE")
-    if is_dataclass(target) and isinstance(target, type):
-        for key, value in arguments.items():
-            plain = value is None or isinstance(value, (bool, int, float, str, list, dict, tuple))
-            if plain and key in _hints(target):
-                arguments[key] = _checked(value, *_field(target, key), keys.get(key, f"{path}.{key}"))
+        raise ConfigError(f"missing key {missing[0].lstrip('+')} for {name}", f"give {missing[0]}=VALUE")
+    hints, fixed = _hints(target), is_dataclass(target)
+    for key, value in arguments.items():
+        plain = value is None or isinstance(value, (bool, int, float, str, list, dict, tuple))
+        if plain and key in hints and (fixed or (key in values and not _is_default(target, key, value))):
+            checked = _checked(value, *_field(target, key), keys.get(key, f"{path}.{key}"))
+            arguments[key] = checked if fixed else value
     try:
         return target(**arguments)
     except ConfigError:
@@ -113,7 +124,8 @@ def locate(name: Any, path: str) -> Callable[..., Any]:
         )
     module_name, _, member = name.rpartition(".")
     try:
-        module = importlib.import_module(module_name)
+        with nullcontext() if module_name in sys.modules else long_call(f"importing {module_name}"):
+            module = importlib.import_module(module_name)
     except ImportError as error:
         raise ConfigError(
             f"{path}._target_={name}: {error}",
@@ -121,11 +133,11 @@ def locate(name: Any, path: str) -> Callable[..., Any]:
             "when it is the working folder or the one given to --config-dir)",
         ) from error
     if not hasattr(module, member):
-        near = difflib.get_close_matches(member, dir(module), n=1)
+        near = nearest(member, [each for each in dir(module) if not each.startswith("_")])
         place = getattr(module, "__file__", None) or f"the module {module_name}"
         raise ConfigError(
             f"{path}._target_={name}: module {module_name} has no {member}",
-            f"did you mean {module_name}.{near[0]}?" if near else f"define {member} in {place}",
+            f"did you mean {module_name}.{near}?" if near else f"define {member} in {place}",
         )
     found = getattr(module, member)
     if not callable(found):
@@ -152,27 +164,54 @@ def _nested(value: Any, path: str) -> Any:
     return value
 
 
+def _is_default(target: Callable[..., Any], key: str, value: Any) -> bool:
+    """Return whether a value is the default of a function's parameter, which its type hint may not cover."""
+    found = inspect.signature(target).parameters.get(key)
+    return (
+        found is not None and found.default is not found.empty and type(found.default) is type(value) and found.default == value
+    )
+
+
 @cache
-def _hints(target: type) -> dict[str, Any]:
-    """Return the type hints of a dataclass; {} if some are imported for a type checker alone."""
+def _hints(target: Callable[..., Any]) -> dict[str, Any]:
+    """Return the type hints of a dataclass's fields, or of a function's or constructor's parameters.
+
+    The result is {} if a hint cannot be read, for example if its name is imported for a type checker alone.
+    """
+    read = target if is_dataclass(target) or not isinstance(target, type) else target.__init__  # type: ignore[misc]
     try:
-        return get_type_hints(target, include_extras=True)
-    except NameError:
+        return get_type_hints(read, include_extras=True)
+    except (NameError, TypeError, AttributeError):
         return {}
 
 
 @cache
-def _field(target: type, key: str) -> tuple[Any, TypeAdapter[Any]]:
-    """Return a field's type hint, and what checks values by it."""
+def _field(target: Callable[..., Any], key: str) -> tuple[Any, TypeAdapter[Any]]:
+    """Return a parameter's type hint, and what checks values by it."""
     hint = _hints(target)[key]
     return hint, _adapter(hint)
 
 
 def _adapter(hint: Any) -> TypeAdapter[Any]:
+    """Return what checks values by a type hint; it is made once where the hint can be looked up."""
+    try:
+        return _kept_adapter(hint)
+    except TypeError:  # a hint without a hash
+        return _new_adapter(hint)
+
+
+@lru_cache(maxsize=1024)
+def _kept_adapter(hint: Any) -> TypeAdapter[Any]:
+    return _new_adapter(hint)
+
+
+def _new_adapter(hint: Any) -> TypeAdapter[Any]:
+    """Return what checks values by a type hint. NaN and infinities are refused unless the hint allows them by name."""
     from pydantic import ConfigDict, PydanticUserError, TypeAdapter
 
+    hint = plain_hint(hint)
     try:
-        return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+        return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False))
     except PydanticUserError:
         return TypeAdapter(hint)
 
@@ -180,42 +219,47 @@ def _adapter(hint: Any) -> TypeAdapter[Any]:
 def _checked(value: Any, hint: Any, adapter: TypeAdapter[Any], key: str) -> Any:
     from pydantic import ValidationError
 
+    remedy = f"give {key} as {spelled(hint)}"
+    if _beyond(value):
+        raise ConfigError(f"{key}={shown(value)}: an integer here is at most {LARGEST} and at least -{LARGEST}", remedy)
     try:
+        if isinstance(value, (list, tuple)) and (text := _as_json(value)) is not None:
+            return adapter.validate_json(text, strict=True)
         return adapter.validate_python(value, strict=None if isinstance(value, (list, tuple, dict)) else True)
     except ValidationError as error:
         first, *others = error.errors()
-        place = ".".join([key, *(str(part) for part in first["loc"] if isinstance(part, int))])
-        alternatives = [each["msg"] for each in others if each["input"] is value]  # of a union
-        reason = ", or ".join([first["msg"], *(message.removeprefix("Input should be ") for message in alternatives)])
-        reason = reason[:1].lower() + reason[1:]
-        raise ConfigError(f"{place}={value!r}: {reason}", f"give {key} as {spelled(hint)}") from error
+        place, value = _place(value, key, first["loc"])
+        alternatives = [each["msg"] for each in others if each["loc"][:1] != first["loc"][:1] and len(each["loc"]) <= 1]
+        reason = worded(first["msg"], alternatives)
+        raise ConfigError(f"{place}={shown(value)}: {reason}", remedy) from error
 
 
-WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "text", type(None): "null", dict: "a mapping"}
-"""Types in words."""
-BOUNDS = {"ge": "at least", "gt": "above", "le": "up to", "lt": "below", "min_length": "length at least"}
-"""Bounds of `pydantic.Field` in words."""
+def _place(value: Any, key: str, parts: tuple[int | str, ...]) -> tuple[str, Any]:
+    """Return the dotted key and the value of the entry that a check refused; `parts` also names types of a union."""
+    for part in parts:
+        entry = isinstance(value, (list, tuple)) and isinstance(part, int) and part < len(value)
+        if entry or (isinstance(value, Mapping) and part in value):
+            key, value = f"{key}.{part}", value[part]
+    return key, value
 
 
-def spelled(hint: Any) -> str:
-    """Return a type hint in words: `auto or an integer (at least 0)`."""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin is Annotated:
-        found = [bound for each in arguments[1:] for bound in getattr(each, "metadata", [each])]
-        bounds = [f"{word} {getattr(bound, name)}" for bound in found for name, word in BOUNDS.items() if hasattr(bound, name)]
-        notes = [each.description for each in arguments[1:] if getattr(each, "description", None)]
-        return spelled(arguments[0]) + (f" ({', '.join([*bounds, *notes])})" if bounds or notes else "")
-    if origin is Literal:
-        return " or ".join(str(value) for value in arguments)
-    if origin in (Union, UnionType):
-        return " or ".join(spelled(part) for part in arguments)
-    if origin in (list, tuple):
-        return f"a list with entries {' or '.join(spelled(part) for part in arguments if part is not ...)}"
-    if origin is dict:
-        return f"a mapping from {spelled(arguments[0])} to {spelled(arguments[1])}"
-    return WORDS.get(hint) or (hint.__name__ if isinstance(hint, type) else str(hint))
+def _beyond(value: Any) -> bool:
+    """Return whether a value has an integer that does not fit into 64 bits: neither torch nor a file could hold that integer."""
+    if isinstance(value, (list, tuple)):
+        return any(_beyond(each) for each in value)
+    if isinstance(value, dict):
+        return any(_beyond(each) for each in value.values())
+    return isinstance(value, int) and abs(value) > LARGEST
+
+
+def _as_json(value: Any) -> str | None:
+    """Return a list as JSON, in which lists and tuples are the same and text is no number; None if it holds an object."""
+    try:
+        return json.dumps(value)
+    except (TypeError, ValueError):
+        return None
 
 
 def _short(values: Mapping[str, Any]) -> str:
-    text = ", ".join(f"{key}={value!r}" for key, value in values.items())
+    text = ", ".join(f"{key}={shown(value)}" for key, value in values.items())
     return text if len(text) <= 200 else text[:200] + "…"

@@ -5,15 +5,20 @@ Nothing here needs torch, and reading never executes code.
 
 from __future__ import annotations
 
+import errno
+import gc
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from clbench.errors import StoreError
-from clbench.utils import atomic
+from clbench.utils import atomic, json_layout, safe_json
+from clbench.utils.regular_files import read_bytes
+from clbench.utils.safe_json import brief, escaped
 
 FORMAT = 1
 """Version of the record's layout; files of another version are refused."""
@@ -72,7 +77,10 @@ def config_hash(identity: dict[str, Any]) -> str:
 
 def canonical(value: Any) -> str:
     """Return `value` as JSON with sorted keys and no spaces; NaN and infinity are refused."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    return _ENCODER.encode(value)
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
 
 def record_path(results_dir: Path, record_id: str) -> Path:
@@ -92,7 +100,7 @@ def write(record: Record, results_dir: Path, replace: bool = False) -> Path:
         StoreError: the folder cannot be written (no permission, disk full), or a part of the record is not plain finite
             JSON. No incomplete file remains.
     """
-    remedy = "free space or choose another results_dir; the checkpoint is kept: start the same command again"
+    remedy = "choose another results_dir; the checkpoint is kept: start the same command again"
     return write_file(Path(results_dir), {name: getattr(record, name) for name in PARTS}, "record", remedy, replace)
 
 
@@ -125,8 +133,14 @@ def write_file(folder: Path, parts: dict[str, Any], noun: str, remedy: str, repl
         names: dict[str, Any] = {"format": FORMAT, "id": identity_hash(identity), "config_id": config_hash(identity)}
         path = record_path(folder, names["id"])
         body = {**names, **parts, "sha256": _digest(list(parts.values()))}
-        content = json.dumps(body, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    except (TypeError, ValueError) as error:
+        content = f"{json_layout.dumps(body)}\n".encode()
+        if len(content) > safe_json.LARGEST:
+            content = f"{json.dumps(body, separators=(',', ':'), allow_nan=False, ensure_ascii=False)}\n".encode()
+        safe_json.parse(content)  # a file that nobody can read is no record
+        fault = _refusal(parts)
+        if fault:
+            raise ValueError(fault)
+    except (TypeError, ValueError, RecursionError) as error:
         raise StoreError(
             f"a {noun} cannot be stored in {folder}: {error}",
             "configuration and diagnostics must be plain finite numbers, strings and lists",
@@ -146,43 +160,83 @@ def load_file(path: Path, names: Sequence[str], noun: str, again: str, other: st
         other: remedy for a file of another kind or version.
 
     Raises:
-        StoreError: the file cannot be read, is not JSON, has another format, or its name or content was changed.
+        StoreError: the file cannot be read, is no regular file, is too large, is not JSON, has another format, its name or
+            content was changed, or it holds a value that no run writes.
     """
+    shown = escaped(path)
     try:
-        body = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_no_constant)
+        content = read_bytes(Path(path), safe_json.LARGEST)
+        body = safe_json.parse(content)
     except OSError as error:
-        raise StoreError(
-            f"the {noun} {path} cannot be read: {error.strerror or error}", "check the file's permissions"
-        ) from error
-    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, cut short, NaN
-        raise StoreError(f"the {noun} {path} is damaged (not valid JSON: {error})", again) from error
+        remedy = "check the file's permissions" if error.errno in (errno.EACCES, errno.EPERM) else again
+        raise StoreError(f"the {noun} {shown} cannot be read: {error.strerror or error}", remedy) from error
+    except (ValueError, RecursionError, MemoryError) as error:  # not UTF-8, not JSON, cut short, NaN, nested without end
+        raise StoreError(f"the {noun} {shown} is damaged ({_spoken(error)})", again) from error
     if not isinstance(body, dict) or body.get("format") != FORMAT:
         found = body.get("format") if isinstance(body, dict) else None
-        raise StoreError(f"{path} is not a clbench {noun} of format {FORMAT} (found format: {found})", other)
-    parts = [body.get(name) for name in names]
-    if not all(isinstance(part, dict) for part in parts) or not isinstance(body["identity"].get("seed"), int):
-        raise StoreError(f"{path} lacks a part of a {noun} (identity with a seed, {', '.join(names[1:])})", other)
-    run, digest = identity_hash(body["identity"]), _digest(parts)
+        raise StoreError(f"{shown} is not a clbench {noun} of format {FORMAT} (found format: {brief(found)})", other)
+    parts = {name: body.get(name) for name in names}
+    if not all(isinstance(part, dict) for part in parts.values()) or not isinstance(body["identity"].get("seed"), int):
+        raise StoreError(f"{shown} lacks a part of a {noun} (identity with a seed, {', '.join(names[1:])})", other)
+    try:
+        texts = [canonical(part).encode() for part in parts.values()]
+        run, digest = _hex(texts[0])[:32], _hex(b"[" + b",".join(texts) + b"]")
+        head = canonical({key: value for key, value in body.items() if key not in parts}).encode()
+        plain = (
+            safe_json.without_space(head) + sum(map(safe_json.without_space, texts)) + sum(len(f',"{name}":') for name in names)
+        )
+        if plain != safe_json.without_space(content):  # numbers or strings are spelt differently, or a key is repeated
+            safe_json.refuse_repeated_keys(content)
+    except (ValueError, RecursionError, MemoryError) as error:  # infinity (as 1e999), half a surrogate pair
+        raise StoreError(f"the {noun} {shown} is damaged ({_spoken(error)})", again) from error
     if body.get("id") != run:
         raise StoreError(
-            f"{path}: the identity was changed after the {noun} was written (id {body.get('id')}, content says {run})", other
+            f"{shown}: the identity was changed after the {noun} was written (id {brief(body.get('id'))}, content says {run})",
+            other,
         )
     if body.get("sha256") != digest:
         raise StoreError(
-            f"{path}: its content was changed after it was written (sha256 of the content is "
-            f"{digest[:12]}, the file declares {str(body.get('sha256'))[:12]})",
+            f"{shown}: its content was changed after it was written (sha256 of the content is "
+            f"{digest[:12]}, the file declares {brief(body.get('sha256'), 12)})",
             again,
         )
     if Path(path).stem != run:  # a copy next to the original would count one seed twice
         raise StoreError(
-            f"{path}: the file was renamed or copied (the {noun} is {run})",
+            f"{shown}: the file was renamed or copied (the {noun} is {run})",
             f"name it {run}.json, or move it out of the results folder if that file is there too",
         )
-    return parts  # type: ignore[return-value]
+    fault = _refusal(parts)
+    if fault:
+        raise StoreError(f"the {noun} {shown} holds a value that no run writes: {fault}", again)
+    return list(parts.values())  # type: ignore[arg-type]
 
 
 def _digest(parts: Sequence[Any]) -> str:
-    return hashlib.sha256(canonical(list(parts)).encode()).hexdigest()
+    return _hex(canonical(list(parts)).encode())
+
+
+def _hex(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _refusal(parts: dict[str, Any]) -> str | None:
+    """Return what is wrong with the values of a file, or None."""
+    from clbench.store.schema import refusal  # pydantic: a tenth of a second that `clbench --help` does not need
+
+    return refusal(parts)
+
+
+def _spoken(error: BaseException) -> str:
+    """Return why a text is no record, in words."""
+    if isinstance(error, MemoryError):
+        return "it needs more memory than there is"
+    if isinstance(error, RecursionError):
+        return "too many lists or objects within each other"
+    if isinstance(error, UnicodeEncodeError):
+        return "half a surrogate pair in a string"
+    if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError)):
+        return f"not valid JSON: {escaped(error)}"
+    return "a number that is not finite" if "Out of range float" in str(error) else escaped(error)
 
 
 def record_files(results_dir: Path) -> list[Path]:
@@ -205,16 +259,25 @@ def load_all(results_dir: Path) -> tuple[list[Record], list[StoreError]]:
     """Return all readable records of a folder, and an error for each unreadable one."""
     records: list[Record] = []
     errors: list[StoreError] = []
-    for path in record_files(results_dir):
-        try:
-            records.append(read(path))
-        except StoreError as error:
-            errors.append(error)
+    with _no_collection():
+        for path in record_files(results_dir):
+            try:
+                records.append(read(path))
+            except StoreError as error:
+                errors.append(error)
     return records, errors
 
 
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a number of JSON")
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Pause the search for unreachable cycles: JSON has none, and the search takes a tenth of the time of reading."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from clbench.execution import Execution
 from clbench.records import Record, config_hash, identity_hash, read, record_path
+from clbench.store.results_folder import CHECKPOINTS, require
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class RunSpec:
         color: whether loggers write to a terminal with colours.
         stacked: further seeds that share every step with this run.
         replaces: sha256 of the stored record that this run replaces when it is complete; empty: none.
+        mark: of the results folder at the start of the command (`clbench.store.results_folder.prepare`); empty: unknown.
     """
 
     config: dict[str, Any]
@@ -40,6 +42,7 @@ class RunSpec:
     color: bool = False
     stacked: list[RunSpec] = field(default_factory=list)
     replaces: str = ""
+    mark: str = ""
 
     @cached_property
     def id(self) -> str:
@@ -59,7 +62,15 @@ class RunSpec:
     @property
     def checkpoints(self) -> Path:
         """Folder of the run's checkpoints until its record is stored."""
-        return Path(os.path.abspath(self.results_dir)) / ".checkpoints" / self.id
+        return Path(os.path.abspath(self.results_dir)) / CHECKPOINTS / self.id
+
+    def require_folder(self) -> None:
+        """Require that the results folder is still the one in which the command began.
+
+        Raises:
+            UnwritableError: the folder is gone.
+        """
+        require(Path(self.results_dir), self.mark)
 
     @property
     def record_file(self) -> Path:
@@ -72,7 +83,7 @@ class RunSpec:
         Raises:
             StoreError: the record is damaged.
         """
-        if not self.record_file.exists():
+        if not os.path.lexists(self.record_file):
             return None
         record = read(self.record_file)
         return None if record.digest == self.replaces else record

@@ -17,9 +17,9 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, read_write
 
-from clbench.config.hydra_cache import Override, SharedLoader, basic_sweeper, raised
+from clbench.config.hydra_cache import Override, SharedLoader, basic_sweeper, parsed, raised
 
 BasicSweeper = basic_sweeper()
 
@@ -65,8 +65,8 @@ class ClbenchLauncher(Launcher):  # type: ignore[misc]
         from clbench.errors import ClbenchError
         from clbench.runner.sweep import Broken, output
 
-        composer = Composer(SharedLoader(self.context.config_loader))
-        hydra_overrides = list(self.config.hydra.overrides.hydra)
+        composer = Composer(SharedLoader(self.context.config_loader, self.config.hydra.searchpath or ()))
+        hydra_overrides = [word for word in self.config.hydra.overrides.hydra if "hydra.searchpath=" not in word]
         made: list[Job | Broken] = []
         with output().status(f"composing {len(job_overrides)} jobs"):
             for overrides in job_overrides:
@@ -112,7 +112,7 @@ class HostLauncher(ClbenchLauncher):
 
     def _run(self, jobs: Sequence[tuple[Sequence[str], Any]], broken: Sequence[Any], first: int) -> Any:
         from clbench.runner.external_launcher import run_external
-        from clbench.runner.launched_job import COMMAND, hint
+        from clbench.runner.launched_job import COMMAND, hint, keep_ray_local, out_of_reach
         from clbench.runner.sweep import errors, run_jobs
 
         def launch(numbers: list[int]) -> list[Exception | None]:
@@ -120,8 +120,10 @@ class HostLauncher(ClbenchLauncher):
             said = hint(self.config.hydra.launcher, {jobs[number][1].execution.device for number in numbers})
             if said:
                 errors().print(said, markup=False, highlight=False, soft_wrap=True)
+            keep_ray_local(self.config.hydra.launcher)
             os.environ[COMMAND] = str(os.getpid())
-            return [raised(returned) for returned in self.inner.launch(overrides, initial_job_idx=first)]
+            with out_of_reach(self.config.hydra.launcher):
+                return [raised(returned) for returned in self.inner.launch(overrides, initial_job_idx=first)]
 
         return run_jobs(
             [job for _, job in jobs],
@@ -148,9 +150,13 @@ class ClbenchSweeper(BasicSweeper):  # type: ignore[valid-type, misc]
         """Set up, and have the launcher count failures.
 
         Raises:
-            ConfigError: the launcher's package is not installed.
+            ConfigError: the launcher's package is not installed, or `results_dir` names no folder.
         """
+        from clbench.utils.folders import results_dir
+
         _require(config.hydra.launcher)
+        with read_write(config):  # other launchers put files there
+            config.results_dir = results_dir(config.results_dir)
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         if not isinstance(self.launcher, ClbenchLauncher):
             self.launcher = HostLauncher(self.launcher, config.hydra.runtime.choices["hydra/launcher"])
@@ -165,25 +171,30 @@ class ClbenchSweeper(BasicSweeper):  # type: ignore[valid-type, misc]
         """Split as Hydra's own sweeper does.
 
         Raises:
-            ConfigError: several folders for results. A run's identity has no folder: the second folder would stay empty.
+            ConfigError: several values of a key that no sweep varies (`clbench.config.never_swept`), such as folders for
+                results. A run's identity has no folder: the second folder would stay empty.
         """
-        for override in overrides:
-            if override.key_or_group == "results_dir" and override.is_sweep_override():
-                from clbench.errors import ConfigError
+        from clbench.config.never_swept import refuse_sweep
 
-                raise ConfigError(
-                    f"{override.input_line} gives a sweep several folders, and all its runs are stored in one",
-                    "give one folder, in which runs of different configurations keep apart; or start a command for each",
-                )
+        for override in overrides:
+            if override.is_sweep_override():
+                refuse_sweep(override.input_line, override.key_or_group, override.input_line.partition("=")[2])
         return BasicSweeper.split_arguments(overrides, max_batch_size)  # type: ignore[no-any-return]
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Run all batches.
+        """Run all batches. Hydra's own sweeper would first store a file, which nobody reads and a full disk refuses.
 
         Raises:
             SystemExit: with status 1, if anything failed.
         """
-        returned = super().sweep(arguments)
+        words = parsed(self.hydra_context, [*self._parse_config(), *arguments])
+        self.overrides = self.split_arguments(words, self.max_batch_size)
+        returned: list[Sequence[JobReturn]] = []
+        number = 0
+        while not self.is_done():
+            batch = self.get_job_batch()
+            returned.append(self.launcher.launch(batch, initial_job_idx=number))
+            number += len(batch)
         if self.launcher.failed:
             raise SystemExit(1)
         return returned

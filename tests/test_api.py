@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import clbench
@@ -24,6 +25,13 @@ QUICK = ["trainer.epochs=1", "device=cpu"]
 @dataclass
 class Own(Method):
     """Naive under another name, with a number."""
+
+    number: int = 3
+
+
+@dataclass
+class NoMethod:
+    """A dataclass of another kind."""
 
     number: int = 3
 
@@ -101,11 +109,53 @@ def test_a_method_of_a_script_runs_in_its_process(tmp_path: Path) -> None:
         ({"method": 3}, "method=3"),
         ({"method": {"strength": 1}}, "_target_"),
         ({"overrides": ["nonsense=1"]}, "nonsense"),
+        ({"overrides": "trainer.epochs=1 device=cpu"}, r"give a list: overrides=\['trainer.epochs=1', 'device=cpu'\]"),
+        (
+            {"overrides": {"trainer.epochs": 1, "seeds": [1, 2]}},
+            r"give a list: overrides=\['trainer.epochs=1', 'seeds=\[1,2\]'\]",
+        ),
+        ({"overrides": [3]}, "overrides: 3 is no text"),
+        ({"overrides": None}, "overrides=None is no list"),
+        ({"overrides": ["-m"]}, "'-m' is a flag"),
+        ({"overrides": ["method=er,gpm"]}, "call clbench.run once for each value"),
+        ({"overrides": ["seeds=42,43"]}, r"seeds=\[42,43\]"),
+        ({"method": Own, "overrides": ["method=er"]}, "leave one of them out"),
+        ({"method": Own, "overrides": ["method._target_=clbench.methods.er.ER"]}, "leave one of them out"),
+        ({"method": Path("er")}, "a method is a class derived from clbench.method.Method"),
+        ({"method": NoMethod}, "a method is a class derived from clbench.method.Method"),
+        ({"scenario": Own}, "is not a name"),
+        ({"model": Own}, "model._target_=package.module.Name"),
+        ({"seeds": "2"}, r"seeds='2' is no count"),
+        ({"seeds": True}, "seeds=True is no count"),
+        ({"seeds": 2.0}, "seeds=2.0 is no count"),
+        ({"seeds": [1, "a"]}, "is no count and no list"),
+        ({"workers": "many"}, "workers='many'"),
+        ({"workers": -1}, "workers=-1"),
+        ({"methd": "er"}, "did you mean method="),
+        ({"lr": 0.1}, r'overrides=\["optimizer.lr=0.1"\]'),
+        ({"epochs": 3}, r'overrides=\["trainer.epochs=3"\]'),
+        ({"config_dir": "plugin"}, r'overrides=\["hydra.searchpath=\[file://plugin\]"\]'),
     ],
 )
 def test_what_cannot_be_used_is_named(tmp_path: Path, given: dict[str, object], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         run(tmp_path, **given)
+
+
+@pytest.mark.parametrize("seeds", [range(1, 3), (1, 2), [np.int64(1), 2], np.arange(1, 3), iter([1, 2])])
+def test_any_sequence_of_integers_gives_seeds(tmp_path: Path, seeds: Any) -> None:
+    assert [record.seed for record in run(tmp_path, seeds=seeds)] == [1, 2]
+    assert len(run(tmp_path, seeds=np.int64(3))) == 3
+
+
+def test_overrides_change_the_values_of_a_method_given_as_itself(tmp_path: Path) -> None:
+    for method in (Own, Own(7), {"_target_": f"{__name__}.Own"}):
+        (record,) = run(tmp_path, method=method, overrides=[*QUICK, "method.number=4"])
+        assert record.identity["method"]["number"] == 4
+        assert "number=4" in record.provenance["variant"]
+    assert len(clbench.load(tmp_path)) == 1
+    with pytest.raises(ClbenchError, match=r"did you mean method.number"):
+        run(tmp_path, method=Own, overrides=[*QUICK, "method.numbr=4"])
 
 
 def test_a_failed_run_is_an_error_that_tells_why(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ MODULES = (
     "clbench.subspace.decomposition",
     "clbench.subspace.layer_inputs",
     "clbench.subspace.projection",
+    "clbench.utils.markup",
     "tools.vocabulary",
 )
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from clbench import run as from_python
+from clbench.errors import ConfigError
 from clbench.records import load_all, write
 from clbench.sources.changes import mark, without
 from tests.command_line import QUICK, clbench, command
@@ -49,6 +52,59 @@ def test_a_method_in_the_working_folder_is_found(
     assert clbench(monkeypatch, target, "+method.weight=1.0", "trainer.epochs=1", f"runner.workers={workers}", "device=cpu") == 0
     assert clbench(monkeypatch, target, "+method.wieght=1.0", "trainer.epochs=1", f"runner.workers={workers}", "device=cpu") == 1
     assert "did you mean method.weight" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("hydra.searchpath=[file://further]", "runner.workers=0"),
+        ("hydra.searchpath=[further]", "runner.workers=1"),
+        ("hydra.searchpath=further", "-m", "runner.workers=0"),
+        ("-m", "+hydra.searchpath=[further]", "hydra/launcher=joblib"),
+    ],
+)
+def test_the_modules_beside_a_folder_of_the_search_path_are_found(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    if "joblib" in words[-1]:
+        pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    name = f"beside_{abs(hash(words))}"
+    (tmp_path / "further" / "method").mkdir(parents=True)
+    (tmp_path / "further" / f"{name}.py").write_text(METHOD.format(field="strength"))
+    (tmp_path / "further" / "method" / "mine.yaml").write_text(f"_target_: {name}.Mine\nversion: 1\nstrength: 1.0\n")
+    assert clbench(monkeypatch, *words, "method=mine", "method.strength=2.0", "trainer.epochs=1", "device=cpu") == 0, (
+        capsys.readouterr().err
+    )
+    assert "strength=2.0" in (tmp_path / "runs" / "leaderboard.md").read_text()
+    folder = words[0] if "searchpath" in words[0] else words[1]
+    if folder.startswith("hydra.searchpath=["):
+        again = ["runner.workers=0", "trainer.epochs=1", "device=cpu", "method.strength=3.0"]
+        assert len(from_python(method="mine", results_dir="runs", progress=False, overrides=[folder, *again])) == 1
+    assert clbench(monkeypatch, *(word for word in words if word != "-m"), "--help") == 0
+    assert "mine" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ("file://nowhere", "hydra.searchpath: file://nowhere: there is no such folder"),
+        ("furthre", "did you mean 'hydra.searchpath=[file://"),
+        ("pkg://no_such_package.conf", "no package no_such_package is installed"),
+        ("pkg://clbench.nowhere", "the package clbench has no folder nowhere"),
+        ("http://further", "give file://FOLDER or pkg://PACKAGE.FOLDER"),
+    ],
+)
+def test_an_entry_of_the_search_path_that_leads_nowhere_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, entry: str, said: str
+) -> None:
+    (tmp_path / "further").mkdir()
+    assert clbench(monkeypatch, f"hydra.searchpath=[{entry}]") == 1
+    shown = capsys.readouterr().err
+    assert said in shown
+    assert entry in shown
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        from_python(overrides=[f"hydra.searchpath=[{entry}]"])
+    assert [path.name for path in tmp_path.iterdir()] == ["further"]
 
 
 def test_an_installed_plugin_brings_its_configuration(

@@ -242,7 +242,7 @@ def test_one_process_at_a_time_writes_the_leaderboard_from_records_read_meanwhil
 
     from clbench.runner import sweep
 
-    load, tried = sweep.load_all, []
+    load, tried = sweep.load_entries, []
 
     def read(folder):
         handle = os.open(folder / ".lock", os.O_RDWR)
@@ -254,7 +254,7 @@ def test_one_process_at_a_time_writes_the_leaderboard_from_records_read_meanwhil
 
     Path("runs").mkdir()
     Path("runs/.leaderboard.md.tmp").write_text("half of it, left by a killed process")
-    monkeypatch.setattr(sweep, "load_all", read)
+    monkeypatch.setattr(sweep, "load_entries", read)
     for times in (1, 2):  # the lock is given back
         assert clbench(monkeypatch, *HERE) == 0
         assert len(tried) == times

@@ -7,9 +7,17 @@ from pathlib import Path
 import pytest
 
 from clbench.records import load_all, record_files
+from clbench.runner.sweep import best
 from tests.command_line import QUICK, clbench
 
 pytestmark = pytest.mark.usefixtures("own_folder")
+
+
+def test_a_long_table_is_shortened_with_as_many_rows_of_each_scenario_and_setting():
+    rows = [{"scenario": scenario, "setting": "task", "place": place} for scenario in "abc" for place in range(100)]
+    assert best(rows[:200], 200) == rows[:200]
+    assert [(row["scenario"], row["place"]) for row in best(rows, 6)] == [(name, place) for name in "abc" for place in range(5)]
+    assert len(best(rows, 299)) == 297
 
 
 def test_batches_of_a_sweep_all_run_before_the_status_tells(
@@ -71,18 +79,17 @@ def test_other_launchers_work(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 
 
 def test_a_sweeper_gets_the_accuracy(monkeypatch: pytest.MonkeyPatch) -> None:
-    from clbench.config.hydra_cache import basic_sweeper
+    from hydra_plugins.clbench_launcher import ClbenchSweeper
 
     returned: list[float] = []
-    sweeper = basic_sweeper()
-    sweep = sweeper.sweep
+    sweep = ClbenchSweeper.sweep
 
-    def note(self: object, arguments: list[str]) -> object:
+    def note(self: ClbenchSweeper, arguments: list[str]) -> object:
         found = sweep(self, arguments)
         returned.extend(job.return_value for batch in found for job in batch)
         return found
 
-    monkeypatch.setattr(sweeper, "sweep", note)
+    monkeypatch.setattr(ClbenchSweeper, "sweep", note)
     assert clbench(monkeypatch, "-m", "method=naive,joint", *QUICK) == 0
     assert clbench(monkeypatch, "-m", "method=naive,joint", "hydra/launcher=basic", *QUICK) == 0
     assert len(returned) == 4

@@ -89,6 +89,19 @@ def test_a_class_named_on_the_command_line_sheds_the_chosen_files_values_and_goe
 
 
 @pytest.mark.parametrize(
+    ("overrides", "variant"),
+    [
+        (("model._target_=my_nets.Wide", "+model.width=64"), "model._target_=my_nets.Wide, width=64"),
+        (("method=er", "method._target_=mine.Mine", "+method.weight=2"), "method._target_=mine.Mine, weight=2"),
+        (("optimizer._target_=mine.Step", "optimizer.lr=0.2"), "optimizer._target_=mine.Step, lr=0.2"),
+        (("model.hidden=[9]", "~model.dropout"), "hidden=[9], dropout=null"),
+    ],
+)
+def test_what_another_class_does_not_take_is_no_difference(composer: Composer, overrides: tuple[str, ...], variant: str) -> None:
+    assert job_of(*overrides).variant == variant
+
+
+@pytest.mark.parametrize(
     "word",
     [
         "runner.compile=fast",

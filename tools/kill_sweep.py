@@ -1,11 +1,14 @@
 """Kill a sweep at random moments, restart it until it is complete, and compare it with an undisturbed sweep.
 
-    python tools/kill_sweep.py --kills 100
-    python tools/kill_sweep.py --kills 20 --at-once 2 method=naive,er scenario=split_digits seeds=3
+    python -m tools.kill_sweep                  # 12 kills: the short form
+    python -m tools.kill_sweep --long           # 1,000 kills
+    python -m tools.kill_sweep --kills 20 --at-once 2 method=naive,er scenario=split_digits seeds=3
 
-A kill is a SIGKILL to the command and its workers, to the command alone, or to one worker. It comes at a random time (during
-start, composition or training), while a checkpoint is written, or while a record is written. After a complete sweep a new one
-starts in a new folder, until all kills are done.
+A kill is a SIGKILL to the command and its workers, to the command alone, or to one worker; or a SIGTERM to the command. It comes
+at a random time (during start, composition or training), while a checkpoint is written, while a record is written, or in the
+middle of a file: a logger kills its own process after a random number of bytes of a checkpoint, a record, the table, or the
+record of a failure. In between, the commands `clbench-leaderboard` and `clbench-plot` are killed on the same folder. After a
+complete sweep a new one starts in a new folder, until all kills are done.
 After every kill, existing records must be the same files with the same content. At the end every record must exist, with the
 undisturbed sweep's `result` and number of samples, and no temporary file or checkpoint may be left. A logger notes every
 training. Its log must show no training of a stored run, no training of a task that has a checkpoint, and no two processes in
@@ -30,10 +33,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clbench.records import load_all
+from tools import cut_file
 from tools.watched_sweep import Sweep, contradictions
 
+SMALL = ("method=naive,er", "scenario=split_digits", "seeds=2", "trainer.epochs=2")
+"""Sweep of the short form."""
 SWEEP = ("method=naive,er,ewc,gpm", "scenario=split_digits,permuted_digits", "seeds=2", "trainer.epochs=3")
-TARGETS = ("all", "command", "worker")
+TARGETS = ("all", "command", "worker", "terminated command")
+STOPPED = {-9, -15, 143}
+"""Statuses of a killed command."""
+CUT = 0.3
+"""Share of the starts that end in the middle of a file."""
+READ = 0.15
+"""Share of the kills after which a command that reads the records is killed, too."""
+SHORT, LONG = 12, 1000
+"""Kills of the two forms."""
 MOMENTS = ("time", "checkpoint", "record")
 POLL = 0.0005
 LIMIT = 600.0
@@ -49,6 +63,7 @@ class Report:
         sweeps: number of complete sweeps.
         resumed: number of records of runs that resumed from a checkpoint.
         repeated: number of trainings of a task that were repeated because a kill came before their checkpoint.
+        readers: number of killed commands that read the records.
         violations: one sentence each; there should be none.
     """
 
@@ -56,12 +71,14 @@ class Report:
     sweeps: int = 0
     resumed: int = 0
     repeated: int = 0
+    readers: int = 0
     violations: list[str] = field(default_factory=list)
 
     def text(self) -> str:
         """Return the report as text."""
         lines = [f"{sum(self.kills.values())} kills over {self.sweeps} sweeps, {self.resumed} records from resumed runs"]
         lines += [f"  {number:4d}  {name}" for name, number in sorted(self.kills.items())]
+        lines.append(f"  {self.readers:4d}  leaderboard or plot, besides")
         lines.append(f"tasks trained again because a kill came before their checkpoint: {self.repeated}")
         lines += [f"VIOLATION: {text}" for text in self.violations] or ["nothing lost, nothing trained twice, results identical"]
         return "\n".join(lines)
@@ -110,13 +127,27 @@ def kill_sweeps(
 
 def _see_through(sweep: Sweep, kills: int, at_once: int, span: float, rng: random.Random, report: Report) -> None:
     """Start the sweep, kill it and restart it, until it is complete. The last start runs undisturbed."""
-    running = {number: sweep.start() for number in range(at_once)}
     wounded: set[int] = set()
+    cuts: dict[int, tuple[str, Path]] = {}
+
+    def start(slot: int) -> subprocess.Popen[bytes]:
+        """Start the command; some starts end in the middle of a file."""
+        if kills <= 0 or rng.random() > CUT:
+            return sweep.start()
+        kind, flag = rng.choice(list(cut_file.KINDS)), sweep.folder.with_suffix(f".cut-{rng.getrandbits(64):x}")
+        process = sweep.start(f"{kind}|{rng.random()}|{flag}")
+        cuts[slot] = (kind, flag)
+        wounded.add(process.pid)
+        return process
+
+    running = {number: start(number) for number in range(at_once)}
     try:
         while running:
             slot = rng.choice(sorted(running))
             process, struck = running[slot], False
-            if kills > 0:
+            if slot in cuts:
+                _wait_for_cut(cuts[slot][1], process, span)
+            elif kills > 0:
                 target, moment = rng.choice(TARGETS), rng.choice(MOMENTS)
                 if _wait_for(moment, process, sweep, span, rng):
                     struck = _strike(target, process, rng)
@@ -127,15 +158,22 @@ def _see_through(sweep: Sweep, kills: int, at_once: int, span: float, rng: rando
                         wounded.add(process.pid)
                     else:
                         process.wait()
+                    if rng.random() < READ:
+                        _kill_reader(sweep, rng)
+                        report.readers += 1
             else:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(LIMIT)
                 if process.poll() is None:
                     report.violations.append(f"{sweep.folder.name}: the command did not end in {LIMIT:.0f} s")
                     return
+            kind, flag = cuts.pop(slot, ("", None))
+            if flag is not None and flag.exists():
+                kills -= 1
+                report.kills[f"itself, in a {kind}"] += 1
             report.violations += sweep.changed()
             if process.poll() is not None:
-                if process.returncode not in ({0, 1, -9} if process.pid in wounded else {0, -9}):
+                if process.returncode not in {0, *STOPPED, *([1] if process.pid in wounded else [])}:
                     report.violations.append(f"{sweep.folder.name}: the command ended with status {process.returncode}")
                     return
                 if process.returncode == 0 and not sweep.complete():
@@ -144,7 +182,7 @@ def _see_through(sweep: Sweep, kills: int, at_once: int, span: float, rng: rando
                 if process.returncode == 0:
                     del running[slot]
                 else:
-                    running[slot] = sweep.start()
+                    running[slot] = start(slot)
     finally:
         for process in running.values():
             _strike("all", process, rng)
@@ -170,6 +208,14 @@ def _wait_for(moment: str, process: subprocess.Popen[bytes], sweep: Sweep, span:
     return False
 
 
+def _wait_for_cut(flag: Path, process: subprocess.Popen[bytes], span: float) -> None:
+    """Wait until a process has killed itself in the middle of a file, or the command has ended without that."""
+    begun = time.monotonic()
+    while process.poll() is None and not flag.exists() and time.monotonic() - begun < 2 * span:
+        time.sleep(POLL)
+    time.sleep(0.1)  # a killed command ends within moments
+
+
 def _count(folder: Path, ending: str) -> int:
     with contextlib.suppress(FileNotFoundError):
         return sum(name.endswith(ending) for name in os.listdir(folder))
@@ -192,8 +238,17 @@ def _strike(target: str, process: subprocess.Popen[bytes], rng: random.Random) -
     victims = [rng.choice(workers)] if target == "worker" else [process.pid, *(workers if target == "all" else ())]
     for victim in victims:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(victim, signal.SIGKILL)
+            os.kill(victim, signal.SIGTERM if target == "terminated command" else signal.SIGKILL)
     return True
+
+
+def _kill_reader(sweep: Sweep, rng: random.Random) -> None:
+    """Start a command that reads the records, and kill it before its end."""
+    process = sweep.read(rng.choice(("leaderboard", "plot")))
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(rng.uniform(0, 2))
+    process.kill()
+    process.wait()
 
 
 def _children(process: int) -> list[int]:
@@ -208,15 +263,17 @@ def _children(process: int) -> list[int]:
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--kills", type=int, help=f"default: {SHORT}")
+    parser.add_argument("--long", action="store_true", help=f"{LONG} kills of a larger sweep")
     parser.add_argument("--at-once", type=int, default=1, help="commands that share the results folder")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", help="folder for the records of all sweeps (default: a temporary one)")
-    parser.add_argument("words", nargs="*", help=f"overrides of the sweep (default: {' '.join(SWEEP)})")
+    parser.add_argument("words", nargs="*", help=f"overrides of the sweep (default: {' '.join(SMALL)}; another with --long)")
     args = parser.parse_args()
     folder = Path(args.keep or tempfile.mkdtemp(prefix="kill-sweep-")).absolute()
     say = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
-    report = kill_sweeps(folder, args.kills, args.words or SWEEP, args.at_once, args.seed, say)
+    kills, words = args.kills or (LONG if args.long else SHORT), args.words or (SWEEP if args.long else SMALL)
+    report = kill_sweeps(folder, kills, words, args.at_once, args.seed, say)
     print(report.text())
     if report.violations:
         print(f"kept: {folder}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tools.mutation_tables import draws, evaluation, honesty, methods, replay, steps, training
+from tools.mutation_tables import draws, evaluation, honesty, methods, replay, steps, store, training
 from tools.mutation_tables.mutation import Mutation as Mutation
 
 MUTATIONS = (
@@ -13,4 +13,5 @@ MUTATIONS = (
     *replay.MUTATIONS,
     *evaluation.MUTATIONS,
     *honesty.MUTATIONS,
+    *store.MUTATIONS,
 )

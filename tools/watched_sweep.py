@@ -13,6 +13,7 @@ from typing import Any
 
 from clbench.loggers.base import Logger, RunInfo
 from clbench.records import load_all, record_files, record_path
+from tools import cut_file
 
 ROOT = Path(__file__).resolve().parent.parent
 FIXED = ("device=cpu", "logger=none", "+logger.witness._target_=tools.watched_sweep.Witness")
@@ -27,6 +28,7 @@ class Witness(Logger):
 
     def __init__(self, log: str) -> None:
         self.log = log
+        cut_file.install()
 
     def begin(self, run: RunInfo) -> None:
         """Store the identity of the run."""
@@ -67,19 +69,30 @@ class Sweep:
         """The file of the log."""
         return self.folder.with_suffix(".log")
 
-    def start(self) -> subprocess.Popen[bytes]:
-        """Start the command."""
+    def start(self, cut: str = "") -> subprocess.Popen[bytes]:
+        """Start the command.
+
+        Args:
+            cut: value of `tools.cut_file.VARIABLE`; empty: no file is cut.
+        """
         given = (f"results_dir={self.folder}", f"+logger.witness.log={self.log}")
         path = os.pathsep.join([str(ROOT), *(entry for entry in sys.path if entry)])
         with open(self.folder.with_suffix(".said"), "ab") as said:
             return subprocess.Popen(
-                [sys.executable, "-P", "-m", "clbench.cli.main", "--multirun", *self.words, *FIXED, *given],
+                [sys.executable, "-P", "-m", "tools.cut_file", "--multirun", *self.words, *FIXED, *given],
                 stdout=said,
                 stderr=said,
                 cwd=self.folder.parent,
-                env={**os.environ, "PYTHONPATH": path},
+                env={**os.environ, "PYTHONPATH": path, cut_file.VARIABLE: cut},
                 start_new_session=True,
             )
+
+    def read(self, command: str) -> subprocess.Popen[bytes]:
+        """Start a command that reads the records: `leaderboard` or `plot`."""
+        path = os.pathsep.join([str(ROOT), *(entry for entry in sys.path if entry)])
+        words = [sys.executable, "-P", "-m", f"clbench.cli.{command}", f"results_dir={self.folder}"]
+        env = {**os.environ, "PYTHONPATH": path}
+        return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self.folder.parent, env=env)
 
     def complete(self) -> bool:
         """Return whether every record exists."""

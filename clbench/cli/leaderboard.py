@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from clbench.cli.start import leaderboard as start
+
+    start()
+    raise SystemExit
+
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from clbench.cli.key_values import Command, filtered
-from clbench.leaderboard.rows import Row, rows, usable
+from clbench.leaderboard.entries import load_entries
+from clbench.leaderboard.rows import Row, rows
 from clbench.leaderboard.tables import FORMATS, print_table, render
-from clbench.records import load_all
 from clbench.store.failures import load_failures
 
 HELP = """\
@@ -44,12 +50,11 @@ def run(arguments: Sequence[str]) -> int:
         StoreError: the folder cannot be read.
     """
     options = COMMAND.parse(arguments)
-    records, errors = load_all(Path(options["results_dir"]))
-    good, unreadable = usable(records)
+    good, errors = load_entries(Path(options["results_dir"]))
     failures, damaged = load_failures(Path(options["results_dir"]))
-    errors += unreadable + damaged
+    errors += damaged
     for error in errors:
-        COMMAND.say(error)
+        COMMAND.say(f"left out: {error.line}")
     shown = rows(good, failures)
     if not shown and not errors:
         COMMAND.say(f"no records in results_dir={options['results_dir']} yet; run clbench to make some")
@@ -67,7 +72,3 @@ def _show(shown: list[Row], format: str | None) -> None:
         print_table(shown, Console())
     else:
         print(render(shown, format))
-
-
-if __name__ == "__main__":
-    main()

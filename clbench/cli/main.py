@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from clbench.cli.start import clbench as start
+
+    start()
+    raise SystemExit
+
 import os
+import re
 import sys
-from collections.abc import Iterator
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import hydra
@@ -16,64 +25,113 @@ from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
 import clbench
+from clbench.cli.arguments import completed_line, in_order
+from clbench.cli.key_values import unwritten
 from clbench.config.double_files import DoubleFileError, double_files
 from clbench.config.explain import COMPOSITION_ERRORS
 from clbench.config.hydra_cache import argument_parser, register_plugins
 from clbench.config.hydra_compose import CONFIG_NAME, VERSION_BASE, Composed, conf_dir, installed, new_composer, plain
+from clbench.config.plugin_folders import as_override, config_dir, extend_modules, search_path
+from clbench.config.quoting import expand_config_dir, quote_places
 from clbench.config.renamed import rename_overrides
 from clbench.errors import ClbenchError, StoreError
+from clbench.utils import interrupts
+from clbench.utils.disk import of_the_machine
+from clbench.utils.markup import terminal
+from clbench.utils.plain_output import plain_output
+from clbench.utils.tolerant import complete
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 
 
 def main() -> None:
-    """Run the command and leave with status 0, 1 after a failure, 130 after an interrupt."""
+    """Run the command and leave with status 0, 1 after a failure, 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
+    try:
+        with interrupts.raised():
+            _main()
+    except KeyboardInterrupt as stop:
+        interrupts.leave(stop)
+
+
+def _main() -> None:
     if "--version" in sys.argv[1:]:
         print(f"clbench {clbench.__version__}")
         return
-    sys.argv[1:] = rename_overrides(sys.argv[1:])
-    args = argument_parser().parse_args()
-    folders = [os.path.abspath(args.config_dir)] if args.config_dir else []
-    # The user's own methods, models and data sets. Only this line changes the module search path. The folders go to its end:
-    # a user's file with the name of an installed module hides nothing.
-    sys.path.extend(folder for folder in [os.getcwd(), *folders] if folder not in sys.path)
+    plain_output()
+    try:
+        args, folders = read_arguments(sys.argv[1:])
+    except ClbenchError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
     full = os.environ.get(FULL_ERROR) == "1"
 
     try:
         if args.help:
             from clbench.cli.help import text
 
-            print(text([conf_dir(), *installed().values(), *folders]))
+            print(terminal(text([conf_dir(), *installed().values(), *folders])))
         elif args.cfg == "job":
             print_config(args.overrides, folders, args.package)
         else:
+            if args.info is None and not (args.cfg or args.shell_completion or args.hydra_help):
+                new_composer(folders).check(args.overrides)
             if not args.multirun:  # each job of a sweep is checked when it is composed
                 _refuse_double_files(args.overrides, folders)
             _own_presets()
-            with _hydra_raises():
+            with _hydra_raises(), _no_trace(args.overrides):
                 hydra.main(version_base=VERSION_BASE, config_path=str(conf_dir()), config_name=CONFIG_NAME)(task)()
-        sys.stdout.flush()
+        complete()
     except BrokenPipeError:  # the reader (head, a pager) has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except KeyboardInterrupt:
-        from clbench.runner.sweep import INTERRUPTED, interrupted
-
-        print(interrupted(), file=sys.stderr)
-        sys.exit(INTERRUPTED)
     except SystemExit as left:
+        interrupts.check()
         failure: object = left.code
         if not isinstance(failure, ClbenchError):
             raise
         if full:
             raise failure from None
-        print(failure, file=sys.stderr)
+        print(terminal(failure), file=sys.stderr)
         sys.exit(1)
     except Exception as error:
+        interrupts.check()
         message = None if full else explained(error, args.overrides, folders)
         if message is None:
             raise
-        print(message, file=sys.stderr)
+        print(terminal(message), file=sys.stderr)
         sys.exit(1)
+
+
+def read_arguments(words: Sequence[str]) -> tuple[Namespace, list[str]]:
+    """Return the flags and overrides of the command line, and the folders of `--config-dir` and `hydra.searchpath`.
+
+    Hydra reads `sys.argv` again: it gets the flags first, and whole paths. The folders of plug-ins, and the working folder,
+    are added to the module search path, for the user's own methods, models and data sets.
+
+    Raises:
+        ConfigError: an unknown flag, or a folder that does not exist.
+    """
+    parser = argument_parser()
+    flags, overrides = in_order(expand_config_dir(words), parser, _spell)
+    args = parser.parse_args([*flags, *overrides])
+    if args.shell_completion:
+        typed = completed_line(parser, _spell)
+        args.config_dir = args.config_dir or typed
+    folders = list[str]()
+    args.overrides = rename_overrides(quote_places(overrides))
+    if args.config_dir:
+        folders = [config_dir(args.config_dir)]
+        flags = [*flags, "--config-dir", *folders]  # the last one counts
+    args.overrides, others, modules = search_path(args.overrides, lambda word: new_composer().loader.parse([word])[0].value())
+    extend_modules([os.getcwd(), *folders, *modules])
+    folders += others
+    sys.argv[1:] = [*flags, *as_override(others), *args.overrides]
+    return args, folders
+
+
+def _spell(name: str, value: str) -> str:
+    """Return an unknown flag as an override; empty if no key resembles it."""
+    near = new_composer().names.near(name, ())
+    return f"{near}={value or 'VALUE'}" if near else ""
 
 
 def task(cfg: DictConfig) -> float:
@@ -101,7 +159,7 @@ def task(cfg: DictConfig) -> float:
     try:
         if not single:
             end_with_command(running.launcher)
-            enter_folder(running.runtime.cwd, [source.path for source in sources if source.provider == "command-line"])
+            enter_folder(running.runtime.cwd, [source.path for source in sources if "command-line" in source.provider])
         composed = Composed(plain(cfg), dict(running.runtime.choices), tuple(running.overrides.task))
         job = make_job(composed, new_composer([source.path for source in sources]))
         wanted = job.execution.workers
@@ -131,6 +189,11 @@ def print_config(overrides: list[str], folders: list[str], package: str | None) 
     from clbench.errors import ConfigError
 
     composer = new_composer(folders)
+    composer.check(overrides)
+    for override in composer.loader.parse(overrides):
+        if override.is_sweep_override():
+            what = f"{override.input_line} names several values, and --cfg job shows one configuration"
+            raise ConfigError(what, "give one value")
     resolved: Any = resolve(composer(overrides), composer)
     resolved = {**{key: resolved[key] for key in NODES}, **resolved}  # what matters first
     if package and package != "_global_":
@@ -140,7 +203,7 @@ def print_config(overrides: list[str], folders: list[str], package: str | None) 
     sys.stdout.write(
         OmegaConf.to_yaml(OmegaConf.create(resolved))
         if isinstance(resolved, dict) or OmegaConf.is_config(resolved)
-        else f"{resolved}\n"
+        else terminal(f"{resolved}\n")
     )
 
 
@@ -150,7 +213,7 @@ def _refuse_double_files(overrides: list[str], folders: list[str]) -> None:
     Raises:
         DoubleFileError: there is such a file.
     """
-    if double_files([conf_dir(), *installed().values(), *folders]) or any("hydra.searchpath" in word for word in overrides):
+    if double_files([conf_dir(), *installed().values(), *folders]):
         try:
             new_composer(folders)(overrides)
         except DoubleFileError:
@@ -168,6 +231,17 @@ def _own_presets() -> None:
     registered = ConfigStore.instance().repo["hydra"]["launcher"]
     for preset in (conf_dir() / "hydra" / "launcher").glob("*.yaml"):
         registered.pop(preset.name, None)
+
+
+@contextmanager
+def _no_trace(overrides: Sequence[str]) -> Iterator[None]:
+    """Have Hydra make its own folder elsewhere, and only for a moment, if `runner.dry` is given: nothing shall be written."""
+    if not any(re.fullmatch(r"\+{0,2}runner\.dry=(true|True|TRUE)", word) for word in overrides):
+        yield
+        return
+    with TemporaryDirectory() as folder:
+        sys.argv += [f"hydra.run.dir='{folder}'", f"hydra.sweep.dir='{folder}'"]
+        yield
 
 
 @contextmanager
@@ -190,16 +264,11 @@ def explained(error: Exception, overrides: list[str], folders: list[str]) -> str
         return str(error)
     if isinstance(error, COMPOSITION_ERRORS):  # some are also OSErrors
         return str(new_composer(folders).explained(error, overrides))
-    if isinstance(error, OSError) and error.filename:
-        what = f"{error.filename} cannot be read or written: {error.strerror}"
-        return str(StoreError(what, "choose another results_dir, or check permissions and space"))
+    if isinstance(error, OSError) and (error.filename or of_the_machine(error)):
+        return str(StoreError(*unwritten(error)))
     if isinstance(error, (ValueError, YAMLError)):  # Hydra raises some of its errors as these
         try:
             new_composer(folders)(overrides)
         except ClbenchError as same:
             return str(same)
     return None
-
-
-if __name__ == "__main__":
-    main()

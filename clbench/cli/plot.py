@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from clbench.cli.start import plot as start
+
+    start()
+    raise SystemExit
+
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from clbench.cli.key_values import Command, filtered
-from clbench.errors import ConfigError, StoreError
-from clbench.leaderboard.rows import Row, rows, usable
-from clbench.records import Record, load_all
+from clbench.errors import ClbenchError, ConfigError, StoreError
+from clbench.leaderboard.entries import load_entries
+from clbench.leaderboard.rows import Row, rows
+from clbench.records import Record
 from clbench.store.failures import load_failures
+from clbench.utils.markup import plain
+from clbench.utils.safe_json import escaped
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 HELP = """\
 clbench-plot: pictures from a folder of results, one per row of its leaderboard.
@@ -62,12 +74,11 @@ def run(arguments: Sequence[str]) -> int:
         StoreError: the folder cannot be read, or a picture cannot be written.
     """
     options = COMMAND.parse(arguments)
-    records, errors = load_all(Path(options["results_dir"]))
-    good, unreadable = usable(records)
+    good, errors = load_entries(Path(options["results_dir"]))
     failures, damaged = load_failures(Path(options["results_dir"]))
-    errors += unreadable + damaged
+    errors += damaged
     for error in errors:
-        COMMAND.say(error)
+        COMMAND.say(f"left out: {error.line}")
     if not good and not failures:
         if errors:
             return 1
@@ -76,8 +87,10 @@ def run(arguments: Sequence[str]) -> int:
     names = file_names(shown)  # of all rows, so that a filter changes no name
     shown = _with_records(filtered(shown, options, _absent))
     groups: dict[str, list[Record]] = defaultdict(list)
-    for record in sorted(good, key=lambda record: record.seed):
-        groups[record.config_id].append(record)
+    drawn = {row["config_id"] for row in shown}
+    for each in sorted(good, key=lambda each: each.seed):
+        if each.config_id in drawn:
+            groups[each.config_id].append(each.record)
     kind = options["kind"]
     out = Path(options.get("out", Path(options["results_dir"]) / "plots"))
     paths = {row["config_id"]: out / f"{names[row['config_id']]}-{kind}.{options['format']}" for row in shown}
@@ -110,7 +123,7 @@ def file_names(shown: Sequence[Row]) -> dict[str, str]:
         for row in shown:
             name = names[row["config_id"]]
             if uses[name.casefold()] > 1:
-                names[row["config_id"]] = f"{name}-{_clean(row[key])}"
+                names[row["config_id"]] = f"{name}-{_clean(row[key])[:_LONGEST]}"
     return names
 
 
@@ -160,16 +173,55 @@ def _draw(kind: str, shown: Sequence[Row], groups: dict[str, list[Record]], path
     for row in shown:
         path = paths[row["config_id"]]
         with style.context():
-            try:
-                figure = draw(row, groups[row["config_id"]])
-            except StoreError as error:
-                COMMAND.say(error)
-                failed = True
-                continue
-            style.save(figure, path)
-        print(path, flush=True)
+            drawn, errors = _drawn(draw, style.save, row, groups[row["config_id"]], path)
+        for fault in errors:
+            COMMAND.say(f"left out: {fault.line}")
+        failed = failed or bool(errors)
+        if drawn:
+            print(plain(path), flush=True)
     return failed
 
 
-if __name__ == "__main__":
-    main()
+def _drawn(
+    draw: Callable[[Row, list[Record]], Figure],
+    save: Callable[[Figure, Path], None],
+    row: Row,
+    records: list[Record],
+    path: Path,
+) -> tuple[bool, list[ClbenchError]]:
+    """Draw the records of a row into a file; leave out those that cannot be drawn. Return (is there a picture?, the reasons).
+
+    Diagnostics are free: methods from outside may report anything. So any exception in drawing is a reason.
+
+    Raises:
+        StoreError: the picture cannot be written.
+    """
+    try:
+        save(draw(row, records), path)
+        return True, []
+    except Exception as error:
+        if isinstance(error, StoreError) and isinstance(error.__cause__, OSError):
+            raise
+        whole = _reason(records, error)
+    if len(records) < 2:
+        return False, [whole]
+    found = [(record, _drawn(draw, _discard, row, [record], path)[1]) for record in records]
+    good = [record for record, errors in found if not errors]
+    if len(good) == len(records):  # each alone can be drawn: they contradict each other
+        return False, [whole]
+    drawn, errors = _drawn(draw, save, row, good, path) if good else (False, [])
+    return drawn, [error for _, each in found for error in each] + errors
+
+
+def _discard(figure: Figure, path: Path) -> None:
+    from clbench.plots import style
+
+    style.picture(figure, path)
+
+
+def _reason(records: Sequence[Record], error: Exception) -> ClbenchError:
+    if isinstance(error, ClbenchError):
+        return error
+    names = ", ".join(record.id for record in records)
+    what = f"the record {names} cannot be drawn" if len(records) == 1 else f"the records {names} cannot be drawn together"
+    return StoreError(f"{what} ({type(error).__name__}: {escaped(error)})", "move it out of the results folder")

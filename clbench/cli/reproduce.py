@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from clbench.cli.start import reproduce as start
+
+    start()
+    raise SystemExit
+
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,7 +43,7 @@ KEYS = {
 }
 
 
-COMMAND = Command("clbench-reproduce", HELP, KEYS, {"train": ("true", "false"), "gpu": ("true", "false", "auto")})
+COMMAND = Command("clbench-reproduce", HELP, KEYS, {"train": ("true", "false"), "gpu": ("true", "false", "auto")}, True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -63,6 +69,7 @@ def run(arguments: Sequence[str]) -> int:
     from clbench.runner.sweep import run_jobs
     from clbench.utils import atomic
     from clbench.utils.folder_lock import folder_lock
+    from clbench.utils.markup import plain
 
     own = [Path(options["config_dir"])] if "config_dir" in options else []
     composer, folder = new_composer(own), own[0] if own else conf_dir()
@@ -81,8 +88,11 @@ def run(arguments: Sequence[str]) -> int:
         atomic.write(page, render([row for made in every.values() for row in made]), shared=False)
     for row in wanted:
         print(line(row))
-    print(f"page: {page}")
-    return 1 if failed else 0
+    print(plain(f"page: {page}"))
+    unreadable = {error.line: None for made in every.values() for row in made for error in row.unreadable()}
+    for text in unreadable:
+        COMMAND.say(f"left out: {text}")
+    return 1 if failed or unreadable else 0
 
 
 def _gpu(wanted: str) -> bool:
@@ -91,7 +101,3 @@ def _gpu(wanted: str) -> bool:
     import torch
 
     return torch.cuda.is_available()
-
-
-if __name__ == "__main__":
-    main()

@@ -21,16 +21,19 @@ from hydra.core.default_element import ConfigDefault
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override as Override
-from hydra.core.override_parser.types import OverrideType
+from hydra.core.override_parser.types import OverrideType as OverrideType
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from hydra.errors import ConfigCompositionException
 from hydra.plugins.config_source import ConfigResult, ConfigSource
-from hydra.types import RunMode
+from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from clbench.config.double_files import refuse_double
+from clbench.config.quick_values import Base, mentioned, with_values
+
+Plain = Callable[[DictConfig], dict[str, Any]]
 
 PRIMARY = "config"
 """Name of the primary configuration, without `.yaml`."""
@@ -55,6 +58,12 @@ def basic_sweeper() -> Any:
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
     return BasicSweeper
+
+
+def parsed(context: HydraContext, words: Sequence[str]) -> list[Override]:
+    """Return the overrides that `words` of a command line describe."""
+    found: list[Override] = OverridesParser.create(config_loader=context.config_loader).parse_overrides(list(words))
+    return found
 
 
 def raised(returned: JobReturn) -> Exception | None:
@@ -166,15 +175,20 @@ class SharedLoader:
 
     Args:
         loader: gives the search path; the loader itself is not changed.
+        search: further places of configuration (`file://FOLDER`), from `hydra.searchpath`.
     """
 
-    def __init__(self, loader: ConfigLoaderImpl) -> None:
+    def __init__(self, loader: ConfigLoaderImpl, search: Sequence[str] = ()) -> None:
         setup_globals()
-        self.loader = ConfigLoaderImpl(loader.get_search_path())
+        search_path = copy.deepcopy(loader.get_search_path())
+        for place in search:
+            search_path.prepend("hydra.searchpath", place, SearchPathQuery(provider="schema"))
+        self.loader = ConfigLoaderImpl(search_path)
         self.loader.repository = self.repository = ReadOnce(self.loader.repository)
         self._parser = OverridesParser.create()
         self._parsed: dict[str, Override] = {}
         self._composed: dict[tuple[str, ...], DictConfig] = {}
+        self._bases: dict[tuple[str, ...], Base] = {}
 
     def parse(self, overrides: Sequence[str]) -> list[Override]:
         """Return the overrides as Hydra's grammar reads them; they must not be changed.
@@ -191,6 +205,14 @@ class SharedLoader:
         """Return whether there is a group of this name."""
         return self.repository.group_exists(name)
 
+    def choices(self, group: str) -> list[str]:
+        """Return the choices of a group; none if there is no such group."""
+        return self.repository.get_group_options(group)
+
+    def groups(self, above: str) -> list[str]:
+        """Return the groups within a group; of an empty name, those at the top."""
+        return self.repository.get_group_options(above, ObjectType.GROUP)
+
     def parents(self, path: str) -> list[str]:
         """Return the files in the defaults list of a file that belong to the same group."""
         found = self.repository.load_config(path)
@@ -206,17 +228,12 @@ class SharedLoader:
             OmegaConfBaseException: a value that does not fit.
         """
         parsed = self.parse(overrides)
-        if any(override.key_or_group == "hydra.searchpath" for override in parsed):  # may bring unknown groups
+        if self._elsewhere(parsed):
             return self.loader.load_configuration(config_name, list(overrides), RunMode.RUN)  # type: ignore[no-any-return]
-        ConfigLoaderImpl.validate_sweep_overrides_legal(parsed, RunMode.RUN, from_shell=True)
-        chosen = [override for override in parsed if self._chooses(override)]
-        key = _key(chosen)
-        if key not in self._composed:
-            lines = [override.input_line for override in chosen]
-            self._composed[key] = self.loader.load_configuration(config_name, lines, RunMode.RUN)
+        key, values = self._groups(config_name, parsed)
         config = copy.deepcopy(self._composed[key])
         try:
-            ConfigLoaderImpl._apply_overrides_to_config([o for o in parsed if not self._chooses(o)], config)
+            ConfigLoaderImpl._apply_overrides_to_config(values, config)
         except OmegaConfBaseException as error:
             raise ConfigCompositionException().with_traceback(error.__traceback__) from error
         asked = [override for override in parsed if not override.is_hydra_override()]
@@ -224,6 +241,52 @@ class SharedLoader:
         how = config.hydra.job.config.override_dirname
         config.hydra.job.override_dirname = get_overrides_dirname(asked, how.exclude_keys, how.item_sep, how.kv_sep)
         return config
+
+    def quick(
+        self, config_name: str, overrides: Sequence[str], plain: Plain
+    ) -> tuple[dict[str, Any], dict[str, Any], tuple[str, ...]] | None:
+        """Return (values, choices, overrides of the job), as `load_configuration` would give them in plain values.
+
+        Args:
+            config_name: name of the primary configuration.
+            overrides: as on the command line.
+            plain: returns the plain values of a composition.
+
+        Returns:
+            None if only Hydra can set the values of `overrides`.
+
+        Raises:
+            HydraException: no such group or choice.
+            ConfigError: a mandatory key of the composition has no value.
+        """
+        parsed = self.parse(overrides)
+        if self._elsewhere(parsed):
+            return None
+        key, values = self._groups(config_name, parsed)
+        if key not in self._bases:
+            loaded = self._composed[key]
+            self._bases[key] = Base(plain(loaded), dict(loaded.hydra.runtime.choices), mentioned(loaded))
+        base = self._bases[key]
+        if any(override.type is not OverrideType.CHANGE or override.package for override in values):
+            return None
+        config = with_values(base, [(override.key_or_group, override.value()) for override in values])
+        asked = tuple(override.input_line for override in parsed if not override.is_hydra_override())
+        return None if config is None else (config, dict(base.choices), asked)
+
+    def _groups(self, config_name: str, parsed: Sequence[Override]) -> tuple[tuple[str, ...], list[Override]]:
+        """Compose the chosen groups, if that is new; return the key of the composition, and the overrides of values."""
+        ConfigLoaderImpl.validate_sweep_overrides_legal(list(parsed), RunMode.RUN, from_shell=True)
+        chosen = [override for override in parsed if self._chooses(override)]
+        key = _key(chosen)
+        if key not in self._composed:
+            lines = [override.input_line for override in chosen]
+            self._composed[key] = self.loader.load_configuration(config_name, lines, RunMode.RUN)
+        return key, [override for override in parsed if not self._chooses(override)]
+
+    @staticmethod
+    def _elsewhere(parsed: Sequence[Override]) -> bool:
+        """Return whether an override brings folders with groups that are unknown here."""
+        return any(override.key_or_group == "hydra.searchpath" for override in parsed)
 
     def _chooses(self, override: Override) -> bool:
         """Return whether an override affects composition: a choice in a group, or any setting of Hydra."""

@@ -13,8 +13,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 from yaml import YAMLError
 
+from clbench.config.as_typed import check
+from clbench.config.double_files import FOLLOWING
 from clbench.config.explain import COMPOSITION_ERRORS, explain
 from clbench.config.hydra_cache import PRIMARY, SharedLoader, new_loader
+from clbench.config.known_names import Known
+from clbench.config.quoting import quote_places
 from clbench.config.renamed import rename_keys, rename_overrides
 from clbench.errors import ClbenchError, ConfigError
 from clbench.records import flatten
@@ -64,6 +68,7 @@ class Composer:
     loader: SharedLoader
     _known: dict[tuple[str, ...], Composed] = field(default_factory=dict, repr=False)
     _files: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
+    _checked: set[str] = field(default_factory=set, repr=False)
 
     def __call__(self, overrides: Sequence[str], hydra_overrides: Sequence[str] = (), partial: bool = False) -> Composed:
         """Compose one job.
@@ -76,16 +81,50 @@ class Composer:
         Raises:
             ConfigError: no such group, choice or key, or a key without a value.
         """
-        overrides = rename_overrides(overrides)
+        overrides = rename_overrides(quote_places(overrides))
+        every = [*hydra_overrides, *overrides]
         try:
-            loaded = self.loader.load_configuration(CONFIG_NAME, [*hydra_overrides, *overrides])
-            return of(loaded, partial)
+            self.check(overrides)
+            quick = None if partial else self._quick(every)
+            return quick or of(self.loader.load_configuration(CONFIG_NAME, every), partial)
         except (*COMPOSITION_ERRORS, ValueError, YAMLError) as error:
             raise self.explained(error, overrides) from error
 
+    def _quick(self, overrides: Sequence[str]) -> Composed | None:
+        """Compose without Hydra where plain values alone differ from an earlier job; None elsewhere."""
+        try:
+            found = self.loader.quick(CONFIG_NAME, overrides, plain)
+        except ConfigError:  # an override may give the missing value
+            return None
+        return None if found is None else Composed(*found)
+
     def explained(self, error: Exception, overrides: Sequence[str]) -> ClbenchError:
         """Return the error of clbench that explains an error of Hydra."""
-        return explain(error, overrides, self.keys, self.loader.is_group)
+        return explain(error, overrides, self.names)
+
+    def check(self, overrides: Sequence[str]) -> None:
+        """Refuse overrides, single ones or those of a sweep, that Hydra would take in another sense than their user.
+
+        Raises:
+            ConfigError: such an override (`clbench.config.as_typed`).
+            OverrideParseException: one cannot be read.
+        """
+        for text in overrides:
+            if text not in self._checked:
+                check(self.loader.parse([text])[0], overrides, self.names)
+                self._checked.add(text)
+
+    @property
+    def names(self) -> Known:
+        """The names that the configuration knows."""
+        return Known(
+            self.keys,
+            self.loader.is_group,
+            self.loader.choices,
+            lambda: self.cached(()).choices,
+            lambda: self.cached(()).config,
+            lambda group: [name for name in self.loader.groups(group) if name not in FOLLOWING],
+        )
 
     def keys(self, overrides: Sequence[str]) -> list[str]:
         """Return all keys and groups that exist with the groups of `overrides`; none if composition fails."""

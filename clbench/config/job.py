@@ -13,16 +13,23 @@ from clbench.config.hydra_compose import Composed, Composer
 from clbench.config.resolve import LATER_NODES, NODES, ability_digests, data_digest, given_keys, identity, names, resolve
 from clbench.config.variant import variant
 from clbench.config.without_effect import check as check_effects
+from clbench.contract.kinds import refuse_torch
 from clbench.data.integrity import search_path
-from clbench.errors import ConfigError
+from clbench.errors import ConfigError, shown
 from clbench.execution import OTHER_KEYS, Execution
 from clbench.instantiate import check, make
 from clbench.records import canonical, flatten
 from clbench.run_spec import RunSpec
 from clbench.sources.trace import Sources, sources
+from clbench.utils.folders import expanded, results_dir
+from clbench.utils.hints import MOST
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=MOST)]
 Seeds = Count | Annotated[list[Annotated[int, Field(ge=0, strict=True)]], Field(min_length=1)]
+
+
+MOST_SEEDS = 1_000_000
+"""Runs of one configuration: with more, their list alone fills the memory."""
 
 
 @dataclass(frozen=True)
@@ -71,42 +78,59 @@ class Job:
         ]
 
 
-def make_job(composed: Composed, composer: Composer, method: Mapping[str, Any] | None = None, named: bool = True) -> Job:
+def make_job(
+    composed: Composed,
+    composer: Composer,
+    method: Mapping[str, Any] | None = None,
+    named: bool = True,
+    usual: Mapping[str, Any] | None = None,
+) -> Job:
     """Return the job that a composed configuration describes.
 
     Args:
         composed: the configuration, its choices and overrides.
         composer: composes the configurations that the variant is compared with.
         method: replaces the composed method node (a method given as an object).
+        usual: the method node that the variant is compared with; None: `method`.
         named: whether to find the variant; this takes as long as composing, and changes no identity.
 
     Raises:
         ConfigError: an unknown key, an invalid value, a key without effect, or a source file that is not Python.
         DataError: the user's own data is missing.
     """
+    _storable({key: composed.config.get(key) for key in NODES})
     composed = check_effects(composed, composer, method)
     resolved = resolve(composed, composer, method)
     groups = {override.name for override in composer.parse(composed.overrides, composed.choices) if override.group}
     asked = given_keys(composed, composer) | groups
     config = {key: resolved[key] for key in (*NODES, *LATER_NODES) if resolved.get(key) is not None}
     _storable(config)
-    check(config["eval"]["every"], Count | None, "eval.every")
-    check(config["eval"]["batch_size"], Count, "eval.batch_size")
+    refuse_torch({**config, "logger": resolved.get("logger")})
+    _check_eval(config["eval"])
     run = execution(resolved)
     search = [Path(folder) for folder in run.search]
     return Job(
         config=config,
         names=names(config, composed.choices, method, asked),
-        variant=variant(composed, composer, resolved, method) if named else "",
+        variant=variant(composed, composer, resolved, method, usual) if named else "",
         seeds=seeds(resolved["seeds"]),
         data_sha256=data_digest(config["scenario"], search),
         ability_sha256=ability_digests(config, search),
         sources=sources(config),
         neutral=resolved.get("neutral") or {},
         logger=resolved.get("logger") or {},
-        results_dir=check(resolved["results_dir"], str, "results_dir"),
+        results_dir=results_dir(resolved["results_dir"]),
         execution=run,
     )
+
+
+def _check_eval(node: Mapping[str, Any]) -> None:
+    """Raise a ConfigError for a bad value, or an unknown key, of the node `eval`."""
+    hints = {"every": Count | None, "batch_size": Count, "format": bool, "ability": dict[str, Any], "drift": bool}
+    for key, value in node.items():
+        if key not in hints:
+            raise ConfigError(f"unknown key eval.{key}={shown(value)}", f"it takes: {', '.join(hints)}")
+        check(value, hints[key], f"eval.{key}")
 
 
 def execution(resolved: Mapping[str, Any]) -> Execution:
@@ -119,8 +143,8 @@ def execution(resolved: Mapping[str, Any]) -> Execution:
     for name, key in OTHER_KEYS.items():
         node, _, last = key.rpartition(".")
         others[name] = (resolved[node] if node else resolved)[last]
-    root = check(resolved["data"]["root"], str | None, "data.root")
-    others["search"] = [str(folder) for folder in search_path(root)]
+    root = resolved["data"]["root"]
+    others["search"] = [str(folder) for folder in search_path(root and expanded(root, "data.root", "FOLDER:FOLDER"))]
     runner = check(resolved["runner"], dict[str, Any], "runner")
     made: Execution = make(Execution, {**runner, **others}, "runner", "the node runner", keys=OTHER_KEYS)
     return made
@@ -134,6 +158,8 @@ def seeds(value: Any) -> tuple[int, ...]:
     """
     found = check(value, Seeds, "seeds")
     if isinstance(found, int):
+        if found > MOST_SEEDS:
+            raise ConfigError(f"seeds={found}: more runs than any machine can make", f"give at most {MOST_SEEDS}")
         return tuple(range(found))
     if len(set(found)) < len(found):
         twice = next(seed for seed in found if found.count(seed) > 1)
@@ -147,4 +173,6 @@ def _storable(config: Mapping[str, Any]) -> None:
         try:
             canonical(value)
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"{key}={value!r} cannot be stored in a record", "give a finite number, text or a list") from error
+            raise ConfigError(
+                f"{key}={shown(value)} cannot be stored in a record", "give a finite number, text or a list"
+            ) from error

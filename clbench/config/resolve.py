@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from clbench.config.hydra_compose import Composed, Composer
+from clbench.config.quick_values import copied
 from clbench.data.content_digest import data_sha256
-from clbench.errors import ConfigError
+from clbench.errors import ConfigError, shown
+from clbench.instantiate import check
 from clbench.records import flatten
 
 NODES = ("method", "scenario", "model", "optimizer", "trainer", "eval")
@@ -48,8 +50,9 @@ def resolve(composed: Composed, composer: Composer, method: Mapping[str, Any] | 
     Raises:
         ConfigError: an unknown key at the top, a missing node, or a clash of `scenario.online` with `trainer.epochs`.
     """
-    config = copy.deepcopy(composed.config)
+    config: dict[str, Any] = copied(composed.config)
     _check_keys(config)
+    _check_scenario(config["scenario"])
     if method is not None:
         config["method"] = dict(method)
         config.pop("tuned", None)
@@ -60,8 +63,7 @@ def resolve(composed: Composed, composer: Composer, method: Mapping[str, Any] | 
             dataset["name"] = Path(str(dataset["path"])).stem
     for node in RETARGETABLE:
         _retarget(config[node], node, given)
-    if _is_own(config["model"], "model", given):
-        held.add("model")
+    held |= {node for node in RETARGETABLE if _is_own(config[node], node, given)}
     _fill(config, config.pop("protocol", None) or {}, held, "protocol")
     tuned = config.pop("tuned", None) or {}
     _fill(config, tuned.get(config["scenario"].get("setting")) or {}, held, "tuned")
@@ -186,6 +188,20 @@ def _check_keys(config: Mapping[str, Any]) -> None:
             )
 
 
+def _check_scenario(node: Mapping[str, Any]) -> None:
+    """Check the keys of the scenario that are read before the scenario is made."""
+    for key, hint in (("setting", str), ("online", bool)):
+        if key in node:
+            check(node[key], hint, f"scenario.{key}")
+    several = node.get("datasets")
+    if several is not None and not isinstance(several, Mapping):
+        raise ConfigError(f"scenario.datasets={shown(several)} is no mapping of data sets", "leave scenario.datasets out")
+    named = {f"datasets.{name}": each for name, each in (several or {}).items()}
+    for key, dataset in (({"dataset": node["dataset"]} if "dataset" in node else {}) | named).items():
+        if dataset is not None and not isinstance(dataset, Mapping):
+            raise ConfigError(f"scenario.{key}={shown(dataset)} is no data set", "choose one: scenario/dataset=NAME")
+
+
 def names(
     config: Mapping[str, Any],
     choices: Mapping[str, Any],
@@ -271,7 +287,7 @@ def identity(
         ability_sha256: digest of each data set in `eval.ability`; left out if there is none.
         sources: digest of each module from outside clbench, by node; left out if there is none.
     """
-    nodes = copy.deepcopy(dict(config))
+    nodes = copied(dict(config))
     scenario = nodes["scenario"]
     for dataset in [scenario.get("dataset"), *(scenario.get("datasets") or {}).values(), *_ability(nodes).values()]:
         while isinstance(dataset, dict):

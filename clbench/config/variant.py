@@ -21,7 +21,13 @@ IRRELEVANT = ("runner", "logger", "protocol", "tuned")
 """Groups whose values count; their choice does not."""
 
 
-def variant(composed: Composed, composer: Composer, resolved: Mapping[str, Any], method: Mapping[str, Any] | None = None) -> str:
+def variant(
+    composed: Composed,
+    composer: Composer,
+    resolved: Mapping[str, Any],
+    method: Mapping[str, Any] | None = None,
+    usual_method: Mapping[str, Any] | None = None,
+) -> str:
     """Return how `resolved` differs from the configuration that the choices of groups alone would give.
 
     Args:
@@ -29,12 +35,14 @@ def variant(composed: Composed, composer: Composer, resolved: Mapping[str, Any],
         composer: composes the configuration to compare with, if something was overridden; once per choice of groups.
         resolved: the configuration of the job.
         method: replaces the method node in both configurations.
+        usual_method: replaces it in the configuration to compare with, if something was overridden there.
 
     Returns:
         `buffer_size=200, epochs=3`: each key by its shortest unambiguous ending; groups outside the names
         (`optimizer=adam`) come first; empty if nothing differs.
     """
-    if not _differs(composed, composer):
+    usual_method = method if usual_method is None else usual_method
+    if usual_method == method and not _differs(composed, composer):
         return ""
     relevant = {group: choice for group, choice in composed.choices.items() if _relevant(group, composed, composer)}
     usual = composer.cached(()).choices
@@ -56,14 +64,22 @@ def variant(composed: Composed, composer: Composer, resolved: Mapping[str, Any],
         for group, choice in relevant.items()
         if group not in NAMED and (group in missing or (group in NODES and choice != usual.get(group)))
     ]
-    return ", ".join([*groups, *differences(_leaves(resolved), _leaves(_default(base, composer, resolved, method)))])
+    return ", ".join([*groups, *differences(_leaves(resolved), _leaves(_default(base, composer, resolved, usual_method)))])
 
 
 def differences(found: Mapping[str, Any], default: Mapping[str, Any]) -> list[str]:
-    """Return `key=value` for each leaf of `found` that differs from `default`; a missing leaf counts as null."""
+    """Return `key=value` for each leaf of `found` that differs from `default`; a missing leaf counts as null.
+
+    A leaf that another class (`_target_`) of its node does not take is no difference.
+    """
     changed = [key for key in found if key not in default or canonical(found[key]) != canonical(default[key])]
+    classes = [key.removesuffix("_target_") for key in changed if key.endswith("._target_")]
     gone = [
-        key for key in default if key not in found and not any(key.startswith(f"{k}.") or k.startswith(f"{key}.") for k in found)
+        key
+        for key in default
+        if key not in found
+        and not any(key.startswith(f"{k}.") or k.startswith(f"{key}.") for k in found)
+        and not key.startswith(tuple(classes))
     ]
     endings = Counter(ending for key in {*found, *default} for ending in _endings(key))
     short = {key: next((e for e in _endings(key) if endings[e] == 1), key) for key in [*changed, *gone]}

@@ -10,7 +10,7 @@ from typing import Any
 
 from clbench.data.integrity import digest, find_own, folder_digest, matching
 from clbench.data.tokenizer_lookup import tokenizer_sha256
-from clbench.errors import ConfigError
+from clbench.errors import ConfigError, shown
 
 MAKING_OF_FEATURES = ("network", "files", "size", "input_mean", "input_std")
 """Keys of `clbench.data.sources.Features` that determine its content, together with the data set `of`."""
@@ -55,6 +55,12 @@ def _content(dataset: Mapping[str, Any], search: Sequence[Path]) -> str:
         inner = dataset["of"] if isinstance(dataset["of"], Mapping) else vars(dataset["of"])
         recipe = {key: dataset.get(key) for key in MAKING_OF_FEATURES} | {"of": data_sha256(inner, search)}
         return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
+    for key in ("files", "md5", "folders"):
+        if dataset.get(key) and not isinstance(dataset[key], Mapping):
+            raise ConfigError(
+                f"{key}={shown(dataset[key])} of the data set {dataset.get('name')} is no mapping",
+                f"give {key} as digests by relative path, or leave {key} out",
+            )
     declared = {key: dict(dataset[key]) for key in ("files", "md5", "folders") if dataset.get(key)}
     if declared:
         return hashlib.sha256(json.dumps(declared, sort_keys=True).encode()).hexdigest()

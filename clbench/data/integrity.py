@@ -10,11 +10,16 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
 from clbench.errors import ConfigError, DataError
+from clbench.utils.folders import expanded
+from clbench.utils.one_time import long_call
 
+LARGE = 100_000_000
+"""Bytes that are read in less than a second."""
 CACHE = "~/.cache/clbench"
 """The user's data folder: last on the search path; downloads go there."""
 
@@ -24,12 +29,17 @@ def search_path(root: str | None) -> list[Path]:
 
     Args:
         root: the configuration's `data.root`: folders joined by `os.pathsep`. None or empty: the folders of the environment
-            variable CLBENCH_DATA, then the user's cache folder.
+            variable CLBENCH_DATA, then the user's cache folder. `~` and environment variables are expanded.
+
+    Raises:
+        ConfigError: a value names no folder.
     """
-    folders = (root or os.environ.get("CLBENCH_DATA", "")).split(os.pathsep)
-    if not root:
-        folders.append(CACHE)
-    return [Path(folder.strip()).expanduser().absolute() for folder in folders if folder.strip()]
+    key = "data.root" if root else "CLBENCH_DATA"
+    given = (root or os.environ.get("CLBENCH_DATA", "")).split(os.pathsep)
+    folders = [expanded(folder.strip(), key, "FOLDER") for folder in given if folder.strip()]
+    if not root and not os.path.expanduser(CACHE).startswith("~"):  # a user without a home folder has no cache
+        folders.append(os.path.expanduser(CACHE))
+    return [Path(folder).absolute() for folder in folders]
 
 
 def find(search: Sequence[Path], relative: str, name: str, how_to_get: str) -> Path:
@@ -143,6 +153,7 @@ def matching(path: str, pattern: str, search: Sequence[Path], name: str) -> list
 
     Arguments and errors as for `find`.
     """
+    path = expanded(path, "path", "FILE") if path else path
     for folder in search:
         place = folder / path
         if place.is_file():
@@ -175,7 +186,7 @@ def find_own(path: Any, search: Sequence[Path], name: str, layout: str = "") -> 
         )
     return find(
         [Path.cwd(), *search],
-        os.path.expanduser(path),
+        expanded(path, "path", "FILE"),
         name,
         f"put it there: {layout} (docs/data.md)"
         if layout
@@ -210,14 +221,22 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 @functools.cache
 def _file_digest(path: Path, algorithm: str, size: int, changed: int) -> str:
-    with open(path, "rb") as file:
+    with open(path, "rb") as file, _shown(path, file, size):
         return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def _shown(path: Path, file: Any, size: int | None) -> AbstractContextManager[None]:
+    """Show how far a file is read; a file below `LARGE` bytes is read in less than the time of a message."""
+    if size is not None and size < LARGE:
+        return nullcontext()
+    total = None if size is None else size // 1_000_000
+    return long_call(f"checksum of {path}", lambda: int(file.tell()) // 1_000_000, total, "MB")
 
 
 @functools.cache
 def _unpacked_digest(archive: Path, member: str, size: int, changed: int) -> str:
     if not member:
-        with gzip.open(archive) as plain:
+        with gzip.open(archive) as plain, _shown(archive, plain, None if size >= LARGE else size):
             return hashlib.file_digest(cast(Any, plain), "sha256").hexdigest()
     with zipfile.ZipFile(archive) as zipped, zipped.open(member) as packed, gzip.open(packed) as plain:
         return hashlib.file_digest(cast(Any, plain), "sha256").hexdigest()

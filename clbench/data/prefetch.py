@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from clbench.data.pool import Split
+from clbench.utils import signs_of_life
 
 DEPTH = 2
 """Number of groups that are fetched while one is in use; also the number of threads. More groups need more host memory."""
@@ -27,6 +28,7 @@ def prefetch(split: Split, groups: Sequence[Tensor]) -> Iterator[Tensor]:
     """
     if not split.pool.streams:
         for positions in groups:
+            signs_of_life.beat()
             yield split.inputs(positions)
         return
     rows = split.rows.index_select(0, torch.cat(list(groups))).cpu() if groups else split.rows[:0]
@@ -38,5 +40,6 @@ def prefetch(split: Split, groups: Sequence[Tensor]) -> Iterator[Tensor]:
                 positions, some = pending.popleft()
                 started.append((positions, threads.submit(split.pool.gather, some)))
             positions, gathered = started.popleft()
+            signs_of_life.beat()
             raw = gathered.result().to(split.rows.device, non_blocking=True)
             yield split.seen(raw, positions)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,8 @@ from clbench.engine.training.loop import OnEpoch, OnStep
 from clbench.errors import ClbenchError, DivergedError
 from clbench.federated.client_sampling import Participants, participants
 from clbench.federated.clients import Clients, load, weights
-from clbench.federated.messages import DIVERGED, Reply, Sum, Tensors, fault, odd, size
+from clbench.federated.messages import DIVERGED, Reply, Sum, Tensors, size
+from clbench.federated.reply_checks import LINES, Expected, Fault, checked, counted, one_line, seen_by
 from clbench.federated.secure.sums import secure_sum
 from clbench.federated.transport import Transport
 from clbench.stream import Task
@@ -29,8 +30,8 @@ LOG = logging.getLogger(__name__)
 class FederatedTraining:
     """The server's side of one stream's tasks: counts rounds and bytes, keeps the curves, calls back after rounds.
 
-    A reply is rejected and counted if it fails, lacks a tensor, or has a tensor of another shape or with values that are not
-    finite. The other replies then weigh more. A round without a valid reply does not change the model.
+    A reply is rejected and counted if anything in it is wrong (`clbench.federated.reply_checks`). The other replies then weigh
+    more. A round without a valid reply does not change the model.
     """
 
     def __init__(self, clients: Clients, transport: Transport) -> None:
@@ -56,6 +57,7 @@ class FederatedTraining:
         self.sent = {"down": 0, "up": 0}
         """Bytes of all messages so far."""
         self._report: dict[str, Any] = {}
+        self._told: set[tuple[str, str]] = set()
         self._riding = Sum()
         self.server.setup(learner, learner.stream)
         check_after_setup(self.server)
@@ -88,6 +90,7 @@ class FederatedTraining:
         self.moved = [name for name in [*learner.parameters, *buffers] if name in changed or name not in self.known]
         self.losses, self.step_count, self._riding = [], 0, Sum()
         self._report = {"rejected": Counter(), "failed": 0, "idle_rounds": 0, "down": Counter(), "up": Counter()}
+        self._told = set()
         able = self._able(task, owners)
         rounds = self.federated.rounds_of(task.index)
         for number in range(rounds):
@@ -144,14 +147,15 @@ class FederatedTraining:
         self._count("down", "riding", size(rider or {}) * len(chosen.asked))
         self._report["failed"] += len(chosen.failing)
         work = {client: chosen.work[client] for client in chosen.responding}
-        for reply in self.transport.train(task, number, down, names, work, rider):
-            self._count("up", "round", size(reply.tensors))
-            self._count("up", "riding", size(reply.answer))
-            self.samples += reply.seen
-            wrong = fault(reply, start)
+        expected = Expected(self._sizes(task, work), start, self._answer_like(rider), self._seen())
+        for reply, wrong in checked(self.transport.train(task, number, down, names, work, rider), expected):
+            if wrong is None or wrong.formed:
+                self._count("up", "round", size(reply.tensors))
+                self._count("up", "riding", size(reply.answer))
+                self.samples += reply.seen
             if wrong is not None:
                 self._reject(reply, wrong, f"round {number} of task {task.index}")
-                wrongs.append(wrong)
+                wrongs.append(wrong.text)
                 continue
             weight = float(reply.samples) if self.server.weighting == "samples" else 1.0
             total.add(reply.tensors, weight)
@@ -197,20 +201,39 @@ class FederatedTraining:
 
     def _answers(self, task: Task, kind: str, payload: Tensors, clients: Sequence[int]) -> Iterator[tuple[int, Tensors]]:
         """Yield the valid answers with their clients; report the faults of the others."""
-        first: Tensors | None = None
-        for reply in self.transport.ask(task, clients, kind, payload):
-            wrong = odd(reply, first)
+        expected = Expected(self._sizes(task, clients), self.server.answer_like(self.learner, kind, payload), {})
+        for reply, wrong in checked(self.transport.ask(task, clients, kind, payload), expected):
             if wrong is None:
-                first = {name: torch.empty_like(tensor, device="meta") for name, tensor in reply.tensors.items()}
                 yield reply.client, reply.tensors
             else:
                 self._reject(reply, wrong, f"{kind!r} after task {task.index}")
 
-    def _reject(self, reply: Reply, wrong: str, where: str) -> None:
-        """Count a rejected reply, and print its fault when it first occurs in a task."""
-        self._report["rejected"][wrong] += 1
-        if self._report["rejected"][wrong] == 1:
-            LOG.warning(f"client {reply.client} is left out of {where}: {wrong}")
+    def _sizes(self, task: Task, clients: Iterable[int]) -> dict[int, int]:
+        """Return the clients' numbers of samples of a task."""
+        assert task.clients is not None
+        return {client: len(task.clients[client]) for client in clients}
+
+    def _answer_like(self, rider: Tensors | None) -> Tensors | None:
+        """Return what the answer on a reply must look like: empty without a rider."""
+        return {} if rider is None else self.server.answer_like(self.learner, str(self.server.riding), rider)
+
+    def _seen(self) -> tuple[int, int]:
+        """Return the bound on samples that a client trains on in a round, as of `Expected`."""
+        trainer = self.clients.trainer
+        batch = max(trainer.batch_size, trainer.online_batch_size)
+        own_fit = self.clients.method.overrides("fit")
+        return seen_by(self.federated.local_epochs, self.federated.local_iterations, batch, own_fit)
+
+    def _reject(self, reply: Reply, wrong: Fault, where: str) -> None:
+        """Count a rejected reply, and print its fault when it first occurs for its client in a task."""
+        told, who = self._told, _sender(reply)
+        text = counted(self._report["rejected"], wrong)
+        if text is None or (who, text) in told or len(told) > LINES:
+            return
+        told.add((who, text))
+        LOG.warning(f"{who} is left out of {where}: {text}")
+        if len(told) > LINES:
+            LOG.warning(f"further replies that are left out of task {self.learner.task} are only counted, in the record")
 
     def _count(self, way: str, what: str, amount: int) -> None:
         self.sent[way] += amount
@@ -254,3 +277,9 @@ class FederatedTraining:
         self.clients.load_state(state["clients"])
         self.server.load_state(self.learner, state["server"])
         self.moved, self.known, self.sent = list(state["moved"]), list(state["known"]), dict(state["sent"])
+
+
+def _sender(reply: Reply) -> str:
+    """Return who sent a reply, for a message. The client is a value from outside; -1 stands for none."""
+    who = "a reply of no client asked" if reply.client == -1 else f"client {one_line(reply.client, 40)}"
+    return f"{who} (node {reply.node})" if reply.node else who

@@ -1,4 +1,4 @@
-"""Messages between server and clients: tensors by name, with their bytes, their sums, and checks for faults."""
+"""Messages between server and clients: tensors by name, with their bytes and their sums."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DIVERGED = "it is not finite"
 
 @dataclass(frozen=True)
 class Reply:
-    """A client's reply.
+    """A client's reply. It comes from outside: `clbench.federated.reply_checks` checks it.
 
     Args:
         client: number of the client.
@@ -26,6 +26,7 @@ class Reply:
         loss: mean over the client's steps; None if it did not train.
         answer: answer to the question of the last round (`Server.riding`).
         error: reason why there are no tensors.
+        node: name of the machine or process that answered, for messages; empty: this process.
     """
 
     client: int
@@ -35,40 +36,12 @@ class Reply:
     loss: float | None = None
     answer: Tensors = field(default_factory=dict)
     error: str | None = None
+    node: str = ""
 
 
 def size(tensors: Mapping[str, Tensor]) -> int:
     """Return the bytes of a message: the sum over its tensors."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-
-
-def fault(reply: Reply, wanted: Mapping[str, Tensor]) -> str | None:
-    """Return the fault of a reply, or None. Waits for the device.
-
-    Args:
-        reply: from a client, which may be broken.
-        wanted: tensors with the names, shapes and kinds that the reply should have.
-    """
-    if reply.error is not None:
-        return reply.error
-    names = reply.tensors.keys()
-    if names != wanted.keys():
-        missing, more = sorted(wanted.keys() - names), sorted(names - wanted.keys())
-        return f"it lacks {', '.join(missing)}" if missing else f"it holds {', '.join(more)}, which nobody asked for"
-    for name, tensor in reply.tensors.items():
-        if tensor.shape != wanted[name].shape:
-            return f"{name} has the shape {list(tensor.shape)}, not {list(wanted[name].shape)}"
-        if tensor.is_floating_point() != wanted[name].is_floating_point():
-            return f"{name} is {tensor.dtype}, not {wanted[name].dtype}"
-    if reply.samples < 1:
-        return f"it reports {reply.samples} samples"
-    return None if finite(reply.tensors) else DIVERGED
-
-
-def odd(reply: Reply, first: Mapping[str, Tensor] | None) -> str | None:
-    """Return the fault of an answer, or None. The right names and shapes are those of the `first` client's answer."""
-    wanted = reply.tensors if first is None else first
-    return fault(reply, wanted) if reply.tensors or reply.error else "it is empty"
 
 
 def finite(tensors: Mapping[str, Tensor]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Any
 
 from flwr.app import Context
@@ -12,12 +11,14 @@ from clbench.config.hydra_compose import new_composer
 from clbench.config.job import make_job
 from clbench.errors import ConfigError
 from clbench.flower.grid_transport import GridTransport
+from clbench.flower.installation import split_words
 from clbench.run_spec import RunSpec
 from clbench.runner.execute import failed, not_needed, store, thread_limit
 from clbench.runner.lock import lock_run
 from clbench.runner.outcome import Status
 from clbench.runner.worker_messages import End
 from clbench.runs.run import train_run
+from clbench.utils.markup import terminal
 
 app = ServerApp()
 
@@ -38,14 +39,14 @@ def main(grid: Grid, context: Context) -> None:
     if not isinstance(words, str):
         raise ConfigError(f"words={words!r} in the run's configuration", 'give words = "scenario=… +federated=… results_dir=/…"')
     composer = new_composer()
-    job = make_job(composer(shlex.split(words)), composer)
+    job = make_job(composer(split_words(words, "words")), composer)
     if "federated" not in job.config:
         raise ConfigError(f"words={words!r} describe no federated run", "add +federated=iid, or another partition")
     failures = []
     for spec in job.specs():
         end = _execute(spec, grid, job.execution.timeout)
         text = f"{end.reason} -> {end.remedy}" if end.remedy else end.reason
-        print(f"{spec.label}: {end.status} {text}".rstrip(), flush=True)
+        print(terminal(f"{spec.label}: {end.status} {text}".rstrip()), flush=True)
         if end.status is Status.FAILED:
             failures.append(text)
     if failures:
@@ -68,4 +69,4 @@ def _execute(spec: RunSpec, grid: Grid, timeout: float) -> End:
 
 def _print(event: dict[str, Any]) -> None:
     if "text" in event:
-        print(event["text"], flush=True)
+        print(terminal(event["text"]), flush=True)

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from clbench.errors import ClbenchError, RefusedError
 from clbench.federated.clients import Clients, weights
 from clbench.federated.messages import Reply, Tensors
-from clbench.flower.wire_format import pack, unpack_reply
+from clbench.federated.reply_checks import one_line
+from clbench.flower.description import describe
+from clbench.flower.wire_format import QUERY, TRAIN, pack, unpack_reply
 from clbench.run_spec import RunSpec
 from clbench.stream import Task
-
-TRAIN, QUERY = "train", "query"
 
 
 class GridTransport:
@@ -50,7 +50,7 @@ class GridTransport:
                 "give runner.federated=local",
             )
         self.grid, self.clients, self.timeout = grid, clients, timeout
-        self._spec = json.dumps(spec.to_dict())
+        self._spec = describe(spec)
 
     def train(
         self,
@@ -89,23 +89,34 @@ class GridTransport:
                 )
             ids = list(self.grid.push_messages(messages.values()))
             clients = dict(zip(ids, now, strict=True))
-            yield from self._replies(clients)
+            yield from self._replies(clients, {client: nodes[client % len(nodes)] for client in now})
 
-    def _replies(self, clients: dict[str, int]) -> Iterator[Reply]:
-        """Yield a reply for each message, an error after the time-out. `clients` has the client of each message by its id."""
+    def _replies(self, clients: dict[str, int], nodes: Mapping[int, int]) -> Iterator[Reply]:
+        """Yield a reply for each message, an error after the time-out, and an error for each reply to no message.
+
+        Args:
+            clients: the client of each message by its id.
+            nodes: the node that serves each client.
+        """
         device, until = self.clients.learner.device, time.monotonic() + self.timeout
         while clients and time.monotonic() < until:
             found = list(self.grid.pull_messages(list(clients)))
             for reply in found:
-                client = clients.pop(reply.metadata.reply_to_message_id)
-                if reply.has_error():
-                    yield Reply(client, error=f"its node failed: {' '.join(str(reply.error.reason).split())[-200:]}")
+                id, sender = reply.metadata.reply_to_message_id, one_line(reply.metadata.src_node_id, 40)
+                client = clients.get(id)
+                if client is None:
+                    yield Reply(-1, error="it answers no open message of this server", node=sender)
+                elif sender != str(nodes[client]):
+                    yield Reply(
+                        -1, error=f"node {nodes[client]} was asked for client {client}, and another answered", node=sender
+                    )
                 else:
-                    yield unpack_reply(reply.content, device)
+                    del clients[id]
+                    yield _read(reply, client, sender, device)
             if not found:
                 time.sleep(POLL)
         for client in clients.values():
-            yield Reply(client, error=f"no answer within {self.timeout:g} s")
+            yield Reply(client, error=f"no answer within {self.timeout:g} s", node=str(nodes[client]))
 
     def _nodes(self) -> list[int]:
         """Return the present nodes in a fixed order; wait for the first node.
@@ -125,5 +136,28 @@ class GridTransport:
             time.sleep(POLL)
 
 
+def _read(message: Message, client: int, sender: str, device: torch.device) -> Reply:
+    """Return the reply in a message from outside, or one with an error.
+
+    Args:
+        message: from a node.
+        client: that the node was asked for.
+        sender: the node.
+        device: of the tensors.
+    """
+    try:
+        if message.has_error():
+            return Reply(client, error=f"its node failed: {one_line(str(message.error.reason)[-SHOWN:])}", node=sender)
+        reply = unpack_reply(message.content, device, sender)
+    except Exception as error:
+        what = error.what if isinstance(error, ClbenchError) else f"{type(error).__name__}: {error}"
+        return Reply(client, error=f"its reply cannot be read: {one_line(what)}", node=sender)
+    if reply.client != client:
+        return Reply(client, error=f"it answers for client {one_line(reply.client, 40)}, and was asked for {client}", node=sender)
+    return reply
+
+
+SHOWN = 200
+"""Characters of a node's failure that are shown: the last ones."""
 POLL = 0.01
 """Seconds between two looks for replies; short compared with a round."""

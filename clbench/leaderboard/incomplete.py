@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from clbench.store.failures import Failure
+from clbench.utils import markup
 
 FAILED = "failed seeds"
 """Mark of a row with failed seeds: its means are over the other seeds, a selection by the outcome."""
@@ -92,4 +93,4 @@ def over(row: Row, n: int) -> str:
 
 def _name(row: Row) -> str:
     parts = [str(row["method"]), str(row.get("server") or ""), row["variant"] and f"({row['variant']})"]
-    return " ".join(part for part in parts if part)
+    return " ".join(markup.name(part) for part in parts if part)

@@ -3,32 +3,43 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from clbench.leaderboard.rows import rows, usable
-from clbench.metrics.matrix import fractions, summary
-from clbench.metrics.unlearning import OVERALL, goal, overall
-from clbench.records import Record, load_all
+from clbench.leaderboard.entries import Entry, entry, load_entries
+from clbench.leaderboard.rows import METRICS, NAMES, UNLEARNING, rows
+from clbench.metrics.matrix import fractions
+from clbench.metrics.unlearning import OVERALL
+from clbench.records import Record
 from clbench.store.failures import Failure, load_failures
+from clbench.utils.folders import results_dir
 
 if TYPE_CHECKING:
     import pandas as pd
 
 COUNTS = ("n_seeds", "n_failed")
 """Keys of a row that every line of a frame repeats."""
+TAKEN = frozenset(
+    (
+        *(*METRICS, *UNLEARNING, *OVERALL, *COUNTS, "setting", "variant", "seed", "failure", "config_id", "id"),
+        *("average_incremental", "anytime", "min_acc", "worst_case_accuracy", "stability_gap"),
+    )
+)
+"""Columns of a frame that neither names nor costs may replace."""
 
 
 class Results(Sequence[Record]):
     """A sequence of records, with tables of them. A slice is a `Results` again.
 
+    A record from a folder is read when it is asked for, each time anew; tables need no record.
+
     Args:
-        records: of runs that ended.
+        records: of runs that ended, or what `clbench.leaderboard.entries` knows of them.
         failures: of runs that failed: tables say how many seeds of a configuration failed.
     """
 
-    def __init__(self, records: Iterable[Record], failures: Iterable[Failure] = ()) -> None:
+    def __init__(self, records: Iterable[Record | Entry], failures: Iterable[Failure] = ()) -> None:
         self._records, self.failures = tuple(records), tuple(failures)
 
     @overload
@@ -39,7 +50,8 @@ class Results(Sequence[Record]):
 
     def __getitem__(self, index: int | slice) -> Record | Results:
         if not isinstance(index, slice):
-            return self._records[index]
+            found = self._records[index]
+            return found.record if isinstance(found, Entry) else found
         kept = self._records[index]
         present = {record.config_id for record in kept}
         return Results(kept, [failure for failure in self.failures if failure.config_id in present])
@@ -48,13 +60,13 @@ class Results(Sequence[Record]):
         return len(self._records)
 
     def __repr__(self) -> str:
-        configurations = {each.config_id for each in (*self, *self.failures)}
+        configurations = {each.config_id for each in (*self._records, *self.failures)}
         failed = f", {len(self.failures)} failed runs" if self.failures else ""
         return f"Results({len(self)} records{failed}, {len(configurations)} configurations)"
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the leaderboard: one row per configuration, equal to the output of `clbench-leaderboard format=json`."""
-        return rows(self, self.failures)
+        return rows(self._records, self.failures)
 
     def to_frame(self) -> pd.DataFrame:
         """Return a data frame with one line per record: names, seed, every metric in percent, every cost, ids.
@@ -66,25 +78,26 @@ class Results(Sequence[Record]):
         import pandas as pd
 
         of = {row["config_id"]: row for row in self.rows()}
+        entries = [entry(each) if isinstance(each, Record) else each for each in self._records]
         lines = [
             {
-                **record.identity["names"],
-                "setting": record.result["setting"],
-                "variant": of[record.config_id]["variant"],
-                "seed": record.seed,
-                **summary(record.result),
-                **(overall(record.result) if goal(record.result) else {}),
-                **record.cost,
-                **{key: of[record.config_id][key] for key in COUNTS},
+                **_own(each.names, TAKEN),
+                "setting": each.setting,
+                "variant": of[each.config_id]["variant"],
+                "seed": each.seed,
+                **each.metrics,
+                **each.overall,
+                **_own(each.cost, (*TAKEN, *NAMES)),
+                **{key: of[each.config_id][key] for key in COUNTS},
                 "failure": None,
-                "config_id": record.config_id,
-                "id": record.id,
+                "config_id": each.config_id,
+                "id": each.id,
             }
-            for record in self
+            for each in entries
         ]
         lines += [
             {
-                **failure.identity["names"],
+                **_own(failure.identity["names"], TAKEN),
                 **{key: of[failure.config_id][key] for key in ("setting", "variant", *COUNTS)},
                 "seed": failure.seed,
                 "failure": failure.kind,
@@ -96,7 +109,7 @@ class Results(Sequence[Record]):
         frame = pd.DataFrame(lines)
         if "acc" not in frame and lines:
             frame["acc"] = float("nan")
-        metrics = [name for record in self for name in (*summary(record.result), *(OVERALL if goal(record.result) else ()))]
+        metrics = [name for each in entries for name in (*each.metrics, *(OVERALL if each.goal else ()))]
         return frame.astype(dict.fromkeys(metrics, float))
 
     def matrix(self, index: int) -> pd.DataFrame:
@@ -117,15 +130,24 @@ class Results(Sequence[Record]):
         return pd.DataFrame(values, index=lines, columns=[column["name"] for column in result["columns"]], dtype=float)
 
 
+def _own(part: Mapping[str, Any], taken: Collection[str]) -> dict[str, Any]:
+    """Return the part of a record without the keys of other columns: a cost named `acc` would replace the accuracy."""
+    return {key: value for key, value in part.items() if key not in taken}
+
+
 def load(folder: str | Path) -> Results:
     """Read a folder of records and of failed runs. A warning names each file that cannot be read.
 
+    Args:
+        folder: with records; `~` and environment variables are expanded.
+
     Raises:
+        ConfigError: the value names no folder.
         StoreError: the folder cannot be read.
     """
-    records, errors = load_all(Path(folder))
-    good, unreadable = usable(records)
-    failures, damaged = load_failures(Path(folder))
-    for error in errors + unreadable + damaged:
-        warnings.warn(str(error), stacklevel=2)
+    place = Path(results_dir(folder))
+    good, errors = load_entries(place)
+    failures, damaged = load_failures(place)
+    for error in errors + damaged:
+        warnings.warn(f"left out: {error.line}", stacklevel=2)
     return Results(good, failures)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from clbench.errors import StoreError
+from clbench.leaderboard.entries import Entry, entry, gaps, identities
 from clbench.leaderboard.incomplete import mark, reasons
 from clbench.metrics import unlearning
-from clbench.metrics.matrix import decode, summary
 from clbench.metrics.statistics import half_width, mean
-from clbench.records import Record, canonical, flatten
+from clbench.records import Record, flatten
 from clbench.sources.changes import mark as source_mark
-from clbench.sources.changes import without, without_node
+from clbench.sources.changes import without
 from clbench.store.failures import Failure
 
 Row = dict[str, Any]
@@ -61,11 +61,11 @@ METRICS = ("acc", "forgetting", "learning_accuracy", "bwt", "fwt")
 COSTS = ("seconds", "samples_per_second", "method_state_bytes", "parameters")
 
 
-def rows(records: Iterable[Record], failures: Iterable[Failure] = ()) -> list[Row]:
+def rows(records: Iterable[Record | Entry], failures: Iterable[Failure] = ()) -> list[Row]:
     """Return one row per configuration, sorted by scenario, setting, then accuracy (best first). Rows with failed seeds are last.
 
     Args:
-        records: of runs. Records with one `config_id` are the seeds of one row.
+        records: of runs, or what `clbench.leaderboard.entries` knows of them. Those with one `config_id` are a row's seeds.
         failures: of runs without a record.
 
     Returns:
@@ -76,23 +76,24 @@ def rows(records: Iterable[Record], failures: Iterable[Failure] = ()) -> list[Ro
         (`clbench.leaderboard.incomplete`); None for a complete row.
 
     Raises:
-        StoreError: a record holds no matrix or no names (`usable` removes such records).
+        StoreError: a record holds no matrix or no names (`clbench.leaderboard.entries.load_entries` leaves such records out).
     """
-    groups: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        groups[record.config_id].append(record)
+    groups: dict[str, list[Entry]] = defaultdict(list)
+    for each in records:
+        known = entry(each) if isinstance(each, Record) else each
+        groups[known.config_id].append(known)
     failed: dict[str, list[Failure]] = defaultdict(list)
-    done = {record.id for group in groups.values() for record in group}
+    done = {each.id for group in groups.values() for each in group}
     for failure in failures:
         if failure.id not in done:
             failed[failure.config_id].append(failure)
-    retrained = _retrained(record for group in groups.values() for record in group)
-    found = [_row(sorted(group, key=lambda record: record.seed), retrained) for group in groups.values()]
+    retrained = {each.peers: each for group in groups.values() for each in group if each.retrains}
+    found = [_row(sorted(group, key=lambda each: each.seed), retrained) for group in groups.values()]
     found += [_without_records(group[0]) for config_id, group in failed.items() if config_id not in groups]
     for row in found:
         _add_failures(row, sorted(failed[row["config_id"]], key=lambda failure: failure.seed))
-    identities = {config_id: group[0].identity for config_id, group in failed.items() if group}
-    _complete_variants(found, identities | {config_id: group[0].identity for config_id, group in groups.items()})
+    examples: dict[str, Entry | Failure] = {config_id: group[0] for config_id, group in failed.items() if group}
+    _complete_variants(found, examples | {config_id: group[0] for config_id, group in groups.items()})
     mark(found)
     return sorted(found, key=_order)
 
@@ -100,7 +101,7 @@ def rows(records: Iterable[Record], failures: Iterable[Failure] = ()) -> list[Ro
 def _without_records(failure: Failure) -> Row:
     """Return the row of a configuration without any record."""
     row: Row = dict.fromkeys(KEYS)
-    row.update(_names(failure), n_seeds=0, seeds=[], config_id=failure.config_id)
+    row.update(_names(failure.identity["names"]), n_seeds=0, seeds=[], config_id=failure.config_id)
     row.update({key: failure.failure.get(key) for key in ("setting", "access", "goal")})
     row["variant"] = str(failure.provenance.get("variant") or "")
     return row
@@ -115,112 +116,107 @@ def _add_failures(row: Row, failures: Sequence[Failure]) -> None:
     )
 
 
-def usable(records: Iterable[Record]) -> tuple[list[Record], list[StoreError]]:
-    """Return (the records that `rows` can read, one error for each other record)."""
-    good: list[Record] = []
-    errors: list[StoreError] = []
-    for record in records:
-        try:
-            _names(record)
-            decode(record.result)
-            _summary(record, {})
-            good.append(record)
-        except StoreError as error:
-            errors.append(StoreError(f"the record {record.id} cannot be shown: {error.what}", error.remedy))
-    return good, errors
-
-
-def _retrained(records: Iterable[Record]) -> dict[str, Record]:
-    """Return the records of retraining in streams with requests to forget, by `_without_method`."""
-    retrain = "clbench.methods.retrain.Retrain"
-    return {
-        _without_method(record): record
-        for record in records
-        if unlearning.goal(record.result) == "retrain" and record.identity["method"].get("_target_") == retrain
-    }
-
-
-def _without_method(record: Record) -> str:
-    """Return a key that is equal for all runs that differ only in the method."""
-    rest = without_node(record.identity, "method")
-    return canonical({**rest, "names": {**record.identity["names"], "method": None}})
-
-
-def _summary(record: Record, retrained: Mapping[str, Record]) -> dict[str, float | None]:
+def _summary(own: Entry, retrained: Mapping[str, Entry]) -> dict[str, float | None]:
     """Return every metric of one record that a row shows.
 
+    Args:
+        own: of the record.
+        retrained: records of retraining, by `Entry.peers`.
+
     Raises:
-        StoreError: the record holds no readable matrix or no readable requests.
+        StoreError: a record that has to be compared with retraining cannot be read.
     """
-    result = record.result
-    goal = unlearning.goal(result)
-    if goal is None:
-        return summary(result)
-    try:
-        found: dict[str, float | None] = dict.fromkeys((*METRICS, *UNLEARNING))
-        overall = unlearning.overall(result)
-        if not unlearning.claims(result):
-            return found | {"acc": overall["acc"]}
-        reference = retrained.get(_without_method(record))
-        gaps = {} if goal != "retrain" or reference is None else unlearning.gaps(result, reference.result)
-        return found | overall | gaps
-    except (LookupError, TypeError, ValueError, AttributeError, StopIteration) as error:
-        raise StoreError(
-            f"the result holds no readable requests ({type(error).__name__}: {error})",
-            "move the record out of the results folder",
-        ) from error
+    if own.goal is None:
+        return own.metrics
+    found: dict[str, float | None] = dict.fromkeys((*METRICS, *UNLEARNING))
+    if not own.claim:
+        return found | {"acc": own.overall["acc"]}
+    reference = retrained.get(own.peers) if own.goal == "retrain" else None
+    return found | own.overall | ({} if reference is None else gaps(own, reference))
 
 
-def _row(group: Sequence[Record], retrained: Mapping[str, Record]) -> Row:
+def _row(group: Sequence[Entry], retrained: Mapping[str, Entry]) -> Row:
     """Return the row of one configuration. Its variant may still be ambiguous."""
     first = group[0]
     row: Row = dict.fromkeys(KEYS)
-    row.update(_names(first))
-    variants = {str(record.provenance.get("variant") or "") for record in group}
+    row.update(_names(first.names))
     row.update(
-        setting=first.result.get("setting"),
-        access=first.result.get("access"),
+        setting=first.setting,
+        access=first.access,
         config_id=first.config_id,
-        variant=min(variants, key=lambda text: (len(text), text)),
+        variant=min({each.variant for each in group}, key=lambda text: (len(text), text)),
         n_seeds=len(group),
-        seeds=[record.seed for record in group],
+        seeds=[each.seed for each in group],
     )
-    summaries = [_summary(record, retrained) for record in group]
-    row["goal"] = unlearning.goal(first.result)
+    summaries = [_summary(each, retrained) for each in group]
+    row["goal"] = first.goal
     if row["goal"] is not None:
-        row["claim"] = all(unlearning.claims(record.result) for record in group)
+        row["claim"] = all(each.claim for each in group)
     for metric in (*METRICS, *UNLEARNING):
         values = [value for each in summaries if (value := each.get(metric)) is not None]
         if len(values) == len(group):
             row[metric], row[f"{metric}_ci95"] = mean(values), half_width(values)
     for cost in COSTS:
-        amounts = [value for record in group if isinstance(value := record.cost.get(cost), (int, float))]
+        amounts = [value for each in group if isinstance(value := each.cost.get(cost), (int, float))]
         if len(amounts) == len(group):
             whole = all(isinstance(value, int) for value in amounts)
             row[cost] = round(mean(amounts)) if whole else mean(amounts)
-    inference = [each[-1] for record in group if isinstance(each := record.cost.get("inference_ms"), list) and each]
+    inference = [times[-1] for each in group if isinstance(times := each.cost.get("inference_ms"), list) and times]
     row["inference_ms"] = mean(inference) if len(inference) == len(group) else None
     return row
 
 
-def _names(record: Record | Failure) -> dict[str, Any]:
-    """Return the names of the record's configuration."""
-    names = record.identity.get("names")
-    needed = ("scenario", "model", "method")
-    if not isinstance(names, dict) or not all(isinstance(names.get(key), str) for key in needed):
-        raise StoreError(f"its identity does not name {', '.join(needed)}", "move it out of the results folder")
-    return {key: names.get(key) for key in (*needed, "server")}
+def _names(names: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the names of a configuration that a row shows."""
+    return {key: names.get(key) for key in ("scenario", "model", "method", "server")}
 
 
-def _complete_variants(found: Sequence[Row], identities: dict[str, dict[str, Any]]) -> None:
-    """Complete the variants of rows that would look the same, in place."""
-    for alike in _alike(found):
-        configurations = [_flat(identities[row["config_id"]]) for row in alike]
-        for row, suffix in zip(alike, distinguishing(configurations)):
+def _complete_variants(found: Sequence[Row], examples: Mapping[str, Entry | Failure]) -> None:
+    """Complete the variants of rows that would look the same, in place.
+
+    Args:
+        found: all rows.
+        examples: a run of each row, by its config_id.
+    """
+    groups = _alike(found)
+    flat = _differences([[examples[row["config_id"]] for row in alike] for alike in groups])
+    for alike in groups:
+        for row, suffix in zip(alike, distinguishing([flat[row["config_id"]] for row in alike])):
             row["variant"] = " ".join(part for part in (row["variant"], suffix) if part)
     for alike in _alike(found):  # no short text separates them: use the configuration's hash
         for row in alike:
             row["variant"] = " ".join(part for part in (row["variant"], f"config_id={row['config_id']}") if part)
+
+
+def _differences(groups: Sequence[Sequence[Entry | Failure]]) -> dict[str, dict[str, Any]]:
+    """Return {config_id: flat identity} of runs, without the leaves that all runs of a group share.
+
+    Whole identities of many configurations would take much memory. So each is compared at once with the first of its group.
+    """
+    place = {run.config_id: number for number, group in enumerate(groups) for run in group}
+    runs = [run for group in groups for run in group]
+    entries = [run for run in runs if isinstance(run, Entry)]
+    failures = ((run.config_id, run.identity) for run in runs if isinstance(run, Failure))
+    first: dict[int, dict[str, Any]] = {}
+    other: dict[str, dict[str, Any]] = {}
+    for config_id, identity in itertools.chain(identities(entries), failures):
+        flat, base = _flat(identity), first.get(place[config_id])
+        if base is None:
+            first[place[config_id]] = base = flat
+        different = {sys.intern(key): value for key, value in flat.items() if _differ(value, base.get(key, _ABSENT))}
+        other[config_id] = different | {key: _ABSENT for key in base if key not in flat}
+    keys: list[set[str]] = [set() for _ in groups]
+    for config_id, different in other.items():
+        keys[place[config_id]].update(different)
+    whole = {
+        config_id: {key: different.get(key, first[place[config_id]].get(key, _ABSENT)) for key in keys[place[config_id]]}
+        for config_id, different in other.items()
+    }
+    return {name: {key: value for key, value in flat.items() if value is not _ABSENT} for name, flat in whole.items()}
+
+
+def _differ(one: Any, other: Any) -> bool:
+    return other is _ABSENT or (one is not other and _spell(one) != _spell(other))
 
 
 def _flat(identity: dict[str, Any]) -> dict[str, Any]:
@@ -236,7 +232,7 @@ def distinguishing(configurations: Sequence[dict[str, Any]]) -> list[str]:
     """
     every = {key for each in configurations for key in each}
     keys = sorted(key for key in every if len({_spell(each.get(key, _ABSENT)) for each in configurations}) > 1)
-    for size in range(1, len(keys) + 1):
+    for size in range(1, min(len(keys), _KEYS) + 1):
         best: list[str] | None = None
         for named in itertools.islice(itertools.combinations(keys, size), _TRIED):
             texts = [_text(each, named) for each in configurations]
@@ -249,6 +245,7 @@ def distinguishing(configurations: Sequence[dict[str, Any]]) -> list[str]:
 
 _ABSENT = object()
 _TRIED = 20_000  # most combinations of keys per size, to bound the time; real sweeps need far fewer
+_KEYS = 8  # most keys that a text names; no reader compares more, and hostile records could have any number
 _LONGEST = 24  # most characters of a value: a sha256 or a list of thresholds would fill the table
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from clbench.errors import ConfigError
 from clbench.leaderboard.incomplete import FAILED, FEWER, count, legend, symbol
 from clbench.leaderboard.rows import KEYS, Row
+from clbench.utils import markup
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -90,7 +91,8 @@ def render(rows: Sequence[Row], format: str) -> str:
     Args:
         rows: from `clbench.leaderboard.rows.rows`.
         format: one of `FORMATS`. `json`: one array with all keys of every row. `csv`: all keys, plain numbers, empty if
-            undefined, seeds separated by spaces.
+            undefined, seeds separated by spaces; an apostrophe before text that a spreadsheet would execute. Names and
+            reasons are escaped for each format (`clbench.utils.markup`).
 
     Raises:
         ConfigError: the format is unknown.
@@ -114,10 +116,10 @@ def print_table(rows: Sequence[Row], console: Console) -> None:
         needed = console.measure(table, options=unbounded).minimum
         console.print(table, width=max(needed, console.width), crop=False, highlight=False, markup=False)
         for line in legend(part):
-            console.print(line, highlight=False, markup=False)
+            markup.show(console, line, soft_wrap=False)
         console.print()
     for note in notes(rows):
-        console.print(note, style="dim", highlight=False, markup=False)
+        markup.show(console, note, style="dim", soft_wrap=False)
 
 
 def _table(title: str, rows: Sequence[Row], tight: bool = False) -> Table:
@@ -128,7 +130,7 @@ def _table(title: str, rows: Sequence[Row], tight: bool = False) -> Table:
 
     columns = _columns(rows)
     table = Table(
-        title=Text(title),
+        title=Text(markup.plain(title)),
         title_justify="left",
         box=box.SIMPLE_HEAD,
         show_edge=False,
@@ -151,7 +153,8 @@ def sections(rows: Iterable[Row]) -> Iterator[tuple[str, list[Row]]]:
         part = list(group)
         models = {row["model"] for row in part}
         named = [] if goal is None else [f"goal {goal}"]
-        yield " · ".join([scenario, f"{setting} setting", *named, *(models if len(models) == 1 else ())]), part
+        parts = [scenario, f"{setting} setting", *named, *(models if len(models) == 1 else ())]
+        yield " · ".join(map(markup.name, parts)), part
 
 
 def notes(rows: Sequence[Row]) -> list[str]:
@@ -159,7 +162,9 @@ def notes(rows: Sequence[Row]) -> list[str]:
     found = list(NOTES)
     if any(row.get("goal") for row in rows):
         found += UNLEARNING_NOTES
-    unreported = [f"{row['scenario']} {row['method']} {row['variant']}".strip() for row in rows if row.get("claim") is False]
+    unreported = [
+        markup.name(f"{row['scenario']} {row['method']} {row['variant']}".strip()) for row in rows if row.get("claim") is False
+    ]
     if unreported:
         found.append(f"Forgetting is reported only if the model first reached scenario.claim_at: not of {'; '.join(unreported)}.")
     return found
@@ -179,7 +184,7 @@ def _columns(rows: Sequence[Row]) -> list[tuple[str, str]]:
 def _cell(row: Row, key: str) -> str:
     value = row[key]
     if key in _TEXT:
-        return str(value or "")
+        return markup.name(value or "")
     if key == "n_seeds":
         return f"{count(row)} {symbol(row)}".strip()
     if key == "inference_ms" and value is not None:
@@ -200,12 +205,12 @@ def _markdown(rows: Sequence[Row]) -> str:
     lines: list[str] = []
     for title, part in sections(rows):
         columns = _columns(part)
-        lines += [f"### {title}", "", _line(name for name, _ in columns)]
+        lines += [f"### {markup.markdown(title)}", "", _line(name for name, _ in columns)]
         lines.append(_line("---" if key in _TEXT else "---:" for _, key in columns))
-        lines += [_line(_cell(row, key).replace("|", "\\|") for _, key in columns) for row in part]
+        lines += [_line(markup.markdown(_cell(row, key)) for _, key in columns) for row in part]
         lines.append("")
-        lines += [part for line in legend(part) for part in (line, "")]
-    return "\n".join([*lines, "\n\n".join(notes(rows))])
+        lines += [part for line in legend(part) for part in (markup.markdown(line), "")]
+    return "\n".join([*lines, "\n\n".join(map(markup.markdown, notes(rows)))])
 
 
 def _line(cells: Iterable[str]) -> str:
@@ -224,7 +229,9 @@ def _csv(rows: Sequence[Row]) -> str:
     writer = csv.DictWriter(text, KEYS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     lists = ("seeds", "failed_seeds")
-    writer.writerows({**row, **{key: " ".join(map(str, row.get(key) or [])) for key in lists}} for row in rows)
+    for row in rows:
+        line = {**row, **{key: " ".join(map(str, row.get(key) or [])) for key in lists}}
+        writer.writerow({key: markup.csv_cell(value) for key, value in line.items()})
     return text.getvalue().rstrip("\n")
 
 
@@ -236,13 +243,13 @@ def _latex(rows: Sequence[Row]) -> str:
     for title, part in sections(rows):
         columns = _columns(part)
         alignment = "".join("l" if key in _TEXT else "r" for _, key in columns)
-        lines += [f"% {title}", rf"\begin{{tabular}}{{{alignment}}}", r"\toprule"]
-        lines += [" & ".join(_escaped(name) for name, _ in columns) + r" \\", r"\midrule"]
+        lines += [f"% {markup.plain(title)}", rf"\begin{{tabular}}{{{alignment}}}", r"\toprule"]
+        lines += [" & ".join(markup.latex(name) for name, _ in columns) + r" \\", r"\midrule"]
         lines += [" & ".join(_latex_cell(row, key) for _, key in columns) + r" \\" for row in part]
         lines += [r"\bottomrule", r"\end{tabular}"]
         lines += [rf"\par{{\footnotesize {text}}}" for text in _latex_legend(part)]
-        lines += [*(f"% {line}" for line in legend(part)), ""]
-    return "\n".join([*lines, *(f"% {note}" for note in notes(rows))])
+        lines += [*(f"% {markup.plain(line)}" for line in legend(part)), ""]
+    return "\n".join([*lines, *(f"% {markup.plain(note)}" for note in notes(rows))])
 
 
 def _latex_legend(rows: Sequence[Row]) -> list[str]:
@@ -257,11 +264,5 @@ def _latex_cell(row: Row, key: str) -> str:
         return count(row) + _LATEX_SYMBOLS[row["incomplete"]]
     cell = _cell(row, key)
     if key in _TEXT:
-        return _escaped(cell)
+        return markup.latex(cell)
     return "--" if row[key] is None else f"${cell.replace('±', chr(92) + 'pm')}$"
-
-
-def _escaped(text: Any) -> str:
-    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "…": r"\dots{}"}
-    special.update({char: f"\\{char}" for char in "&%$#_{}"})
-    return "".join(special.get(char, char) for char in str(text))

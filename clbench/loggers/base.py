@@ -10,6 +10,7 @@ from typing import Any
 
 from clbench.metrics.matrix import summary
 from clbench.records import Record, config_hash
+from clbench.utils.markup import plain
 
 Say = Callable[[str], None]
 """Takes text for the user (one or several lines). The live display prints the text above itself."""
@@ -108,7 +109,7 @@ class Loggers(Logger):
                 getattr(logger, hook)(argument)
             except Exception as error:  # the run continues after any failure of a logger
                 self._loggers.remove(logger)
-                name, problem = type(logger).__name__, f"{type(error).__name__}: {error}"
+                name, problem = type(logger).__name__, plain(f"{type(error).__name__}: {error}")
                 self._say(f"logger {name} stopped at {hook}, the run goes on without it: {problem}")
                 with contextlib.suppress(Exception):
                     logger.fail(problem)  # lets the logger close its files

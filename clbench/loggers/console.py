@@ -9,6 +9,7 @@ from clbench.loggers import heatmap
 from clbench.loggers.base import Logger, RunInfo, Say, accuracies
 from clbench.metrics.matrix import summary
 from clbench.records import Record
+from clbench.utils.markup import plain
 
 When = Literal["auto", "always", "never"]
 LONGEST_NAME = 16
@@ -37,7 +38,7 @@ class Console(Logger):
         """Print the result in one piece."""
         parts = []
         if self._wanted(self.summary):
-            parts.append(f"{self._info.label}: {line(record)}")
+            parts.append(f"{plain(self._info.label)}: {line(record)}")
         if self._wanted(self.matrix):
             parts.append(table(record, self._info.color))
         if parts:
@@ -60,4 +61,4 @@ def table(record: Record, color: bool) -> str:
     kept = [(event, row) for event, row in zip(result["events"], accuracies(result)) if event["kind"] != "within"]
     names = ["untrained" if event["kind"] == "untrained" else result["task_names"][event["task"]] for event, _ in kept]
     draw = heatmap.ansi if color else heatmap.plain
-    return draw([row[: result["n_tasks"]] for _, row in kept], [name[:LONGEST_NAME] for name in names])
+    return draw([row[: result["n_tasks"]] for _, row in kept], [plain(name)[:LONGEST_NAME] for name in names])

@@ -19,6 +19,8 @@ MISSING = (128, 128, 128)
 SHADES = " ░▒▓█"
 WIDEST = 20
 """With more columns than this the text drops the numbers and keeps the shades."""
+LARGEST = 100
+"""With more rows or columns than this the text leaves some out, evenly: no terminal is wider, and time and memory stay small."""
 
 
 def color(value: float | None) -> tuple[int, int, int]:
@@ -39,7 +41,10 @@ def shade(value: float | None) -> str:
 
 
 def plain(rows: Rows, names: Sequence[str]) -> str:
-    """Return a matrix as lines of text: a name per row, per entry its percentage and a shade; columns are numbered."""
+    """Return a matrix as lines of text: a name per row, per entry its percentage and a shade; columns are numbered.
+
+    Of more than `LARGEST` rows or columns the first of each few is drawn, and a line says so.
+    """
     return _draw(rows, names).plain
 
 
@@ -58,8 +63,12 @@ def _draw(rows: Rows, names: Sequence[str]) -> Text:
     from rich.style import Style
     from rich.text import Text
 
-    text = Text()
     columns = max((len(row) for row in rows), default=0)
+    down, across = _step(len(rows)), _step(columns)
+    text = Text()
+    if down > 1 or across > 1:
+        text.append(f"every {_nth(down)}row and every {_nth(across)}column of {len(rows)} x {columns}\n")
+    rows, names = [row[::across] for row in rows[::down]], names[::down]
     margin = max((len(name) for name in names), default=0)
     wide = columns <= WIDEST
     if wide:
@@ -76,6 +85,15 @@ def _draw(rows: Rows, names: Sequence[str]) -> Text:
         text.append("\n")
     text.rstrip()
     return text
+
+
+def _step(n: int) -> int:
+    """Return the smallest step with which at most `LARGEST` of `n` lines are drawn."""
+    return max(1, -(-n // LARGEST))
+
+
+def _nth(step: int) -> str:
+    return "" if step == 1 else f"{step}. "
 
 
 def image(rows: Rows, cell: int) -> np.ndarray:

@@ -7,13 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from clbench.errors import ConfigError
 from clbench.loggers import heatmap
 from clbench.loggers.base import Logger, RunInfo, accuracies, metrics_after
 from clbench.metrics.matrix import summary
 from clbench.records import Record
+from clbench.utils.markup import plain
 
 LONGEST_NAME = 128
 """Characters that the service takes as a run's name."""
@@ -43,7 +46,7 @@ class Wandb(Logger):
     mode: Literal["disabled", "offline", "online"]
     cell: int
     init_timeout: float
-    finish_timeout: float
+    finish_timeout: Annotated[float, Field(ge=0)]
 
     def __post_init__(self) -> None:
         """Check the key early: before the training."""
@@ -76,7 +79,7 @@ class Wandb(Logger):
                 project=self.project,
                 entity=self.entity,
                 group=info.config_id,
-                name=info.label[:LONGEST_NAME],
+                name=plain(info.label)[:LONGEST_NAME],
                 config=info.identity | {"id": info.id, "variant": info.variant},
                 mode=self.mode,
                 dir=str(results_dir),
@@ -90,7 +93,7 @@ class Wandb(Logger):
         """Log the rows that are new."""
         if self._run is None:
             return
-        columns = [column["name"] for column in result["columns"]]
+        columns = [plain(column["name"]) for column in result["columns"]]
         fresh = accuracies({**result, "matrix": result["matrix"][self._rows :]})
         for index, row in enumerate(fresh, self._rows):
             event = result["events"][index]
@@ -109,7 +112,7 @@ class Wandb(Logger):
 
         self.event(record.result)
         result, rows = record.result, accuracies(record.result)
-        columns = [column["name"] for column in result["columns"]]
+        columns = [plain(column["name"]) for column in result["columns"]]
         table = wandb.Table(columns=["event", "task", "step", *columns])
         for event, row in zip(result["events"], rows):
             table.add_data(event["kind"], event["task"], event["step"], *row)
@@ -125,7 +128,7 @@ class Wandb(Logger):
         if self._run is None:
             return
         with _keep_below(self._folder):
-            self._run.summary["failed"] = reason
+            self._run.summary["failed"] = plain(reason)
             self._close(1)
 
     def _close(self, exit_code: int) -> None:

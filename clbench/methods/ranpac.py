@@ -15,6 +15,7 @@ from clbench.errors import DivergedError
 from clbench.method import Method, Train
 from clbench.stream import Stream, Task
 from clbench.toolkit.features import active_scores, outputs, walk
+from clbench.utils.one_time import long_call
 
 Ridge = Annotated[float, Field(gt=0)]
 
@@ -61,7 +62,11 @@ class RanPAC(Method):
         self.moment += moment + held_moment
         candidates = sorted(self.ridges)
         if len(candidates) > 1:
-            errors = [_squared_error(_solve(gram, moment, ridge), held_gram, held_moment) for ridge in candidates]
+            errors: list[float] = []
+            what = f"task {task.index + 1}: ridge regression on {len(gram):,} features"
+            with long_call(what, lambda: len(errors), len(candidates), "strengths"):
+                for ridge in candidates:
+                    errors.append(_squared_error(_solve(gram, moment, ridge), held_gram, held_moment))
             candidates = candidates[errors.index(min(errors)) :]
         for ridge in candidates:  # if rounding makes the selected one too small for the sum of all tasks, take the next larger
             found = _solve(self.gram, self.moment, ridge)

@@ -32,7 +32,8 @@ def goal(result: Result) -> str | None:
 
 def claims(result: Result) -> bool:
     """Return whether the model knew the data to forget well enough: only then is forgetting reported."""
-    return any(isinstance(each, dict) and each.get("conclusion", {}).get("claim") for each in result["diagnostics"])
+    conclusions = [each.get("conclusion") for each in result["diagnostics"] if isinstance(each, dict)]
+    return any(isinstance(each, dict) and bool(each.get("claim")) for each in conclusions)
 
 
 def retained(result: Result, after: int | None = None) -> float | None:

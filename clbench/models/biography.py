@@ -14,6 +14,7 @@ from clbench.data.biography.people import Biography
 from clbench.data.biography.vocabulary import EOS, PAD, Vocabulary
 from clbench.errors import ConfigError, DataError
 from clbench.models.language import LanguageModel
+from clbench.models.pretrained import explained_architecture, of_architecture
 from clbench.models.pretraining import Pretraining, load_or_train
 
 
@@ -84,11 +85,6 @@ def fresh(architecture: Mapping[str, Any], vocabulary: int) -> nn.Module:
         raise ConfigError(f"this model needs transformers: {error}", "pip install 'clbench[llm]'") from error
     keys = {"vocab_size": vocabulary, "bos_token_id": EOS, "eos_token_id": EOS, "pad_token_id": PAD, "use_cache": False}
     keys |= {"attention_dropout": 0.0, "hidden_dropout": 0.0} | dict(architecture)
-    kind = keys.pop("model_type", None)
-    if kind not in transformers.CONFIG_MAPPING:
-        raise ConfigError(
-            f"model.architecture.model_type={kind!r} is unknown to transformers",
-            "give a model type such as gpt_neox, llama, gpt2",
-        )
-    model: nn.Module = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.for_model(kind, **keys))
+    with explained_architecture(architecture):
+        model: nn.Module = transformers.AutoModelForCausalLM.from_config(of_architecture(keys))
     return model

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from clbench.data.integrity import verify
-from clbench.errors import ConfigError, DataError
+from clbench.errors import ClbenchError, ConfigError, DataError, shown
 
 
 def _transformers() -> Any:
@@ -53,19 +55,52 @@ def configured(
             f"model.weights={weights!r} and model.architecture={architecture!r}", "give one of the two, and null for the other"
         )
     if architecture is not None:
-        keys = {**architecture, **overrides}
-        kind = keys.pop("model_type", None)
-        if kind not in transformers.CONFIG_MAPPING:
-            raise ConfigError(
-                f"model.architecture.model_type={kind!r} is unknown to transformers",
-                "give a model type such as gpt2, llama, t5, bert",
-            )
-        return transformers.AutoConfig.for_model(kind, **keys)
+        return of_architecture({**architecture, **overrides})
     assert weights is not None
     try:
         return transformers.AutoConfig.from_pretrained(_place(weights, search, download), **overrides)
     except (OSError, ValueError) as error:
         raise DataError(f"model.weights={weights}: {error}", "check the name, the folder and the network") from error
+
+
+def of_architecture(keys: Mapping[str, Any]) -> Any:
+    """Return the configuration of transformers with `model_type` and further keys.
+
+    Raises:
+        ConfigError: an unknown type, or a value that transformers refuses.
+    """
+    transformers, rest = _transformers(), dict(keys)
+    kind = rest.pop("model_type", None)
+    if not isinstance(kind, str) or kind not in transformers.CONFIG_MAPPING:
+        raise ConfigError(
+            f"model.architecture.model_type={shown(kind)} is unknown to transformers",
+            "give a model type such as gpt2, gpt_neox, llama, t5, bert",
+        )
+    with explained_architecture(keys):
+        return transformers.AutoConfig.for_model(kind, **rest)
+
+
+@contextmanager
+def explained_architecture(keys: Mapping[str, Any]) -> Iterator[None]:
+    """Turn any exception within the block into one that names the key of `model.architecture`, if the exception tells.
+
+    Each version of transformers raises other classes for values that it refuses, or that torch refuses later.
+
+    Raises:
+        ConfigError: there was an exception.
+    """
+    try:
+        yield
+    except ClbenchError:
+        raise
+    except Exception as error:
+        text = re.sub(r"<class '([^']+)'>", r"\1", " ".join(str(error).split())).replace("NoneType", "null")
+        named = [key for key in keys if re.search(rf"\b{re.escape(key)}\b", text)]
+        place = f"model.architecture.{named[0]}={shown(keys[named[0]])}" if named else f"model.architecture={shown(dict(keys))}"
+        raise ConfigError(
+            f"{place} is refused by transformers: {text}",
+            "give sizes and numbers as positive integers, as in the shipped files below conf/model",
+        ) from error
 
 
 def made(
@@ -80,9 +115,10 @@ def made(
     """Return a model of the class `kind` of transformers, in float32."""
     loader = getattr(_transformers(), kind)
     config = configured(weights, architecture, overrides, search, download)
-    try:
-        if weights is None:
+    if weights is None:
+        with explained_architecture({**(architecture or {}), **overrides}):
             return loader.from_config(config)
+    try:
         place = _place(weights, search, download)
         for name, digest in sha256.items():
             if Path(place, name).is_file():

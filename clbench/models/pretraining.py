@@ -6,8 +6,6 @@ import hashlib
 import json
 import logging
 import math
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,13 +17,14 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from clbench.data.array_cache import store_arrays
+from clbench.data.array_cache import OWN_NAME, UNREADABLE, check_name, store_arrays
 from clbench.data.biography.people import Biography, draw
 from clbench.data.biography.person_texts import biographies, packed
 from clbench.data.biography.vocabulary import PAD, Vocabulary
 from clbench.data.integrity import writable
-from clbench.errors import DivergedError
+from clbench.errors import DataError, DivergedError
 from clbench.utils.folder_lock import folder_lock
+from clbench.utils.one_time import one_time
 from clbench.utils.rng import derive, generator
 
 LOG = logging.getLogger(__name__)
@@ -156,11 +155,19 @@ def train(make: Callable[[], nn.Module], biography: Biography, pretraining: Pret
         per_pass = math.ceil(len(packed(texts, pretraining.length)) / pretraining.batch_size)
         steps = pretraining.steps or per_pass * (pretraining.epochs or 1)
         _say(biography, f"pre-training on {len(texts):,} biographies, {steps:,} steps, once; the weights are stored in {into}")
-        _steps(model, texts, pretraining, steps, lambda text: _say(biography, text))
+        with one_time(f"{biography.name}: pre-training", steps, "steps") as advance:
+            _steps(model, texts, pretraining, steps, lambda text: _say(biography, text), advance)
     return {key: value.detach().to("cpu").contiguous() for key, value in model.state_dict().items()}
 
 
-def _steps(model: nn.Module, texts: Tensor, how: Pretraining, steps: int, tell: Callable[[str], None]) -> None:
+def _steps(
+    model: nn.Module,
+    texts: Tensor,
+    how: Pretraining,
+    steps: int,
+    tell: Callable[[str], None],
+    advance: Callable[[int], None],
+) -> None:
     device = next(model.parameters()).device
     decayed = [p for p in model.parameters() if p.dim() > 1]
     others = [p for p in model.parameters() if p.dim() <= 1]
@@ -179,6 +186,7 @@ def _steps(model: nn.Module, texts: Tensor, how: Pretraining, steps: int, tell: 
             nn.utils.clip_grad_norm_(model.parameters(), how.clip_norm)
             optimizer.step()
             step += 1
+            advance(1)
             if step * 10 >= tenth * steps:
                 value = float(loss.detach())
                 if not math.isfinite(value):
@@ -195,9 +203,10 @@ def _kept(search: Sequence[Path], relative: Path, quiet: bool = False) -> dict[s
         if not (place / relative).is_file():
             continue
         try:
+            check_name(place / relative)
             with np.load(place / relative, allow_pickle=False) as file:  # zip has a checksum of every array
-                return {key: torch.from_numpy(file[key]) for key in file.files}
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+                return {key: torch.from_numpy(file[key]) for key in file.files if key != OWN_NAME}
+        except (DataError, *UNREADABLE) as error:
             if not quiet:
                 LOG.warning(f"{place / relative}: the pre-trained weights are damaged and are made again ({error})")
     return None

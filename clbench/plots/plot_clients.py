@@ -178,12 +178,12 @@ def _partition(record: Record) -> str:
     if not isinstance(node, Mapping):
         return ""
     name = str(node.get("_target_", "")).rpartition(".")[2]
-    return ", ".join([name, *(f"{key.replace('_', ' ')} {value}" for key, value in node.items() if key[0] != "_")])
+    return ", ".join([name, *(f"{key.replace('_', ' ')} {value}" for key, value in node.items() if not key.startswith("_"))])
 
 
 def _names(record: Record, tasks: Sequence[int], room: float) -> list[str]:
     """Return the titles of panels: the names of tasks, or their numbers if a name is too wide."""
-    names = [str(name) for name in record.result.get("task_names", [])]
+    names = [style.label(name) for name in record.result.get("task_names", [])]
     titles = [names[task] if task < len(names) else f"task {task}" for task in tasks]
     fits = all(style.text_width(title, style.TEXT) <= room for title in titles) and len(set(titles)) == len(titles)
     return titles if fits else [f"task {task}" for task in tasks]

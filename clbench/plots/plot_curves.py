@@ -50,7 +50,7 @@ def moments(result: dict[str, Any]) -> tuple[list[int], list[tuple[str, int, int
         else:
             last = steps[-1] if position and events[position - 1]["kind"] == "within" else start
             steps.append(last if last > start and matrix[position] == matrix[position - 1] else last + every)
-            spans.append((str(names[event["task"]]), start, steps[-1]))
+            spans.append((style.label(names[event["task"]]), start, steps[-1]))
             start = steps[-1]
     return steps, spans
 
@@ -71,7 +71,7 @@ def table(records: Sequence[Record]) -> tuple[list[str], list[int], list[tuple[s
         for i, row in enumerate(record.result["matrix"]):
             shares = fractions(row)
             values[s, i] = [math.nan if shares[j] is None else 100 * shares[j] for j in columns]  # type: ignore[operator]
-    return [str(first["columns"][j]["name"]) for j in columns], steps, spans, values
+    return [style.label(first["columns"][j]["name"]) for j in columns], steps, spans, values
 
 
 def draw(row: Row, records: Sequence[Record]) -> Figure:

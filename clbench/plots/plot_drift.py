@@ -64,7 +64,7 @@ def draw(row: Row, records: Sequence[Record]) -> Figure:
     """
     layers, found = table(records)
     names = _named(layers)
-    tasks = [str(name) for name in records[0].result["task_names"]]
+    tasks = [style.label(name) for name in records[0].result["task_names"]]
     note = style.averaged(row, len(records), ", band: min to max")
     panel = max(_PANEL[0], _LAYER * len(names) + 0.6)
     below = max(style.text_width(name, style.SMALL) for name in names) + 0.3
@@ -94,4 +94,4 @@ def _named(layers: Sequence[str]) -> list[str]:
     """Return names without the first parts that all layers of the backbone have in common."""
     inside = [layer for layer in layers if layer.startswith("backbone.")]
     shortened = dict(zip(inside, short(inside)))
-    return [shortened.get(layer, layer) for layer in layers]
+    return [style.label(shortened.get(layer, layer)) for layer in layers]

@@ -78,7 +78,7 @@ def grid(records: Sequence[Record]) -> Grid:
             rows = [fractions(result["matrix"][i]) for i in events]
             matrices.append([[math.nan if (value := row[j]) is None else 100 * value for j in columns] for row in rows])
             heads.append(([int(result["events"][i]["task"]) for i in events], [_task(result, j) for j in columns]))
-            names.append([str(result["columns"][j]["name"]) for j in columns])
+            names.append([style.label(result["columns"][j]["name"]) for j in columns])
         except (LookupError, TypeError) as error:
             raise StoreError(
                 f"the record {record.id} cannot be drawn: its columns do not fit its matrix ({type(error).__name__}: {error})",

@@ -62,7 +62,7 @@ def table(records: Sequence[Record]) -> tuple[list[str], dict[str, Values]]:
                     values[s, layers.index(name), t] = entry.get(quantity, math.nan)
         if not np.isnan(values).all():
             found[quantity] = values
-    return short(layers), found
+    return [style.label(layer) for layer in short(layers)], found
 
 
 def draw(row: Row, records: Sequence[Record]) -> Figure:

@@ -17,7 +17,7 @@ from matplotlib.textpath import TextPath
 
 from clbench.leaderboard.incomplete import over
 from clbench.leaderboard.rows import Row
-from clbench.utils import atomic
+from clbench.utils import atomic, markup
 
 COLOUR_MAP = "cividis"
 """Perceptually uniform, and almost equal for colour-blind readers (Nunez et al., PLoS ONE 2018)."""
@@ -26,10 +26,14 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 """Markers distinguish the lines in grey print."""
 
+LONGEST = 60
+"""Characters of a name in a legend or at an axis; the rest of a longer name is left out."""
 TEXT = 8.0  # points; no text is smaller than SMALL if the picture is as wide as a page
 SMALL = 7.0
 TITLE = 11.0
 DOTS_PER_INCH = 200  # of PNG: sharp at the width of a page
+LARGEST = (300.0, 2000.0)  # inches of a side, square inches: 80 million dots take 320 MB
+LONGEST_TEXT = 5000  # letters
 _MARGIN = 0.08  # inches
 _SPACING = 1.45  # height of a line of text over its font size
 
@@ -68,7 +72,7 @@ def sheet(row: Row, lines: Iterable[Sequence[str]], width: float, height: float)
         height: inches below the heading.
     """
     room = width - 2 * _MARGIN
-    heading = _broken([str(row["method"]), str(row["scenario"]), str(row["setting"])], room, TITLE, bold=True)
+    heading = _broken([markup.name(row[key]) for key in ("method", "scenario", "setting")], room, TITLE, bold=True)
     texts = [(line, TITLE, True) for line in heading]
     texts += [(text, TEXT, False) for parts in lines for text in _broken([part for part in parts if part], room, TEXT)]
     top = _MARGIN + sum(size * _SPACING / 72 for _, size, _ in texts)
@@ -85,7 +89,13 @@ def sheet(row: Row, lines: Iterable[Sequence[str]], width: float, height: float)
 
 def details(row: Row) -> list[str]:
     """Return the names of a row that the title leaves out, as parts of a line: model, server, variant."""
-    return [str(row[key]) for key in ("model", "server", "variant") if row[key]]
+    return [markup.name(row[key]) for key in ("model", "server", "variant") if row[key]]
+
+
+def label(text: object) -> str:
+    """Return the name of a line, bar or column: one line, not too long. Legends ignore a name that begins with `_`."""
+    short = markup.name(text, LONGEST)
+    return f" {short}" if short.startswith("_") else short
 
 
 def averaged(row: Row, n: int, band: str = "") -> str:
@@ -122,9 +132,14 @@ def text_width(text: str, size: float, bold: bool = False) -> float:
         text: one line.
         size: font size in points.
         bold: whether the font is bold.
+
+    Raises:
+        ValueError: the text has more than `LONGEST_TEXT` letters, whose outlines would take long to compute.
     """
     if not text.strip():
         return 0.0
+    if len(text) > LONGEST_TEXT:
+        raise ValueError(f"a name of {len(text):,} letters")
     font = FontProperties(family=_SETTINGS["font.family"], weight="bold" if bold else "normal")
     return float(TextPath((0, 0), text, size=size, prop=font).get_extents().width) / 72
 
@@ -135,11 +150,23 @@ def save(figure: Figure, path: Path) -> None:
     Raises:
         StoreError: the picture cannot be written; an older file stays as it was.
     """
+    remedy = "name another folder by out=..."
+    atomic.write(path, picture(figure, path), name="the picture", remedy=remedy)
+
+
+def picture(figure: Figure, path: Path) -> bytes:
+    """Return the content of the file for a picture; the suffix of `path` gives its format.
+
+    Raises:
+        ValueError: the picture is larger than `LARGEST`, because a name in it is too long.
+    """
+    width, height = figure.get_size_inches()
+    if max(width, height) > LARGEST[0] or width * height > LARGEST[1]:
+        raise ValueError(f"a picture of {width:.0f} x {height:.0f} inches")
     format = path.suffix.removeprefix(".")
     content = io.BytesIO()
     figure.savefig(content, format=format, dpi=DOTS_PER_INCH, metadata=_UNDATED[format])
-    remedy = "name another folder by out=..., or free space"
-    atomic.write(path, content.getvalue(), name="the picture", remedy=remedy)
+    return content.getvalue()
 
 
 def _broken(parts: Sequence[str], room: float, size: float, bold: bool = False) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -14,11 +15,13 @@ from pydantic.dataclasses import dataclass as checked
 
 from clbench.config.hydra_compose import Composed, Composer
 from clbench.config.job import Job, make_job
-from clbench.errors import ConfigError
+from clbench.errors import ConfigError, StoreError
 from clbench.metrics.matrix import summary
 from clbench.records import read, record_path
 from clbench.reproduction.verdict import Published
 from clbench.store.failures import failure_path
+from clbench.utils.nearest import nearest
+from clbench.utils.safe_json import escaped
 
 GROUP = "experiment"
 Percent = Annotated[float, Field(ge=0, le=100)]
@@ -83,18 +86,32 @@ class Row:
         job = make_job(self.composed, self.composer, named=False)
         return [record_path(Path(spec.results_dir), spec.id) for spec in job.specs()]
 
-    def ours(self) -> list[float]:
-        """Return the final accuracy in percent of every seed with a record in the job's results folder.
+    def _accuracies(self) -> tuple[list[float], list[StoreError]]:
+        """Return the final accuracy in percent of every seed with a record, and an error for each record that cannot be read."""
+        values, errors = list[float](), list[StoreError]()
+        for path in self.files:
+            if os.path.lexists(path):
+                try:
+                    value = summary(read(path).result)["acc"]
+                    values += [] if value is None else [value]
+                except StoreError as error:
+                    name = escaped(path)
+                    what = error.what if name in error.what else f"the record {name} cannot be shown: {error.what}"
+                    errors.append(StoreError(what, error.remedy))
+        return values, errors
 
-        Raises:
-            StoreError: a record cannot be read.
-        """
-        values = [summary(read(path).result)["acc"] for path in self.files if path.exists()]
-        return [value for value in values if value is not None]
+    def ours(self) -> list[float]:
+        """Return the final accuracy in percent of every seed with a readable record in the job's results folder."""
+        return self._accuracies()[0]
+
+    def unreadable(self) -> list[StoreError]:
+        """Return an error for each seed whose record cannot be read."""
+        return self._accuracies()[1]
 
     def failed(self) -> int:
-        """Return the number of seeds that failed and have no record."""
-        return sum(failure_path(path.parent, path.stem).exists() for path in self.files if not path.exists())
+        """Return the number of seeds that failed and have no record, or whose record cannot be read."""
+        failed = (failure_path(path.parent, path.stem) for path in self.files if not os.path.lexists(path))
+        return sum(map(os.path.lexists, failed)) + len(self.unreadable())
 
 
 def find(composer: Composer, folder: Path, patterns: Sequence[str] = ("*",)) -> list[str]:
@@ -114,7 +131,11 @@ def find(composer: Composer, folder: Path, patterns: Sequence[str] = ("*",)) -> 
     found = [name for name in known if any(fnmatchcase(name, pattern) for pattern in patterns)]
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in known):
-            raise ConfigError(f"experiments={pattern} matches none", f"there are: {', '.join(known)}; * stands for any letters")
+            near = nearest(pattern, known)
+            hint = f"did you mean experiments={near}? " if near else ""
+            raise ConfigError(
+                f"experiments={pattern} matches none", f"{hint}there are: {', '.join(known)}; * stands for any letters"
+            )
     return found
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from clbench.metrics.statistics import interval, mean
 from clbench.reproduction.experiments import Row
 from clbench.reproduction.verdict import judge, tolerance
+from clbench.utils.markup import markdown, markdown_code
 
 INTRODUCTION = """\
 # Published tables, reproduced
@@ -31,7 +32,7 @@ def render(rows: Sequence[Row]) -> str:
     verdicts = [judge(row.published, row.ours(), row.failed()) for row in rows]
     parts = [INTRODUCTION, tally(verdicts), ""]
     for source in dict.fromkeys(row.claim.source for row in rows):
-        parts += [f"## {source}", "", HEADER, RULE]
+        parts += [f"## {markdown(source)}", "", HEADER, RULE]
         of_source = [row for row in rows if row.claim.source == source]
         parts += [*(line(row) for row in of_source), "", *spreads(of_source)]
     return "\n".join(parts)
@@ -42,8 +43,12 @@ def spreads(rows: Sequence[Row]) -> list[str]:
     found: dict[str, list[str]] = {}
     for row in rows:
         if row.claim.std_source and row.setting in row.claim.std:
-            found.setdefault(row.claim.std_source, []).append(f"`{row.experiment}` {row.setting}")
-    return [text for source, names in found.items() for text in (f"Standard deviations from {source}: {', '.join(names)}.", "")]
+            found.setdefault(row.claim.std_source, []).append(f"{markdown_code(row.experiment)} {markdown(row.setting)}")
+    return [
+        text
+        for source, names in found.items()
+        for text in (f"Standard deviations from {markdown(source)}: {', '.join(names)}.", "")
+    ]
 
 
 def tally(verdicts: Sequence[str]) -> str:
@@ -62,7 +67,7 @@ def line(row: Row) -> str:
     verdict = judge(published, ours, failed)
     spread = f" ± {published.std:.2f}" if published.std is not None else ""
     runs = f" (n={published.n})" if published.n is not None else ""
-    cells = [f"`{row.experiment}`", row.setting, f"{published.value:.2f}{spread}{runs}"]
+    cells = [markdown_code(row.experiment), markdown(row.setting), f"{published.value:.2f}{spread}{runs}"]
     if ours:
         found = interval(ours)
         width = f" ± {found.half_width:.2f}" if found.half_width is not None else ""
@@ -72,7 +77,7 @@ def line(row: Row) -> str:
     else:
         cells += ["–", f"0 of {failed}" if failed else "0", "–", "–"]
     bold = verdict in ("above", "below", "failed seeds")
-    return f"| {' | '.join([*cells, f'**{verdict}**' if bold else verdict, reason(row, verdict)])} |"
+    return f"| {' | '.join([*cells, f'**{verdict}**' if bold else verdict, markdown(reason(row, verdict))])} |"
 
 
 def reason(row: Row, verdict: str) -> str:

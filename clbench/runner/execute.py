@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from clbench.errors import ClbenchError, ConfigError, StoreError
+from clbench.errors import ClbenchError, ConfigError, StoreError, UnwritableError
 from clbench.records import Record, write
 from clbench.run_spec import RunSpec
 from clbench.runner.device_memory import is_out_of_memory
@@ -19,6 +22,8 @@ from clbench.runner.failed_runs import kind_of, not_repeated
 from clbench.runner.lock import clear, lock_run
 from clbench.runner.outcome import Status
 from clbench.runner.worker_messages import End, Progress, Report
+from clbench.utils.disk import OF_THE_MACHINE, explain, unnamed
+from clbench.utils.markup import plain, terminal
 from clbench.utils.time_limit import call_within
 
 RunFunction = Callable[[RunSpec, Callable[[Progress], None]], Record]
@@ -51,7 +56,7 @@ def execute(spec: RunSpec, function: str, report: Report) -> End:
             limit, tell = spec.execution.time_limit, partial(started, spec.id)
             with thread_limit(spec.execution.threads):
                 if limit is not None:
-                    tell({"event": "clock", "seconds": limit})
+                    tell({"event": "clock", "seconds": limit, "runs": [spec.id]})
                 record = train(spec, tell) if limit is None else call_within(limit, lambda: train(spec, tell))
             return store(spec, record)
     except (Exception, SystemExit) as error:  # a plug-in that calls sys.exit ends its run, but not the worker
@@ -98,6 +103,7 @@ def store(spec: RunSpec, record: Record) -> End:
                 f"the run function returned a record of another identity ({record.id}, expected {spec.id})",
                 "leave RunSpec.identity unchanged",
             )
+        spec.require_folder()
         write(record, Path(spec.results_dir), replace=bool(spec.replaces))
         clear(spec)
     except Exception as error:
@@ -113,19 +119,33 @@ def failed(spec: RunSpec, error: BaseException, started: bool = False) -> End:
         error: its failure.
         started: whether its training had begun.
     """
-    log_failure(spec, "".join(traceback.format_exception(error)))
-    kind = kind_of(error, started)
-    return End(Status.FAILED, *reason_and_remedy(error), out_of_memory=is_out_of_memory(error), kind=kind)
+    stops = isinstance(error, UnwritableError)
+    if not stops:  # there is no room for a log either, and the message says all
+        log_failure(spec, "".join(traceback.format_exception(error)))
+    kind, memory = kind_of(error, started), is_out_of_memory(error)
+    return End(Status.FAILED, *reason_and_remedy(error), out_of_memory=memory, kind=kind, stops=stops)
 
 
 def reason_and_remedy(error: BaseException) -> tuple[str, str]:
     """Return what is wrong and what the user can do, each in one line; the remedy may be empty."""
     if isinstance(error, ClbenchError):
-        return (" ".join(error.what.split()), " ".join(error.remedy.split())) if error.remedy else (error.what, "")
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror or error}", ""
-    text = " ".join(str(error).split())
+        return plain(" ".join(error.what.split())), plain(" ".join(error.remedy.split()))
+    if isinstance(error, OSError) and isinstance(error.filename, (str, os.PathLike)):
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return plain(f"{error.filename}: {error.strerror}"), ""
+        reason, remedy = explain(error, error.filename)
+        return plain(f"{error.filename}: {reason}"), plain(remedy)
+    if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
+        return unnamed(error, [os.curdir, *(_temporary()), os.path.expanduser("~")])
+    text = plain(" ".join(str(error).split()))
     return (f"{type(error).__name__}: {text}" if text else type(error).__name__), ""
+
+
+def _temporary() -> list[str]:
+    """Return the system's folder for temporary files, if one can be written."""
+    with suppress(OSError):
+        return [tempfile.gettempdir()]
+    return []
 
 
 def one_line(error: BaseException) -> str:
@@ -136,10 +156,12 @@ def one_line(error: BaseException) -> str:
 def log_failure(spec: RunSpec, text: str) -> None:
     """Write the full report of a failure to `results_dir/.logs/<id>.txt`; on a full disk, to the standard error stream."""
     try:
+        spec.require_folder()
         failure_log(spec).parent.mkdir(parents=True, exist_ok=True)
-        failure_log(spec).write_text(f"{spec.label}\n\n{text}", encoding="utf-8")
-    except OSError:
-        sys.stderr.write(text)
+        failure_log(spec).write_text(terminal(f"{spec.label}\n\n{text}"), encoding="utf-8")
+    except (OSError, StoreError):
+        with suppress(OSError):
+            sys.stderr.write(terminal(text))
 
 
 def failure_log(spec: RunSpec) -> Path:

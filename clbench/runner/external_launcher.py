@@ -20,9 +20,10 @@ from clbench.runner.execute import log_failure, one_line, reason_and_remedy
 from clbench.runner.failed_runs import Place, keep
 from clbench.runner.lock import lock_run
 from clbench.runner.outcome import Outcome, Status
-from clbench.runner.run_specs import already, replacing, writable
+from clbench.runner.run_specs import already, replacing
 from clbench.runner.worker_messages import End
 from clbench.store.failures import Kind
+from clbench.store.results_folder import prepare
 
 if TYPE_CHECKING:
     from clbench.runner.progress import Display
@@ -71,7 +72,7 @@ def run_external(jobs: Sequence[Sequence[RunSpec]], display: Display, launch: La
     if not todo:
         return list(outcomes.values())
     for folder in {spec.results_dir for spec in todo}:
-        writable(Path(folder))
+        prepare(Path(folder))
     numbers = sorted({job_of[spec.id] for spec in todo})
     raised: dict[int, Exception | None] = {}
     given_up: Exception | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,11 +12,9 @@ from clbench.run_spec import RunSpec
 from clbench.runner.device_memory import is_out_of_memory
 from clbench.runner.worker_messages import End, Progress
 from clbench.store.failures import Failure, Kind, failure_path, read_failure, write_failure
+from clbench.utils.disk import of_the_machine
 from clbench.utils.own_code import git_commit, source_sha256, version
 from clbench.utils.time_limit import TooLongError
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""Errors of a disk that takes no more files: neither the run nor its record is at fault."""
 
 
 def kind_of(error: BaseException, started: bool) -> Kind | None:
@@ -33,7 +30,7 @@ def kind_of(error: BaseException, started: bool) -> Kind | None:
         return Kind.TIME_LIMIT
     if is_out_of_memory(error):
         return Kind.OUT_OF_MEMORY
-    if isinstance(error, StoreError) or (isinstance(error, OSError) and error.errno in FULL):
+    if isinstance(error, StoreError) or of_the_machine(error):  # neither the run nor its record is at fault
         return None
     if isinstance(error, ClbenchError) and not started:
         return None
@@ -85,6 +82,7 @@ def keep(spec: RunSpec, end: End, place: Place) -> str:
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     try:
+        spec.require_folder()
         write_failure(Failure(spec.identity, failure, provenance), Path(spec.results_dir))
     except StoreError as error:
         return error.what

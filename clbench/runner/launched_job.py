@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
+import tempfile
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from time import sleep
 from typing import Any
 
 from clbench.errors import ConfigError
 from clbench.runner.devices import driver_present, visible_gpus
+from clbench.utils.interrupts import ignore_in_job
 
 COMMAND = "CLBENCH_COMMAND"
 """Environment variable with the process id of the command that started a sweep."""
+RAY_CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""Environment variable of Ray: with 0 its processes listen and connect on the loopback alone, on every system."""
+RAY_CURRENT = "ray_current_cluster"
+"""File of Ray with the address of the cluster on this machine."""
 WATCHER = "clbench: end with the command"
 PAUSE = 1.0
 """Seconds between two checks that the command still runs."""
@@ -89,6 +97,27 @@ def hint(launcher: Mapping[str, Any], devices: Collection[str]) -> str:
     return f"{NO_GPU.format(name=name)}; {REMEDY.format(key=key)}"
 
 
+def keep_ray_local(launcher: Mapping[str, Any]) -> None:
+    """Let Ray listen on the loopback alone if the launcher starts Ray for this sweep: nobody else shall send jobs to Ray.
+
+    Nothing changes if Ray joins a cluster: one that the launcher's address or `RAY_ADDRESS` names, or one on this machine.
+    A value of the environment variable that the user has set holds. To be called before Ray is imported.
+    """
+    if _kind(launcher) != "RayLauncher":
+        return
+    init = launcher["ray"].get("init") or {}
+    address = init.get("address") or os.environ.get("RAY_ADDRESS")
+    folder = init.get("_temp_dir") or os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    joins = address != "local" if address else any(os.path.exists(path) for path in _clusters(str(folder)))
+    if not joins:
+        os.environ.setdefault(RAY_CLUSTERS, "0")
+
+
+def _clusters(folder: str) -> list[str]:
+    """Return the files in which Ray keeps the address of a cluster on this machine."""
+    return [os.path.join(folder, "ray", RAY_CURRENT), os.path.join(folder, RAY_CURRENT), f"/tmp/ray/{RAY_CURRENT}"]
+
+
 def _kind(launcher: Mapping[str, Any]) -> str:
     return str(launcher.get("_target_", "")).rpartition(".")[2]
 
@@ -96,6 +125,36 @@ def _kind(launcher: Mapping[str, Any]) -> str:
 def _gpus(launcher: Mapping[str, Any]) -> float:
     given = launcher["ray"]["remote"].get("num_gpus") if _kind(launcher) == "RayLauncher" else launcher.get("gpus_per_node")
     return float(given or 0)
+
+
+@contextmanager
+def out_of_reach(launcher: Mapping[str, Any]) -> Iterator[None]:
+    """Within the block, the processes that submitit starts on this machine are not reached by Ctrl-C; the command ends them.
+
+    Their interpreters would write tracebacks on the terminal.
+
+    Args:
+        launcher: Hydra's node of the launcher.
+    """
+    if _kind(launcher) != "LocalLauncher":
+        yield
+        return
+    from submitit.local import local
+
+    start = local.start_controller
+
+    def masked(*arguments: Any, **options: Any) -> Any:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # which new processes inherit
+        try:
+            return start(*arguments, **options)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    local.start_controller = masked
+    try:
+        yield
+    finally:
+        local.start_controller = start
 
 
 def end_with_command(launcher: Mapping[str, Any]) -> None:
@@ -107,6 +166,7 @@ def end_with_command(launcher: Mapping[str, Any]) -> None:
     watched = any(thread.name == WATCHER for thread in threading.enumerate())
     if _kind(launcher) not in ON_THIS_MACHINE or command in (0, os.getpid()) or watched:
         return
+    ignore_in_job()
 
     def watch() -> None:
         while _alive(command):

@@ -16,9 +16,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from clbench.errors import StoreError
+from clbench.errors import StoreError, UnwritableError
 from clbench.run_spec import RunSpec
 from clbench.store.failures import FOLDER, remove_failure
+from clbench.store.results_folder import CHECKPOINTS, OTHER
+from clbench.utils.disk import explain
 
 ATTEMPTS = 100
 """How often the folder may vanish between its creation and the lock; once for each process that has just ended there."""
@@ -33,8 +35,9 @@ def lock_run(spec: RunSpec) -> Iterator[str | None]:
         None if this process has the lock; else the name of the process that has it, for people.
 
     Raises:
-        StoreError: the results folder cannot be written.
+        UnwritableError: the results folder cannot be written, or is gone.
     """
+    spec.require_folder()
     path = spec.checkpoints / "lock"
     try:
         with _opened(path) as (file, ours):
@@ -42,16 +45,20 @@ def lock_run(spec: RunSpec) -> Iterator[str | None]:
                 file.seek(0)
                 yield file.read().strip() or SOMEONE
                 return
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-            file.flush()
+            _sign(file)
             yield None
     except _LockError as error:
-        cause = error.cause
-        raise StoreError(
-            f"{path.parent} cannot be written: {cause.strerror or cause}",
-            "free space, check permissions, or choose another results_dir",
-        ) from cause
+        reason, remedy = explain(error.cause, path.parent, OTHER)
+        raise UnwritableError(f"{path.parent} cannot be written: {reason}", remedy) from error.cause
+
+
+def _sign(file: IO[str]) -> None:
+    """Write the name of this process into its lock file."""
+    try:
+        os.ftruncate(file.fileno(), 0)
+        os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+    except OSError as error:
+        raise _LockError(error) from error
 
 
 class _LockError(Exception):
@@ -81,6 +88,8 @@ def _opened(path: Path) -> Iterator[tuple[IO[str], bool]]:
             except BlockingIOError:
                 yield file, False
                 return
+            except OSError as error:  # a file system without locks
+                raise _LockError(error) from error
             if _in_place(file, path):
                 yield file, True
                 return
@@ -109,9 +118,10 @@ def clear(spec: RunSpec) -> None:
 
     This process must have the run's lock.
     """
-    remove_failure(Path(spec.results_dir), spec.id)
-    for half in Path(spec.results_dir).glob(f".{spec.id}.*.tmp"):
-        half.unlink(missing_ok=True)
+    with suppress(OSError):  # what stays is removed by a later command
+        remove_failure(Path(spec.results_dir), spec.id)
+        for half in Path(spec.results_dir).glob(f".{spec.id}.*.tmp"):
+            half.unlink(missing_ok=True)
     shutil.rmtree(spec.checkpoints, ignore_errors=True)  # a process that opened the lock meanwhile finds the record
 
 
@@ -131,7 +141,7 @@ def tidy(specs: Collection[RunSpec]) -> None:
         by_folder.setdefault(spec.results_dir, []).append(spec)
     for folder, stored in by_folder.items():
         left = {path.name.split(".")[1] for path in Path(folder).glob(".*.tmp")}
-        left |= {path.name for path in Path(folder, ".checkpoints").glob("*")}
+        left |= {path.name for path in Path(folder, CHECKPOINTS).glob("*")}
         left |= {path.stem for path in Path(folder, FOLDER).glob("*.json")}
         for spec in stored:
             if spec.id in left:

@@ -34,6 +34,7 @@ class Outcome:
         accuracy: the last reported accuracy in percent.
         recorded_peak: kind of device and peak memory in bytes, from the record of a run that was stored before.
         earlier: whether the run failed in an earlier command and was not trained again.
+        begun: False for a run that was not begun, since another run could not be stored.
     """
 
     spec: RunSpec
@@ -44,6 +45,7 @@ class Outcome:
     accuracy: float | None = None
     recorded_peak: tuple[str, int] | None = None
     earlier: bool = False
+    begun: bool = True
 
     @property
     def text(self) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -15,18 +16,44 @@ from rich.text import Text
 
 from clbench.run_spec import RunSpec
 from clbench.runner.outcome import Outcome, Status
+from clbench.runner.progress_text import duration, position, share, stalled, summary, waiting_for
+from clbench.utils import markup
 
 if TYPE_CHECKING:
     from clbench.runner.worker_messages import Progress
 
-WORDS = {
-    Status.DONE: "",
-    Status.PRESENT: "already there",
-    Status.BUSY: "in progress elsewhere",
-    Status.FAILED: "FAILED",
-}
+STALLED_HINT = "runner.time_limit=SECONDS ends such runs, runner.stall_notice=null hides this line"
+WORK_FIRST, WORK_LINES = 5.0, 30.0
+"""Seconds until the plain display's first line about one-time work, and between two lines."""
 BAR = 32
 """Columns of the progress bar."""
+NAME = 60
+"""Columns of a name in the live display; the rest of a longer name is left out."""
+
+
+@dataclass
+class _Watched:
+    """What the plain display knows about a run in progress.
+
+    Args:
+        spec: the run.
+        life: time of its last sign of life.
+        said: seconds without a step, as last written; 0: nothing was written.
+        work: one-time work in progress; empty: none.
+        next: time of the next line about the work.
+    """
+
+    spec: RunSpec
+    life: float
+    said: float = 0.0
+    work: str = ""
+    next: float = 0.0
+
+    def note(self, work: str) -> None:
+        """Take the progress of one-time work; short work is not written."""
+        if not self.work:
+            self.next = monotonic() + WORK_FIRST
+        self.work = work
 
 
 class Display:
@@ -39,6 +66,9 @@ class Display:
 
     def event(self, spec: RunSpec, message: Progress) -> None:
         """Show progress within a run."""
+
+    def tick(self) -> None:
+        """Show what only the passing of time tells: a run without a step, long one-time work. Called about every second."""
 
     def finished(self, outcome: Outcome) -> None:
         """Show the end of a run."""
@@ -59,32 +89,59 @@ class PlainDisplay(Display):
 
     def __init__(self, console: Console) -> None:
         self.console, self.total, self.ended = console, 0, 0
+        self._active: dict[str, _Watched] = {}
 
     @contextmanager
     def shown(self, total: int, workers: int) -> Iterator[None]:
         """Write the number of runs."""
         self.total, self.ended = total, 0
+        self._active.clear()
         self._line(f"{total} {'run' if total == 1 else 'runs'} to train" + (f", {workers} at a time" if workers else ""))
         yield
 
     def event(self, spec: RunSpec, message: Progress) -> None:
         """Write text of the console logger, and runs that are tried again."""
         if message["event"] == "again":
+            self._active.pop(spec.id, None)
             self._line(message["text"])
+            return
+        watched = self._active.setdefault(spec.id, _Watched(spec, monotonic()))
+        watched.life, watched.said = monotonic(), 0.0
+        if message["event"] == "work":
+            watched.note(message["text"])
         if message["event"] == "print":
-            self.console.print(Text.from_ansi(message["text"]), soft_wrap=True)
+            self.console.print(Text.from_ansi(markup.coloured(message["text"])), soft_wrap=True)
+
+    def tick(self) -> None:
+        """Write how far long one-time work is, and which runs take no step."""
+        now, silent = monotonic(), dict[str, list[str]]()
+        for watched in list(self._active.values()):
+            if watched.work and now >= watched.next:
+                watched.next = now + WORK_LINES
+                self._line(f"{watched.spec.label}: {watched.work}")
+            quiet = stalled(watched.spec, now - watched.life)
+            if quiet and now - watched.life >= 2 * watched.said:  # after 10, 20, 40 minutes, ...
+                watched.said = now - watched.life
+                silent.setdefault(quiet, []).append(watched.spec.label)
+        for quiet, labels in silent.items():
+            self._line(f"{quiet}: {', '.join(labels)} ({STALLED_HINT})")
 
     def finished(self, outcome: Outcome) -> None:
         """Write the line of a run."""
+        self._active.pop(outcome.spec.id, None)
         self.ended += 1
         self._line(f"{self.ended}/{self.total} {summary(outcome)}")
+
+    def postponed(self, outcome: Outcome) -> None:
+        """Forget a run of another process."""
+        self._active.pop(outcome.spec.id, None)
 
     def waiting(self, busy: Sequence[Outcome], seconds: float | None) -> None:
         """Write what is waited for."""
         self._line(waiting_for(busy, seconds))
 
     def _line(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        markup.show(self.console, text)
 
 
 class LiveDisplay(Display):
@@ -111,13 +168,18 @@ class LiveDisplay(Display):
     def event(self, spec: RunSpec, message: Progress) -> None:
         """Keep the newest state of a run."""
         if message["event"] == "print":
-            self.console.print(Text.from_ansi(message["text"]))
+            self.console.print(Text.from_ansi(markup.coloured(message["text"])))
             return
         if message["event"] == "again":
             self.active.pop(spec.id, None)
-            self.console.print(Text(message["text"], style="yellow"))
+            markup.show(self.console, message["text"], "yellow", soft_wrap=False)
             return
         _, state = self.active.setdefault(spec.id, (spec, {"begun": monotonic()}))
+        state["life"] = monotonic()
+        if message["event"] == "work":
+            state["work"] = message["text"]
+        if message["event"] in ("work", "alive"):
+            return
         news: dict[str, Any] = {key: value for key, value in message.items() if key != "event"}
         tasks = news.get("tasks") or state.get("tasks") or 1
         if message["event"] == "start":
@@ -135,7 +197,7 @@ class LiveDisplay(Display):
         failed = outcome.status is Status.FAILED
         self.failures += failed
         if outcome.status is not Status.DONE:
-            self.console.print(Text(summary(outcome), style="red" if failed else "yellow"))
+            markup.show(self.console, summary(outcome), "red" if failed else "yellow", soft_wrap=False)
 
     def postponed(self, outcome: Outcome) -> None:
         """Remove a run from the list without counting it as ended."""
@@ -143,7 +205,7 @@ class LiveDisplay(Display):
 
     def waiting(self, busy: Sequence[Outcome], seconds: float | None) -> None:
         """Write what is waited for."""
-        self.console.print(Text(waiting_for(busy, seconds), style="yellow"))
+        markup.show(self.console, waiting_for(busy, seconds), "yellow", soft_wrap=False)
 
     def done(self) -> float:
         """Return how many runs are done; a run in progress counts by its share."""
@@ -166,11 +228,13 @@ class LiveDisplay(Display):
         for spec, state in list(self.active.values()):
             name = f"{spec.names['method']} ({spec.variant})" if spec.variant else spec.names["method"]
             runs.add_row(
-                Text(f"  {name}", style="bold"),
-                spec.names["scenario"],
-                spec.setting,
+                Text(f"  {markup.name(name, NAME)}", style="bold"),
+                Text(markup.name(spec.names["scenario"], NAME)),
+                Text(markup.name(spec.setting, NAME)),
                 f"seed {spec.seed}",
                 *position(state),
+                Text(state.get("work") or ""),
+                Text(stalled(spec, monotonic() - state["life"]), style="red"),
             )
         yield Group(whole, runs)
 
@@ -180,47 +244,3 @@ def display(console: Console, enabled: bool = True) -> Display:
     if not enabled:
         return Display()
     return LiveDisplay(console) if console.is_terminal and not console.is_dumb_terminal else PlainDisplay(console)
-
-
-def summary(outcome: Outcome) -> str:
-    """Return one line about a run that has ended; remedies are printed once, at the end of the sweep."""
-    parts = [outcome.spec.label, WORDS[outcome.status]]
-    if outcome.accuracy is not None and outcome.status is Status.DONE:
-        parts.append(f"accuracy {outcome.accuracy:.1f}")
-    if outcome.seconds:
-        parts.append(f"{outcome.seconds:.1f} s")
-    return "  ".join(part for part in parts if part) + (f": {outcome.reason}" if outcome.reason else "")
-
-
-def waiting_for(busy: Sequence[Outcome], seconds: float | None) -> str:
-    """Return one line about runs that other processes execute."""
-    runs = "1 run" if len(busy) == 1 else f"{len(busy)} runs"
-    others = ", ".join(dict.fromkeys(outcome.reason for outcome in busy))
-    limit = "" if seconds is None else f", at most {duration(seconds)} until the next one ends"
-    return f"waiting for {runs} in progress elsewhere ({others}){limit}"
-
-
-def share(state: Mapping[str, Any]) -> float:
-    """Return the finished share of a run, from its tasks and the epochs of the current task."""
-    tasks = state.get("tasks")
-    if not tasks:
-        return 0.0
-    within = state["epoch"] / state["epochs"] if state.get("epoch") and state.get("epochs") else 0.0
-    return float(min(1.0, (state.get("task", 0) + min(1.0, within)) / tasks))
-
-
-def position(state: Mapping[str, Any]) -> list[str]:
-    """Return the position of a run: task, epoch, accuracy so far."""
-    tasks = state.get("tasks")
-    if not tasks:
-        return ["starting", "", ""]
-    epoch = f"epoch {state['epoch']}/{state['epochs']}" if state.get("epoch") else ""
-    accuracy = f"accuracy {state['acc']:.1f}" if state.get("acc") is not None else ""
-    return [f"task {min(state.get('task', 0) + 1, tasks)}/{tasks}", epoch, accuracy]
-
-
-def duration(seconds: float) -> str:
-    """Return seconds as `0:07` or `1:02:03`."""
-    whole = int(seconds)
-    hours, minutes = whole // 3600, whole // 60 % 60
-    return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"

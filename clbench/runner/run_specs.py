@@ -15,16 +15,20 @@ from clbench.run_spec import RunSpec
 from clbench.runner import devices, worker_pool
 from clbench.runner.device_memory import Limits, Needs, budgets, recorded_peak
 from clbench.runner.devices import slots
-from clbench.runner.execute import LOGS, RUN_FUNCTION, execute, reason_and_remedy
+from clbench.runner.execute import LOGS, RUN_FUNCTION, reason_and_remedy
 from clbench.runner.failed_runs import Place, from_the_beginning, keep, not_repeated
 from clbench.runner.lock import available, start_anew, tidy
 from clbench.runner.outcome import Outcome, Status
-from clbench.runner.stacks import assign_stacks, execute_stack, form_stacks
-from clbench.runner.worker_messages import End, Message
+from clbench.runner.own_process import run_here
+from clbench.runner.stacks import assign_stacks, form_stacks
+from clbench.runner.worker_messages import NOT_BEGUN, End, Message
+from clbench.store.results_folder import examine, prepare
 
 if TYPE_CHECKING:
     from clbench.runner.progress import Display
 
+OF_A_STACK = ("alive", "apart")
+"""Messages about a whole stack, under the name of its first run, which may have ended."""
 POLL = 0.2
 """Seconds between two looks at runs that other processes execute."""
 
@@ -57,13 +61,14 @@ def run_specs(
         ConfigError: this machine does not have the device.
         KeyboardInterrupt: passed on. The workers are stopped; finished runs are stored, and checkpoints are kept.
     """
+    for folder in dict.fromkeys(spec.results_dir for spec in specs):
+        examine(Path(folder))
     sweep = _Sweep(specs, display)
     tidy([outcome.spec for outcome in sweep.outcomes.values() if outcome.status is Status.PRESENT])
     todo = [spec for spec in sweep.specs.values() if spec.id not in sweep.outcomes]
     if not todo:
         return sweep.ordered()
-    for folder in {spec.results_dir for spec in todo}:
-        writable(Path(folder))
+    todo = sweep.mark({folder: prepare(Path(folder)) for folder in {spec.results_dir for spec in todo}}, todo)
     start_anew([spec for spec in todo if from_the_beginning(spec)])
 
     first = todo[0]
@@ -83,16 +88,19 @@ def run_specs(
             given = sweep.give(form_stacks(now, stacks))
             if workers == 0:
                 for spec in given:
-                    sweep.notify(spec.id, {"event": "begin"})
-                    end = (execute_stack if spec.stacked else execute)(spec, function, sweep.notify)
-                    sweep.notify(spec.id, end)
+                    if sweep.stopped:
+                        sweep.notify(spec.id, NOT_BEGUN)
+                    else:
+                        run_here(spec, function, sweep.notify, display)
             else:
-                worker_pool.run(given, places, Path(first.results_dir) / logs, function, sweep.notify, needs, budget)
+                worker_pool.run(
+                    given, places, Path(first.results_dir) / logs, function, sweep.notify, needs, budget, display.tick
+                )
             busy = [outcome for outcome in sweep.ordered() if outcome.status is Status.BUSY]
             if busy and not announced:
                 announced = True
                 display.waiting(busy, wait)
-            now = _released([outcome.spec for outcome in busy], wait)
+            now = [] if sweep.stopped else _released([outcome.spec for outcome in busy], wait)
         for outcome in busy:
             display.finished(outcome)
     return sweep.ordered()
@@ -108,14 +116,22 @@ class _Sweep:
         found = ((run, already(spec)) for run, spec in self.specs.items())
         self.outcomes: dict[str, Outcome] = {run: outcome for run, outcome in found if outcome is not None}
         self._display = display
-        self._stacked: Mapping[str, Sequence[RunSpec]] = {}
+        self._stacked: dict[str, Sequence[RunSpec]] = {}
         self._started: dict[str, float] = {}
         self._accuracy: dict[str, float] = {}
         self._places: dict[str, Place] = {}
+        self.stopped = False
+        """True after the end of a run that could not be stored: no other run is begun."""
 
     def ordered(self) -> list[Outcome]:
         """Return the outcomes in the order of the runs."""
         return [self.outcomes[run] for run in self.specs]
+
+    def mark(self, marks: Mapping[str, str], todo: Sequence[RunSpec]) -> list[RunSpec]:
+        """Note the marks of the results folders in the runs of `todo`, and return these runs."""
+        marked = [replace(spec, mark=marks[spec.results_dir]) for spec in todo]
+        self.specs.update((spec.id, spec) for spec in marked)
+        return marked
 
     def give(self, specs: Sequence[RunSpec]) -> Sequence[RunSpec]:
         """Note which runs are stacked, and return `specs`."""
@@ -125,11 +141,20 @@ class _Sweep:
     def notify(self, run: str, message: Message) -> None:
         """Note a message, and pass it on to the display."""
         spec = self.specs[run]
-        if run in self.outcomes and self.outcomes[run].status is not Status.BUSY:
+        ended = run in self.outcomes and self.outcomes[run].status is not Status.BUSY
+        if ended and (isinstance(message, End) or message["event"] not in OF_A_STACK):
             return  # its stack is tried again, but this run had ended
         self._started.setdefault(run, monotonic())
         place = self._places.setdefault(run, Place())
         if not isinstance(message, End):
+            if message["event"] == "apart":
+                self._apart(run, message["runs"])
+                return
+            if message["event"] == "alive":
+                for each in (run, *(other.id for other in self._stacked.get(run, ()))):
+                    if each not in self.outcomes:
+                        self._display.event(self.specs[each], message)
+                return
             place.note(message)
             if message["event"] == "stopped":
                 return
@@ -142,16 +167,24 @@ class _Sweep:
         if message.status is Status.FAILED:
             unstored = keep(spec, message, place)
             reason += f" ({unstored})" if unstored else ""
-        outcome = Outcome(spec, message.status, reason, message.remedy, seconds, self._accuracy.get(run))
+        self.stopped |= message.stops
+        accuracy, begun = self._accuracy.get(run), message is not NOT_BEGUN
+        outcome = Outcome(spec, message.status, reason, message.remedy, seconds, accuracy, begun=begun)
         self.outcomes[run] = outcome
         if outcome.status is Status.BUSY:  # it will be tried again
             del self._started[run]
             self._display.postponed(outcome)
-        else:
+        elif begun:  # the others are counted at the end
             self._display.finished(outcome)
         for other in self._stacked.get(run, ()):
             if other.id not in self.outcomes:  # their process has died
                 self.notify(other.id, message)
+
+    def _apart(self, first: str, runs: Sequence[str]) -> None:
+        """Note that `runs` of the stack whose first run is `first` form a stack of their own."""
+        self._stacked = {run: specs for run, specs in self._stacked.items() if run != first}
+        if runs:
+            self._stacked[runs[0]] = [self.specs[run] for run in runs[1:]]
 
 
 def _released(busy: Sequence[RunSpec], wait: float | None) -> list[RunSpec]:
@@ -191,20 +224,3 @@ def replacing(spec: RunSpec) -> RunSpec:
         record = replace(spec, replaces="").stored()
         return spec if record is None else replace(spec, replaces=record.digest)
     return spec
-
-
-def writable(folder: Path) -> None:
-    """Make the results folder if needed.
-
-    Raises:
-        StoreError: the folder cannot be written to.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not folder.is_dir():
-            raise NotADirectoryError(20, "Not a directory")
-    except OSError as error:
-        raise StoreError(
-            f"the results folder results_dir={folder} cannot be written: {error.strerror or error}",
-            "choose another results_dir, or check its permissions",
-        ) from error

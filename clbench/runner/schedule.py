@@ -80,11 +80,20 @@ class Schedule:
             run.most_others = max(run.most_others, self._others(slot))
         return started
 
+    def drop(self) -> list[RunSpec]:
+        """Remove all waiting runs, and return them."""
+        dropped, self._waiting = [run.spec for run in self._waiting], []
+        return dropped
+
     def end(self, slot: int, peak: int | None = None) -> None:
         """End the run in `slot`, which needed `peak` bytes."""
         run = self._running.pop(slot)
         if self._needs is not None and peak is not None:
             self._needs.learn(run.spec, peak)
+
+    def add(self, spec: RunSpec) -> None:
+        """Let another run wait, after all others."""
+        self._waiting.append(ScheduledRun(spec))
 
     def again(self, slot: int) -> int | None:
         """Let the run in `slot`, which was out of memory, wait for another try with at most half as many others on its device.

@@ -2,35 +2,46 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from clbench.config.job import Job
-from clbench.errors import ClbenchError
+from clbench.errors import ClbenchError, StoreError
 from clbench.execution import Execution
-from clbench.leaderboard.rows import rows, usable
+from clbench.leaderboard.entries import Entry, load_entries
+from clbench.leaderboard.rows import Row, rows
 from clbench.leaderboard.tables import print_table, render
-from clbench.records import Record, load_all, read, record_path
+from clbench.records import Record, read, record_path
 from clbench.run_spec import RunSpec
 from clbench.runner.device_memory import Limits
+from clbench.runner.dry_run import plan
 from clbench.runner.execute import LOGS, RUN_FUNCTION, failure_log, one_line
 from clbench.runner.outcome import Outcome, Status
 from clbench.runner.progress import Display, display
 from clbench.runner.run_specs import run_specs
 from clbench.sources.changes import changed
 from clbench.store.failures import FOLDER, load_failures
-from clbench.utils import atomic
+from clbench.store.results_folder import there
+from clbench.utils import atomic, markup
 from clbench.utils.folder_lock import folder_lock
+from clbench.utils.tolerant import tolerant
 
 WIDTH = 160
 """Columns of a table outside a terminal."""
-INTERRUPTED = 130
-"""Exit status after Ctrl-C, as in shells."""
+MOST = 200
+"""Rows of a table after a command: nobody reads more in a terminal, and a sweep may have thousands."""
+FEWEST = 5
+"""Rows of each scenario and setting in a shortened table."""
+TABLE = "leaderboard.md"
+"""File in the results folder."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +59,24 @@ class Summary:
     Args:
         outcomes: the outcome of every run.
         broken: jobs without a valid configuration.
+        entries: what the tables know of the records, by the id of the run.
+        dry: whether nothing was to be trained (`runner.dry`).
     """
 
     outcomes: list[Outcome] = field(default_factory=list)
     broken: list[Broken] = field(default_factory=list)
+    entries: dict[str, Entry] = field(default_factory=dict)
+    dry: bool = False
 
     @property
     def failed(self) -> int:
         """Number of failed runs and jobs."""
         return len(self.broken) + sum(outcome.status is Status.FAILED for outcome in self.outcomes)
+
+    @cached_property
+    def _unfinished(self) -> set[str]:
+        """The ids of runs without a result."""
+        return {outcome.spec.id for outcome in self.outcomes if outcome.status in (Status.FAILED, Status.BUSY)}
 
     def records(self, job: Job) -> list[Record]:
         """Return the stored records of a job's runs.
@@ -65,14 +85,14 @@ class Summary:
             StoreError: a record cannot be read.
         """
         paths = [record_path(Path(spec.results_dir), spec.id) for spec in job.specs()]
-        return [read(path) for path in paths if path.exists()]
+        return [read(path) for path in paths if os.path.lexists(path)]
 
     def accuracy(self, job: Job) -> float:
-        """Return a job's final accuracy in percent, averaged over its seeds; NaN if one of its runs has failed."""
-        ids = {spec.id for spec in job.specs()}
-        if any(outcome.spec.id in ids and outcome.status in (Status.FAILED, Status.BUSY) for outcome in self.outcomes):
+        """Return a job's final accuracy in percent, averaged over its seeds; NaN without all of them."""
+        ids = [spec.id for spec in job.specs()]
+        if self.dry or not self._unfinished.isdisjoint(ids):
             return float("nan")
-        values = [row["acc"] for row in rows(self.records(job))]
+        values = [row["acc"] for row in rows([self.entries[run] for run in ids if run in self.entries])]
         return float(values[0]) if values and values[0] is not None else float("nan")
 
 
@@ -103,11 +123,18 @@ def run_jobs(
         KeyboardInterrupt: passed on.
     """
     console = output()
+    if any(job.execution.dry for job in jobs):
+        for line in plan(jobs, len(broken), workers):
+            markup.show(console, line)
+        planned = Summary([], list(broken), dry=True)
+        for line in failures(planned):
+            markup.show(errors(), line)
+        return planned
     shown = display(console, progress)
     if progress or report:
         for place, identities in _by_folder(jobs):
             for line in changed(identities, place):
-                console.print(line, markup=False, highlight=False, soft_wrap=True)
+                markup.show(console, line)
     if external is not None:
         outcomes = external([job.specs() for job in jobs], shown)
     else:
@@ -117,15 +144,23 @@ def run_jobs(
         limits = Limits(how.memory_share, how.memory_unknown, how.memory_context, how.memory_margin)  # type: ignore[arg-type]
         wanted = how.workers if workers is None else workers
         outcomes = run_specs(specs, shown, wanted, function, limits, how.wait, logs, how.stack)
-    summary = Summary(outcomes, list(broken))
+    summary = Summary([still_stored(outcome) for outcome in outcomes], list(broken))
     for folder in dict.fromkeys(job.results_dir for job in jobs):
-        mine = [outcome for outcome in outcomes if outcome.spec.results_dir == folder]
-        conclude(Path(folder), mine, console if report else None)
+        mine = [outcome for outcome in summary.outcomes if outcome.spec.results_dir == folder]
+        summary.entries.update(conclude(Path(folder), mine, console if report else None))
     if report:
-        console.print(verdict(summary), markup=False, highlight=False, soft_wrap=True)
+        markup.show(console, verdict(summary))
         for line in filter(None, [*failures(summary), not_trained_again(summary)]):
-            errors().print(line, markup=False, highlight=False, soft_wrap=True)
+            markup.show(errors(), line)
     return summary
+
+
+def still_stored(outcome: Outcome) -> Outcome:
+    """Return the outcome of a run, which is a failure if its record was removed while the command was under way."""
+    if outcome.status not in (Status.DONE, Status.PRESENT) or outcome.spec.record_file.exists():
+        return outcome
+    reason = f"its record was removed from results_dir={outcome.spec.results_dir} while the command was under way"
+    return replace(outcome, status=Status.FAILED, reason=reason, remedy="put it back, or start the same command again")
 
 
 def _by_folder(jobs: Iterable[Job]) -> list[tuple[Path, list[dict[str, Any]]]]:
@@ -136,29 +171,59 @@ def _by_folder(jobs: Iterable[Job]) -> list[tuple[Path, list[dict[str, Any]]]]:
     return [(Path(folder), identities) for folder, identities in found.items()]
 
 
-def conclude(folder: Path, outcomes: Iterable[Outcome], console: Console | None) -> None:
-    """Write `leaderboard.md` for the whole folder, and print the rows of `outcomes`."""
-    if not folder.is_dir():
-        return
+def conclude(folder: Path, outcomes: Iterable[Outcome], console: Console | None) -> dict[str, Entry]:
+    """Write `leaderboard.md` for the whole folder, and print the rows of `outcomes`; return what tables know, by run."""
+    outcomes = list(outcomes)
+    if not folder.is_dir() or not all(there(folder, mark) for mark in {outcome.spec.mark for outcome in outcomes} if mark):
+        return {}
+    unwritten = ""
     with folder_lock(folder):  # includes the reading, so that no older table replaces a newer one
-        records, unreadable = load_all(folder)
-        good, unusable = usable(records)
+        good, unreadable = load_entries(folder)
         failures, damaged = load_failures(folder)
         if good or failures:
-            atomic.write(folder / "leaderboard.md", render(rows(good, failures), "markdown") + "\n", shared=False)
+            unwritten = update(folder / TABLE, render(rows(good, failures), "markdown") + "\n")
+    known = {each.id: each for each in good}
     if console is None:
-        return
+        return known
+    if unwritten:
+        markup.show(errors(), unwritten)
     touched = {outcome.spec.config_id for outcome in outcomes}
     shown = rows(
-        [record for record in good if record.config_id in touched],
+        [each for each in good if each.config_id in touched],
         [failure for failure in failures if failure.config_id in touched],
     )
     if shown:
-        print_table(shown, console)
+        brief = best(shown, MOST)
+        print_table(brief, console)
+        if len(brief) < len(shown):
+            text = f"{len(brief)} of {len(shown)} rows, the best of each table; all are in {folder / 'leaderboard.md'}"
+            markup.show(console, text)
     own = {str(record_path(folder, outcome.spec.id)) for outcome in outcomes if outcome.status is Status.FAILED}
-    for error in [*unreadable, *unusable, *damaged]:
+    for error in [*unreadable, *damaged]:
         if not any(path in str(error) for path in own):  # the failure of its run is printed anyway
-            errors().print(f"left out: {one_line(error)}", markup=False, highlight=False, soft_wrap=True)
+            markup.show(errors(), f"left out: {one_line(error)}")
+    return known
+
+
+def best(shown: Sequence[Row], most: int) -> list[Row]:
+    """Return about `most` rows: of each scenario and setting as many, in their order."""
+    if len(shown) <= most:
+        return list(shown)
+    tables: dict[tuple[object, object], list[Row]] = {}
+    for row in shown:
+        tables.setdefault((row["scenario"], row["setting"]), []).append(row)
+    each = max(FEWEST, most // len(tables))
+    return [row for table in tables.values() for row in table[:each]]
+
+
+def update(path: Path, text: str) -> str:
+    """Write a table that can be made again at any time. Return why it cannot be written, in one line; else nothing."""
+    try:
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            atomic.write(path, text, shared=False)
+    except (StoreError, OSError, UnicodeDecodeError) as error:
+        return f"not updated: {one_line(error)}"
+    return ""
 
 
 def verdict(summary: Summary) -> str:
@@ -181,13 +246,18 @@ def failures(summary: Summary) -> list[str]:
     """Return one line per failure."""
     lines = [f"failed: {broken.label}: {one_line(broken.error)}" for broken in summary.broken]
     last = ""
+    left = sum(not outcome.begun for outcome in summary.outcomes)
     for outcome in summary.outcomes:
-        if outcome.status is Status.FAILED:
+        if outcome.status is Status.FAILED and outcome.begun:
             log = failure_log(outcome.spec)
             reason = "same reason as before" if outcome.text == last else outcome.text
             last = outcome.text
             word = "failed earlier" if outcome.earlier else "failed"
             lines.append(f"{word}: {outcome.spec.label}: {reason}" + (f" [{log}]" if log.exists() else ""))
+    if left:
+        lines.append(
+            f"not begun: {left} {'run' if left == 1 else 'runs'}, since no record could be stored; start the same command again"
+        )
     return lines
 
 
@@ -204,17 +274,12 @@ def not_trained_again(summary: Summary) -> str:
     )
 
 
-def interrupted() -> str:
-    """Return the message after Ctrl-C."""
-    return "\nStopped. Finished runs are stored; the same command goes on from here."
-
-
 def output() -> Console:
     """Return the console for results; outside a terminal it is wide and without colours."""
-    console = Console()
-    return console if console.is_terminal or console.is_jupyter else Console(width=WIDTH)
+    console = Console(file=tolerant(sys.stdout))
+    return console if console.is_terminal or console.is_jupyter else Console(file=tolerant(sys.stdout), width=WIDTH)
 
 
 def errors() -> Console:
     """Return the console for errors."""
-    return Console(stderr=True)
+    return Console(file=tolerant(sys.stderr))

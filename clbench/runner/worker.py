@@ -11,6 +11,7 @@ import json
 import os
 import queue
 import signal
+import sys
 import threading
 from contextlib import suppress
 from dataclasses import replace
@@ -19,9 +20,11 @@ from typing import TextIO
 from clbench.run_spec import RunSpec
 from clbench.runner import device_memory
 from clbench.runner.execute import RUN_FUNCTION, execute
+from clbench.runner.heartbeat import heartbeat
 from clbench.runner.outcome import Status
 from clbench.runner.stacks import execute_stack
 from clbench.runner.worker_messages import Message, encode
+from clbench.utils.tolerant import tolerant
 
 PR_SET_PDEATHSIG = 1
 """Option of Linux's prctl: the signal for this process when the thread that started it ends."""
@@ -36,19 +39,25 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     orders = os.fdopen(os.dup(0), encoding="utf-8")
     os.dup2(2, 1)
+    sys.stdout, sys.stderr = tolerant(sys.stdout), tolerant(sys.stderr)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     specs: queue.SimpleQueue[RunSpec] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(orders, specs), daemon=True).start()
 
+    writing = threading.Lock()
+
     def send(run: str, message: Message) -> None:
-        answers.write(encode(run, message))
-        answers.flush()
+        line = encode(run, message)
+        with writing:  # the heartbeat is another thread
+            answers.write(line)
+            answers.flush()
 
     while True:
         spec = specs.get()
         device_memory.clear()
-        end = execute_stack(spec, function, send) if spec.stacked else execute(spec, function, send)
+        with heartbeat(spec, send):
+            end = execute_stack(spec, function, send) if spec.stacked else execute(spec, function, send)
         send(spec.id, replace(end, peak_memory=device_memory.peak()) if end.status is Status.DONE else end)
 
 

@@ -16,12 +16,13 @@ class Progress(TypedDict, total=False):
 
     `begin`: a process got the run. `start`: number of `tasks`, `resumed_at` this task. `epoch`: `epoch` of `epochs` of a `task`
     ended. `task`: a `task` ended with the mean accuracy `acc` in percent. `print`: `text` of a logger. `again`: the run will be
-    tried again; `text` says why. `clock`: a time limit of `seconds` begins, for the run or for its stack. `stopped`: the run
+    tried again; `text` says why. `clock`: a time limit of `seconds` begins, for the `runs` of these ids. `apart`: the `runs` of a
+    stack begin anew; other runs of the stack took too long. `stopped`: the run
     failed in a `task` after `step` steps, with so many `events` measured. A `start` also names `setting`, `access` and `goal` of
-    the stream.
+    the stream. `alive`: the run has taken steps. `work`: `text` says how far one-time work is; empty when the work is done.
     """
 
-    event: Required[Literal["begin", "start", "epoch", "task", "print", "again", "clock", "stopped"]]
+    event: Required[Literal["begin", "start", "epoch", "task", "print", "again", "clock", "stopped", "alive", "work", "apart"]]
     tasks: int
     resumed_at: int
     task: int
@@ -30,6 +31,7 @@ class Progress(TypedDict, total=False):
     acc: float | None
     text: str
     seconds: float
+    runs: list[str]
     step: int
     events: int
     setting: str
@@ -48,6 +50,7 @@ class End:
         out_of_memory: whether the run failed because memory was used up.
         peak_memory: bytes that the process of the run needed at its peak.
         kind: of a failure that is stored; None: the failure is not stored (the configuration or the store is at fault).
+        stops: whether no other run could be stored either; the sweep then begins no further run.
     """
 
     status: Status
@@ -56,8 +59,11 @@ class End:
     out_of_memory: bool = False
     peak_memory: int | None = None
     kind: Kind | None = None
+    stops: bool = False
 
 
+NOT_BEGUN = End(Status.FAILED, "not begun, since no record could be stored")
+"""The end of a run after another run's end that stops the sweep."""
 Message = Progress | End
 Report = Callable[[str, Message], None]
 """Takes the id of a run and a message about the run."""

@@ -6,61 +6,39 @@ import json
 import os
 import queue
 import signal
-import subprocess
-import sys
 import textwrap
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from time import monotonic
 
-from clbench.errors import StoreError
 from clbench.run_spec import RunSpec
-from clbench.runner.device_memory import Needs, says_out_of_memory
+from clbench.runner.device_memory import Needs
 from clbench.runner.execute import failure_log, log_failure
 from clbench.runner.outcome import Status
 from clbench.runner.schedule import Schedule
-from clbench.runner.worker_messages import End, Message, Report, decode
+from clbench.runner.stacks import unstack
+from clbench.runner.worker_messages import NOT_BEGUN, End, Report
+from clbench.runner.worker_process import GRACE, Inbox, Worker, death, start
 from clbench.store.failures import Kind
+from clbench.utils import processes
 from clbench.utils.time_limit import too_long
 
-Inbox = queue.SimpleQueue[tuple["Worker", tuple[str, Message] | None]]
-"""Of (worker, (id of the run, message)); None: the worker's output has ended."""
 ALONE = "; it had its device to itself"
 """Added to the reason of a run that was out of memory without another run on its device."""
 SMALLER = "lower trainer.batch_size or eval.batch_size, give data.residence=host, or use a device with more memory"
 LONG = 120
 """Characters of a reason in the line about another try."""
-GRACE = 5.0
-"""Seconds between the request to end and the kill of a worker."""
+START = 600.0
+"""Seconds besides `runner.time_limit` from a run's arrival at a worker until the limit begins: libraries are imported meanwhile.
 
-
-@dataclass
-class Worker:
-    """A running process.
-
-    Args:
-        process: the process.
-        slot: its environment variables.
-        log: file of its standard error.
-        spec: its present run; None while it is idle.
-        mark: length of the log in bytes at the start of the run.
-        number: number of its slot.
-        deadline: the worker is killed then, because of `runner.time_limit`; by then it should have stopped the run itself.
-        late: True after the worker was killed for that.
-    """
-
-    process: subprocess.Popen[str]
-    slot: dict[str, str]
-    log: Path
-    spec: RunSpec | None = None
-    mark: int = 0
-    number: int = 0
-    deadline: float = inf
-    late: bool = False
+Imports take seconds, on a slow network file system minutes. Our choice is ample.
+"""
+TICK = 1.0
+"""Seconds between two looks at the deadlines, and at what the display has to say."""
 
 
 def run(
@@ -71,6 +49,7 @@ def run(
     notify: Report,
     needs: Needs | None = None,
     budgets: Mapping[str, int] | None = None,
+    tick: Callable[[], None] = lambda: None,
 ) -> None:
     """Execute all runs: at most one worker per slot, and as many simultaneous runs as memory allows.
 
@@ -85,9 +64,10 @@ def run(
         notify: takes messages as they arrive, in this thread; one `End` for each of `specs`.
         needs: memory needs of the runs; None: only slots are counted.
         budgets: bytes that the runs on a device may need together, by name of the device.
+        tick: called about every second.
 
     Raises:
-        StoreError: the logs cannot be written.
+        StoreError: no worker can be started.
         KeyboardInterrupt: passed on, with the workers stopped.
     """
     schedule = Schedule(specs, slots, needs, budgets)
@@ -98,7 +78,7 @@ def run(
         for number, spec in schedule.start():
             worker = next((w for w in workers if w.number == number), None)
             if worker is None:
-                worker = _start(slots[number], logs / f"worker-{number}.log", function, inbox)
+                worker = start(slots[number], logs / f"worker-{number}.log", function, inbox)
                 worker.number = number
                 workers.append(worker)
             _give(worker, spec, notify)
@@ -109,6 +89,11 @@ def run(
         """End the worker's run, or schedule another try."""
         assert worker.spec is not None
         spec, worker.spec, worker.deadline = worker.spec, None, inf
+        if worker.late and worker in workers:  # it was killed while its last message was under way
+            _let_go(worker, workers, leaving)
+        if end.stops:
+            for waiting in schedule.drop():
+                notify(waiting.id, NOT_BEGUN)
         if not end.out_of_memory:
             schedule.end(worker.number, end.peak_memory)
             notify(spec.id, end)
@@ -123,19 +108,42 @@ def run(
         reason = textwrap.shorten(end.reason, LONG, placeholder=" ...")
         notify(spec.id, {"event": "again", "text": f"{spec.label}: {reason}; tried again later, with {company} on its device"})
 
+    def late(worker: Worker, end: End) -> None:
+        """End the runs whose time was over, and let the other runs of their stack begin anew, from their checkpoints."""
+        assert worker.spec is not None
+        spec, worker.spec = worker.spec, None
+        schedule.end(worker.number)
+        if not worker.timed and worker.given > 1:  # what an earlier run has left behind keeps the worker from beginning
+            schedule.add(spec)
+            notify(spec.id, {"event": "again", "text": f"{spec.label}: its process did not begin; tried again in a new one"})
+            return
+        left = [each for each in unstack(spec) if each.id not in worker.over]
+        stuck = [each for each in left if each.id in worker.timed] or left
+        others = [each for each in left if each not in stuck]
+        notify(spec.id, {"event": "apart", "runs": [each.id for each in others]})
+        for each in stuck:
+            notify(each.id, end)
+        if others:
+            schedule.add(replace(others[0], stacked=others[1:]))
+
     leaving: list[Worker] = []
+    due = 0.0
     try:
         fill()
         while any(worker.spec for worker in workers):
-            patience = min(worker.deadline for worker in workers) - monotonic()
+            now = monotonic()
+            if now >= due:
+                due = now + TICK
+                tick()
+            for worker in workers:
+                if worker.deadline <= now:
+                    processes.kill_all_of(worker.process.pid)
+                    worker.deadline = inf
+                    worker.late = True
+            patience = min(due, *(worker.deadline for worker in workers)) - now
             try:
-                worker, answer = inbox.get(timeout=None if patience == inf else max(patience, 0.0))
+                worker, answer = inbox.get(timeout=max(patience, 0.0))
             except queue.Empty:
-                for worker in workers:
-                    if worker.deadline <= monotonic():
-                        worker.process.kill()
-                        worker.deadline = inf
-                        worker.late = True
                 continue
             if answer is None:
                 if worker in leaving:
@@ -144,13 +152,15 @@ def run(
                     workers.remove(worker)
                 if worker.spec is None:
                     continue
-                end, report = _death(worker)
+                end, report = death(worker)
                 limit = worker.spec.execution.time_limit
                 if worker.late and limit is not None:
                     error = too_long(limit)
-                    end, report = End(Status.FAILED, error.what, error.remedy, kind=Kind.TIME_LIMIT), str(error)
-                log_failure(worker.spec, report)
-                over(worker, end)
+                    log_failure(worker.spec, str(error))
+                    late(worker, End(Status.FAILED, error.what, error.remedy, kind=Kind.TIME_LIMIT))
+                else:
+                    log_failure(worker.spec, report)
+                    over(worker, end)
                 fill()
             elif worker.spec is not None:
                 run, message = answer
@@ -160,61 +170,32 @@ def run(
                 elif not isinstance(message, End) and message["event"] == "clock":
                     # the worker stops the run by itself unless a call of a library never returns
                     worker.deadline = monotonic() + message["seconds"] + GRACE
+                    worker.timed = message.get("runs", [])
                 else:
+                    if isinstance(message, End):
+                        worker.over.add(run)
                     notify(run, message)
     finally:
         _stop([*workers, *leaving])
 
 
-def _start(slot: dict[str, str], log: Path, function: str, inbox: Inbox) -> Worker:
-    # The worker finds modules where this process finds them (the folder of a plug-in). -P keeps the working folder from the
-    # first place of the search path. In a session of its own the worker gets no Ctrl-C; this process stops it.
-    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-    environment = {**os.environ, **slot, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-P", "-m", "clbench.runner.worker", "--function", function]
-    try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with open(log, "ab") as errors:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                env=environment,
-                text=True,
-                encoding="utf-8",
-                start_new_session=True,
-            )
-    except OSError as error:
-        raise StoreError(
-            f"a worker cannot be started: {error.filename or log}: {error.strerror or error}",
-            "free space and memory, or choose another results_dir",
-        ) from error
-    worker = Worker(process, slot, log)
-    threading.Thread(target=_listen, args=(worker, inbox), daemon=True).start()
-    return worker
-
-
-def _listen(worker: Worker, inbox: Inbox) -> None:
-    assert worker.process.stdout is not None
-    with worker.process.stdout as answers:
-        for line in answers:
-            try:
-                inbox.put((worker, decode(line)))
-            except json.JSONDecodeError:  # the last line of a worker that was killed while it wrote
-                continue
-    inbox.put((worker, None))
-
-
 def _give(worker: Worker, spec: RunSpec, notify: Report) -> None:
     """Give the worker its next run."""
-    assert worker.process.stdin is not None
-    worker.spec = spec
+    worker.spec, worker.timed, worker.over, worker.given = spec, [], set(), worker.given + 1
+    limit = spec.execution.time_limit
+    worker.deadline = inf if limit is None else monotonic() + START + limit * (1 + len(spec.stacked))
     notify(spec.id, {"event": "begin"})
-    worker.mark = worker.log.stat().st_size
-    with suppress(BrokenPipeError):  # it is dead; the inbox has its end
-        worker.process.stdin.write(json.dumps(spec.to_dict()) + "\n")
-        worker.process.stdin.flush()
+    worker.mark = worker.log_size()
+    order = json.dumps(spec.to_dict()) + "\n"
+
+    def write() -> None:
+        assert worker.process.stdin is not None
+        with suppress(OSError, ValueError):  # the worker is dead; the inbox has its end
+            worker.process.stdin.write(order)
+            worker.process.stdin.flush()
+
+    # in a thread: a worker that hangs before it listens reads nothing, and a pipe takes 64 kB
+    threading.Thread(target=write, daemon=True).start()
 
 
 def _let_go(worker: Worker, workers: list[Worker], leaving: list[Worker]) -> None:
@@ -227,36 +208,22 @@ def _let_go(worker: Worker, workers: list[Worker], leaving: list[Worker]) -> Non
         worker.process.stdin.close()
 
 
-def _death(worker: Worker) -> tuple[End, str]:
-    """Return the end of a dead worker's run, and the full report for its log."""
-    code = worker.process.wait()
-    killed = code == -signal.SIGKILL
-    if code < 0:
-        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-        reason = f"its process was ended by {name}{' (often: out of memory)' if killed else ''}"
-    else:
-        reason = f"its process ended by itself with status {code}"
-    with open(worker.log, "rb") as file:
-        file.seek(worker.mark)
-        lines = file.read().decode("utf-8", "replace").splitlines()
-    last = " / ".join([line.strip() for line in lines if line.strip()][-2:])
-    if last:
-        reason += f"; its last output: {last}"
-    memory = killed or says_out_of_memory(last)
-    end = End(Status.FAILED, reason, out_of_memory=memory, kind=Kind.OUT_OF_MEMORY if memory and not killed else Kind.KILLED)
-    return end, "\n".join([reason, "", *lines, ""])
-
-
 def _stop(workers: Sequence[Worker]) -> None:
-    for worker in workers:
-        if worker.spec is not None:
-            worker.process.terminate()
-        if worker.process.stdin is not None:
-            with suppress(BrokenPipeError):
-                worker.process.stdin.close()
-    for worker in workers:
-        try:
-            worker.process.wait(GRACE)
-        except subprocess.TimeoutExpired:
-            worker.process.kill()
-            worker.process.wait()
+    """End all workers, and the processes that their runs have started: by SIGTERM, then by SIGKILL."""
+    try:
+        for worker in workers:
+            if worker.spec is not None:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(worker.process.pid, signal.SIGTERM)
+            elif worker.process.stdin is not None:
+                with suppress(OSError):
+                    worker.process.stdin.close()
+        deadline = monotonic() + GRACE
+        for worker in workers:
+            worker.ended.wait(max(0.0, deadline - monotonic()))
+    finally:  # after a second Ctrl-C as well
+        for worker in workers:
+            if not worker.ended.is_set():
+                processes.kill_all_of(worker.process.pid)
+        for worker in workers:
+            worker.ended.wait(GRACE)

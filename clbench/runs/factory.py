@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from clbench.contract.kinds import check_kinds
 from clbench.engine.evaluation.text_metrics import METRICS
 from clbench.engine.learner.learner import Learner
 from clbench.engine.resumable import check_after_setup
@@ -65,6 +66,7 @@ def load_stream(spec: RunSpec, device: torch.device) -> Stream:
     """
     config, seed, name = spec.config, spec.seed, f"scenario={spec.names['scenario']}"
     search = [Path(folder) for folder in spec.execution.search]
+    check_kinds({**config, "logger": spec.logger})
     access = DataAccess(seed, spec.identity["data_sha256"], search, spec.execution.download)
     made = make_stream(with_residence(config["scenario"], spec.execution.residence), access)
     made = add_ability_sets(made, config["eval"], access)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from clbench.engine.learner.learner import Learner
 from clbench.engine.resumable import check_state
-from clbench.errors import ConfigError
+from clbench.errors import ClbenchError, ConfigError, StoreError
 from clbench.run_spec import RunSpec
 from clbench.runs import checkpoint
 from clbench.runs.factory import AnyTraining
 from clbench.stream import Stream
+from clbench.utils.safe_json import brief
 
 
 def read(spec: RunSpec, stream: Stream, learner: Learner, training: AnyTraining) -> dict[str, Any]:
@@ -34,17 +39,53 @@ def read(spec: RunSpec, stream: Stream, learner: Learner, training: AnyTraining)
     }
 
 
-def refuse_foreign(tree: dict[str, Any], spec: RunSpec, stream: Stream) -> None:
-    """Refuse a checkpoint of another run, or of other data.
+def refuse_foreign(tree: dict[str, Any], spec: RunSpec, stream: Stream, task: int) -> None:
+    """Refuse a checkpoint of another run, of other data, or of another task.
+
+    Args:
+        tree: the checkpoint.
+        spec: the run.
+        stream: of the run.
+        task: number in the file's name.
 
     Raises:
-        ConfigError: the checkpoint's names are not those of the run.
+        ConfigError: the checkpoint's names are not those of the run, or its events do not end with the task.
+        LookupError, TypeError, ValueError: a part is missing, or parts contradict each other; see `complete`.
     """
     if tree["identity"] != spec.id or tree["stream"] != stream.fingerprint:
         raise ConfigError(
             f"the checkpoint in {spec.checkpoints} belongs to another run or other data",
-            "delete that folder to train this run from its beginning",
+            checkpoint.beginning(spec.checkpoints),
         )
+    if not all(isinstance(tree[key], list) for key in ("events", "losses", "diagnostics")):
+        raise TypeError("events, losses and diagnostics must be lists")
+    ends = [event["task"] for event in tree["events"] if event["kind"] in ("task", "request")]
+    if ends[-1:] != [task] or len(tree["matrix"]) != len(tree["events"]):
+        raise ConfigError(
+            f"the checkpoint task-{task:04d}.pt in {spec.checkpoints} was stored after task {ends[-1] if ends else 'none'}",
+            checkpoint.beginning(spec.checkpoints),
+        )
+    if not len(ends) == len(tree["losses"]) == len(tree["diagnostics"]):
+        raise ValueError(f"{len(ends)} tasks with {len(tree['losses'])} losses and {len(tree['diagnostics'])} diagnostics")
+
+
+@contextmanager
+def complete(spec: RunSpec) -> Iterator[None]:
+    """Within the block, a value that a checkpoint lacks or that has another type or shape is an error of the checkpoint.
+
+    Raises:
+        StoreError: such a value, with the reason.
+    """
+    try:
+        yield
+    except (ClbenchError, torch.OutOfMemoryError):
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, AssertionError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise StoreError(
+            f"the checkpoint in {spec.checkpoints} does not fit this run ({brief(reason, 300)})",
+            checkpoint.beginning(spec.checkpoints),
+        ) from error
 
 
 def restore(tree: dict[str, Any], task: int, learner: Learner, training: AnyTraining) -> None:

@@ -14,6 +14,7 @@ import torch
 from clbench.engine.replicas.stack import StackingError
 from clbench.engine.replicas.stacked_loop import StackedTraining
 from clbench.engine.training.loop import Training
+from clbench.errors import UnwritableError
 from clbench.records import Record
 from clbench.run_spec import RunSpec
 from clbench.runs import checkpoint
@@ -52,7 +53,7 @@ def run_stacked(specs: Sequence[RunSpec], report: Report) -> list[Outcome]:
     try:
         if len(specs) > 1:
             _limited(specs, report, lambda: _in_lockstep(specs, report, outcomes))
-    except TooLongError as error:
+    except (TooLongError, UnwritableError) as error:  # after a full disk, seeds one by one would train in vain
         outcomes.update({spec.id: error for spec in specs if spec.id not in outcomes})
     except StackingError as error:
         report(specs[0], {"event": "print", "text": f"{specs[0].row_label}: seeds run one by one: {error.what}"})
@@ -82,7 +83,7 @@ def _limited(specs: Sequence[RunSpec], report: Report, body: Callable[[], Result
     """Call `body`, which trains the runs, with their time limit."""
     limit = specs[0].execution.time_limit
     if limit is not None:
-        report(specs[0], {"event": "clock", "seconds": limit * len(specs)})
+        report(specs[0], {"event": "clock", "seconds": limit * len(specs), "runs": [spec.id for spec in specs]})
     return call_within(limit, body, len(specs))
 
 

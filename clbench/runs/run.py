@@ -17,6 +17,7 @@ from clbench.engine.learner.learner import Learner
 from clbench.engine.resumable import check_diagnostics
 from clbench.engine.training.batch_statistics import explained
 from clbench.engine.training.loop import Training
+from clbench.errors import UnwritableError
 from clbench.federated.assign_clients import partition_counts
 from clbench.loggers import build_loggers
 from clbench.loggers.base import Loggers, RunInfo
@@ -265,6 +266,7 @@ class Run:
             task: just learned.
             alone: True to remove earlier checkpoints; otherwise `checkpoint.prune` does so, once all runs side by side are saved.
         """
+        self.spec.require_folder()
         tree = learned_state.read(self.spec, self.stream, self.learner, self.training) | {
             "events": self.events,
             "matrix": torch.stack(self.rows),
@@ -273,18 +275,28 @@ class Run:
             "cost": self.cost.state(),
         }
         learned_state.keep_model(self.spec, task.index, tree["model"])  # first, because resume skips checkpointed tasks
-        checkpoint.save(self.folder, task.index, tree, alone)
+        try:
+            checkpoint.save(self.folder, task.index, tree, alone)
+        except UnwritableError as error:
+            if task is not self.tasks[-1]:
+                raise
+            self.say(f"{error.what}; the record is smaller and may still be stored")
 
     def _resume(self, at: int | None) -> int:
         found = checkpoint.load(self.folder, self.learner.device, at)
         if found is None:
             return 0
         task, tree = found
-        learned_state.refuse_foreign(tree, self.spec, self.stream)
+        with learned_state.complete(self.spec):
+            self._restore(tree, task)
+        return task + 1 if self.sequential else 1
+
+    def _restore(self, tree: dict[str, Any], task: int) -> None:
+        """Put back the state after `task`."""
+        learned_state.refuse_foreign(tree, self.spec, self.stream, task)
         learned_state.restore(tree, task, self.learner, self.training)
         self.events, self.losses = tree["events"], tree["losses"]
         rows = torch.as_tensor(tree["matrix"])  # lists in checkpoints of version 0.1
         self.matrix, self.rows = [row_of(self.stream, row) for row in rows.tolist()], list(rows.to("cpu", torch.float64))
         self.diagnostics = tree["diagnostics"]
         self.cost.load_state(tree["cost"])
-        return task + 1 if self.sequential else 1

@@ -1,1 +1,1 @@
-"""What the results folder holds besides records: notes of failed runs."""
+"""The results folder: whether it can be written, and what it holds besides records: notes of failed runs."""

@@ -5,6 +5,8 @@ A finished record always wins: the file of a failure counts only while the run h
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -13,11 +15,14 @@ from typing import Any
 from clbench.errors import StoreError
 from clbench.records import config_hash, identity_hash, load_file, record_path, write_file
 from clbench.utils.own_code import source_sha256
+from clbench.utils.safe_json import escaped
 
 FOLDER = "failed"
 """Folder within the results folder."""
 NOUN = "failure record"
 REMEDY = "delete the file; the same command then trains the run again"
+LONGEST = 20_000
+"""Characters of a reason or a remedy."""
 
 
 class Kind(StrEnum):
@@ -104,11 +109,15 @@ def failure_path(results_dir: Path, run: str) -> Path:
 def write_failure(failure: Failure, results_dir: Path) -> Path:
     """Store `failure` atomically; an earlier failure of the same run is replaced.
 
+    The reason of a foreign exception may be of any length, and may hold bytes of file names that are not text. It is cut after
+    `LONGEST` characters, and such bytes are escaped.
+
     Raises:
         StoreError: the folder cannot be written, or a part is not plain finite JSON.
     """
-    parts = {"identity": failure.identity, "failure": failure.failure, "provenance": failure.provenance}
-    return write_file(Path(results_dir) / FOLDER, parts, NOUN, "free space, or check permissions", replace=True)
+    texts = {key: _text(value) for key, value in failure.failure.items() if key in ("reason", "remedy") and value}
+    parts = {"identity": failure.identity, "failure": {**failure.failure, **texts}, "provenance": failure.provenance}
+    return write_file(Path(results_dir) / FOLDER, parts, NOUN, "choose another results_dir", replace=True)
 
 
 def read_failure(path: Path) -> Failure:
@@ -121,7 +130,7 @@ def read_failure(path: Path) -> Failure:
     names = failure.identity.get("names")
     named = isinstance(names, dict) and all(isinstance(names.get(key), str) for key in ("scenario", "model", "method"))
     if not named or not all(isinstance(failure.failure.get(key), str) for key in ("kind", "reason")):
-        raise StoreError(f"{path} lacks a part of a {NOUN} (names of scenario, model and method, kind, reason)", REMEDY)
+        raise StoreError(f"{escaped(path)} lacks a part of a {NOUN} (names of scenario, model and method, kind, reason)", REMEDY)
     return failure
 
 
@@ -129,8 +138,8 @@ def load_failures(results_dir: Path) -> tuple[list[Failure], list[StoreError]]:
     """Return the failures of a results folder whose runs have no record, and an error for each unreadable one."""
     found: list[Failure] = []
     errors: list[StoreError] = []
-    for path in sorted((Path(results_dir) / FOLDER).glob("*.json")):
-        if path.name.startswith(".") or record_path(results_dir, path.stem).exists():
+    for path in failure_files(results_dir):
+        if os.path.lexists(record_path(results_dir, path.stem)):
             continue
         try:
             found.append(read_failure(path))
@@ -139,6 +148,21 @@ def load_failures(results_dir: Path) -> tuple[list[Failure], list[StoreError]]:
     return found, errors
 
 
+def failure_files(results_dir: Path) -> list[Path]:
+    """Return the JSON files of failures, sorted by name; none if there is no folder of failures or if it cannot be listed."""
+    try:
+        names = sorted(os.listdir(Path(results_dir) / FOLDER))
+    except OSError:
+        return []
+    return [Path(results_dir) / FOLDER / name for name in names if name.endswith(".json") and not name.startswith(".")]
+
+
 def remove_failure(results_dir: Path, run: str) -> None:
     """Remove the failure of a run that has a record now."""
-    failure_path(results_dir, run).unlink(missing_ok=True)
+    with suppress(OSError):  # a folder of that name; it counts no more than a file, because the record wins
+        failure_path(results_dir, run).unlink(missing_ok=True)
+
+
+def _text(value: Any) -> str:
+    text = str(value).encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

@@ -9,7 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from clbench.errors import ClbenchError, StoreError
+from clbench.errors import ClbenchError, StoreError, UnwritableError
+from clbench.utils.disk import REFUSED, explain
 
 Content = str | bytes | memoryview | Callable[[BinaryIO], object]
 """Text (stored as UTF-8), bytes, or a function that writes to an open binary file."""
@@ -20,7 +21,7 @@ def write(
     content: Content,
     *,
     name: str = "",
-    remedy: str = "free space, or check permissions",
+    remedy: str = "",
     error: type[ClbenchError] = StoreError,
     shared: bool = True,
     final: bool = False,
@@ -33,14 +34,15 @@ def write(
         path: of the file.
         content: text, bytes, or a function that writes.
         name: kind of the file for the message, for example "the checkpoint".
-        remedy: of the message.
+        remedy: a further remedy, after the one that fits the cause.
         error: class of the exception.
         shared: whether several processes may write `path` at the same time. If not, the temporary file has a fixed name,
             and replaces the one that a killed process left.
         final: whether the file is never replaced: an existing file stays, and the new name survives a power failure.
 
     Raises:
-        ClbenchError: of class `error`; the file cannot be written.
+        ClbenchError: of class `error`; the file cannot be written. The message names the disk and its free space. A StoreError is
+            an UnwritableError if the folder takes no other file either.
     """
     token = f"{secrets.token_hex(8)}." if shared else ""
     temporary = path.with_name(f".{path.name}.{token}tmp")
@@ -58,8 +60,9 @@ def write(
         else:
             os.replace(temporary, path)
     except OSError as problem:
-        what = f"{name} {path}".strip()
-        raise error(f"{what} cannot be written: {problem.strerror or problem}", remedy) from problem
+        reason, cure = explain(problem, path, remedy)
+        kind = UnwritableError if error is StoreError and problem.errno in REFUSED else error
+        raise kind(f"{name} {path}".strip() + f" cannot be written: {reason}", cure) from problem
     finally:
         with suppress(OSError):
             temporary.unlink()

@@ -7,12 +7,21 @@ apply, by which warnings go to the standard error stream.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 LOG = logging.getLogger("clbench")
 _current: ContextVar[logging.Handler | None] = ContextVar("current", default=None)
+
+
+def say(text: str) -> None:
+    """Tell the user that something takes place: to the display of a sweep, or without one on the standard error stream."""
+    if _current.get() is not None:
+        LOG.info(text)
+    else:
+        print(text, file=sys.stderr, flush=True)
 
 
 class _Handler(logging.Handler):

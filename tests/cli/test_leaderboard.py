@@ -214,3 +214,47 @@ def test_failed_runs_are_rows_and_damaged_ones_are_named(folder, capsys):
     assert status == 1
     assert str(path) in err
     assert "delete the file" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["my runs"], "did you mean results_dir=my runs?"),
+        (["--format=csv"], "Write format=csv."),
+        (["--results_dir", "out"], "Write results_dir=out."),
+        (["results_dir", "=", "out"], "Write results_dir=out."),
+        (["method:er"], "Write method=er."),
+        (["mehtod=er"], "Write method=er."),
+        (["–h"], "did you mean --help?"),
+        (["format=cvs"], "did you mean format=csv?"),
+        (["results_dir=my runs", "scenario=split_dgiits"], "did you mean scenario=split_digits?"),
+        (["results_dir=my runs", "method=navie"], "did you mean method=naive?"),
+    ],
+)
+def test_a_mistyped_word_gets_its_right_spelling(capsys, folder, monkeypatch, words, said):
+    monkeypatch.chdir(folder.parent)
+    _, out, err = call(capsys, *words)
+    assert said in out + err
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_table_is_printed_in_every_encoding(folder, encoding):
+    write_failure(failure(5), folder)
+    command = [sys.executable, "-m", "clbench.cli.leaderboard", f"results_dir={folder}", "format=table"]
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": encoding, "COLUMNS": "40"}
+    done = subprocess.run(command, capture_output=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    text = done.stdout.decode(encoding)
+    assert "naive" in text
+    assert ("†" in text) == (encoding == "utf-8")
+
+
+def test_messages_of_hostile_arguments_are_text(folder, capsys):
+    status, _, err = call(capsys, f"results_dir={folder}", "method=\x1b[2Jer\u202e")
+    assert "\x1b" not in err
+    assert "\u202e" not in err
+    assert r"\x1b[2Jer\u202e" in err
+    status, _, err = call(capsys, "\x1b]0;title\x07=1")
+    assert status == 1
+    assert err.startswith(r"clbench-leaderboard: unknown argument \x1b]0;title\x07=1")

@@ -132,7 +132,7 @@ def test_filters(folder, capsys, filters, count):
 @pytest.mark.parametrize(
     ("filters", "message"),
     [
-        (["method=gmp"], "no records with method=gmp\n  -> there are: er, gpm, naive"),
+        (["method=gmp"], "no records with method=gmp\n  -> did you mean method=gpm? there are: er, gpm, naive"),
         (["method=naive,gmp"], "no records with method=gmp\n"),
         (["setting=task"], "no records with setting=task\n  -> there are: class, domain"),
         (["setting=domain", "method=naive"], "no records with method=naive\n  -> there are: er"),

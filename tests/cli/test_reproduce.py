@@ -1,5 +1,7 @@
 """The command, on an experiment of one's own."""
 
+import os
+
 import pytest
 
 from clbench.cli import reproduce
@@ -55,6 +57,25 @@ def test_it_trains_judges_and_writes_the_page_and_the_second_time_only_judges(mi
     assert status == 0
     assert "Nothing to train" in out
     assert (mine / "out" / "page.md").read_text() == page
+
+
+def test_a_record_that_cannot_be_read_costs_its_row_a_verdict_and_one_line(mine, capsys):
+    words = ("config_dir=conf", "experiments=mine", "results_dir=out", "page=out/page.md", "workers=2")
+    assert call(capsys, *words)[0] == 0
+    path = record_files(mine / "out")[0]
+    good = path.read_bytes()
+    path.unlink()
+    os.mkfifo(path)
+    status, _, err = call(capsys, *words, "train=false")
+    assert status == 1
+    (line,) = [line for line in err.splitlines() if "left out: " in line]
+    assert path.name in line
+    assert "it is a pipe" in line
+    page = (mine / "out" / "page.md").read_text()
+    assert page.count("**failed seeds**") == 1
+    path.unlink()
+    path.write_bytes(good)
+    assert call(capsys, *words, "train=false")[0] == 0
 
 
 def test_judging_alone_trains_nothing(mine, capsys):

@@ -11,12 +11,14 @@ import torch
 from torch import nn
 
 from clbench.config.resolve import identity
+from clbench.data.array_cache import OWN_NAME
 from clbench.data.content_digest import data_sha256
 from clbench.data.integrity import search_path
 from clbench.data.sources import Features, Npz
 from clbench.data.sources import frozen_features as module
 from clbench.errors import ConfigError, DataError
 from clbench.instantiate import instantiate
+from clbench.utils import one_time
 from tests.data.files import labelled_images, sha256
 from tests.data.test_conf import node
 
@@ -116,6 +118,17 @@ def test_computed_once_and_then_neither_images_nor_weights_are_needed(place):
     assert not [path for path in file.parent.iterdir() if path.name.startswith(f".{file.name}")]
 
 
+def test_the_progress_is_shown(place, monkeypatch):
+    monkeypatch.setattr(one_time, "EVERY", 0.0)
+    monkeypatch.setattr(module, "BATCHES", {"cpu": 10, "cuda": 10})
+    said = []
+    with one_time.listening(said.append):
+        source(place).load([place])
+    shown = [text for text in said if text.startswith("tiny: features")]
+    training = [f"tiny: features of the training images: {done}/24" for done in (10, 20, 24)]
+    assert shown == [*training, "tiny: features of the test images: 9/9"]
+
+
 @pytest.mark.parametrize("damage", ["cut short", "altered", "empty"])
 def test_a_damaged_file_is_noticed_and_computed_again(place, capsys, damage):
     first = source(place).load([place])
@@ -131,6 +144,32 @@ def test_a_damaged_file_is_noticed_and_computed_again(place, capsys, damage):
     assert str(file) in said
     assert torch.equal(first.train.inputs, data.train.inputs)
     assert file.read_bytes() == whole
+
+
+def test_features_of_another_network_under_this_name_are_noticed_and_computed_again(place, capsys):
+    first = source(place).load([place])
+    (file,) = kept(place)
+    source(place, size=9).load([place])
+    (other,) = [path for path in kept(place) if path != file]
+    other.replace(file)
+    capsys.readouterr()
+    data = source(place).load([place])
+    said = capsys.readouterr().err
+    assert f"{file} holds what was stored as {other.stem}" in said
+    assert torch.equal(first.train.inputs, data.train.inputs)
+
+
+def test_features_of_earlier_versions_which_hold_no_name_are_taken(place, capsys):
+    source(place).load([place])
+    (file,) = kept(place)
+    with np.load(file) as arrays:
+        plain = {key: arrays[key] for key in arrays.files if key != OWN_NAME}
+        assert len(plain) == len(arrays.files) - 1
+    np.savez(file, **plain)
+    CALLS.clear()
+    source(place).load([place])
+    assert CALLS == []
+    assert "damaged" not in capsys.readouterr().err
 
 
 def test_other_weights_than_declared_are_refused(place):

@@ -1,7 +1,9 @@
 """What must not grow with the number of tasks: work per step, and what a stream holds; counted in calls and tensors."""
 
+import gc
 import statistics
 import sys
+from contextlib import suppress
 
 import pytest
 import torch
@@ -9,7 +11,7 @@ import torch
 from clbench.engine.training.loop import Training
 from clbench.loggers.base import Loggers, RunInfo
 from clbench.runs import checkpoint
-from clbench.runs.run import Run, assemble
+from clbench.runs.run import Run, assemble, prepare
 from clbench.testing import make_spec
 from tests.methods.shipped import shipped
 from tests.streams import blob_stream, learner_for, trainer
@@ -123,3 +125,36 @@ def test_permuted_tasks_hold_one_list_of_samples():
     apart = blob_stream("class", kind="permuted", n_tasks=MANY)
     assert len({task.train.labels.data_ptr() for task in apart.tasks}) == MANY
     assert len({task.train.rows.data_ptr() for task in blob_stream("class").tasks}) == 3
+
+
+def live_tensors():
+    """Return (number, bytes) of the memory blocks that hold tensors."""
+    gc.collect()
+    found = {}
+    for each in gc.get_objects():
+        if type(each) in (torch.Tensor, torch.nn.Parameter):
+            with suppress(NotImplementedError):  # what torch.func left in other tests: a tensor without memory of its own
+                block = each.untyped_storage()
+                found[block.data_ptr()] = block.nbytes()
+    return len(found), sum(found.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("naive", []), ("er", ["method.buffer_size=40"]), ("lwf", []), ("gpm", [])],
+)
+def test_a_run_holds_one_row_more_after_every_task_and_nothing_else(tmp_path, monkeypatch, name, options):
+    tasks, after = 26, {}
+    monkeypatch.setattr("clbench.runs.run.evaluate", lambda learner, method, columns, size: [(1, 2)] * len(columns))
+    few = ["scenario=permuted_digits", f"scenario.n_tasks={tasks}", "trainer.iterations=2"]
+    spec = make_spec(name, [*few, *options], results_dir=tmp_path)
+
+    def report(message):
+        if message["event"] == "task" and message["task"] in (5, 25):
+            after[message["task"]] = live_tensors()
+
+    prepare(spec, report).run()
+    number, size = (late - early for early, late in zip(after[5], after[25], strict=True))
+    row = torch.zeros(tasks, 2, dtype=torch.float64).nbytes
+    assert number == 20
+    assert size <= 20 * row if name == "gpm" else size == 20 * row  # a subspace that fills up takes less

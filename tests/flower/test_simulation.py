@@ -13,7 +13,7 @@ pytest.importorskip("flwr", reason="Flower is not installed (pip install 'clbenc
 from clbench.errors import ConfigError, RefusedError
 from clbench.federated.messages import Reply
 from clbench.flower.grid_transport import GridTransport
-from clbench.flower.wire_format import pack, pack_reply, unpack, unpack_reply
+from clbench.flower.wire_format import FIELDS, pack, pack_reply, unpack, unpack_reply
 from clbench.testing.make_run import run
 from tests.federated.common import federated_spec, ready
 
@@ -27,7 +27,8 @@ def test_tensors_travel_as_they_are():
         "n": torch.tensor(7),
         "none": torch.zeros(0, 4),
     }
-    about, model, more = unpack(pack({"round": 3, "names": ["w"], "loss": None}, sent, {"w": torch.ones(1)}), CPU)
+    packed = pack({"round": 3, "names": ["w"], "loss": None}, sent, {"w": torch.ones(1)})
+    about, model, more = unpack(packed, CPU, {"round": int, "names": list})
     assert about == {"round": 3, "names": ["w"]}
     assert model.keys() == sent.keys()
     assert all(torch.equal(model[name], sent[name]) and model[name].dtype == sent[name].dtype for name in sent)
@@ -83,7 +84,7 @@ def within_a_run(monkeypatch):
 
     class Carried:
         def __init__(self, content, dst_node_id, message_type, group_id):
-            self.content = content
+            self.content, self.node = content, dst_node_id
 
     monkeypatch.setattr(module, "Message", Carried)
 
@@ -91,7 +92,7 @@ def within_a_run(monkeypatch):
 class Told:
     def __init__(self, id, content=None, reason=None):
         self.content = content
-        self.metadata = type("M", (), {"reply_to_message_id": id})
+        self.metadata = type("M", (), {"reply_to_message_id": id, "src_node_id": 11})
         self.error = type("E", (), {"reason": reason})
 
     def has_error(self):
@@ -109,14 +110,14 @@ def test_a_node_that_fails_is_a_reply_that_says_so(tmp_path, within_a_run):
     task = training.learner.stream.tasks[0]
     training.clients.begin(task)
     (reply,) = grid.train(task, 0, {}, [], {1: 1.0}, None)
-    assert reply == Reply(1, error="its node failed: boom at line 3")
+    assert reply == Reply(1, error="its node failed: boom at line 3", node="11")
 
 
 def test_a_node_that_is_gone_is_a_reply_that_says_so(tmp_path, within_a_run):
     training, grid = transport(tmp_path, lambda id, message: None, 0.05)
     task = training.learner.stream.tasks[0]
     (reply,) = grid.train(task, 0, {}, [], {0: 1.0}, None)
-    assert reply == Reply(0, error="no answer within 0.05 s")
+    assert reply == Reply(0, error="no answer within 0.05 s", node="11")
 
 
 def test_a_run_outlives_a_client_that_breaks(tmp_path, within_a_run):
@@ -127,7 +128,7 @@ def test_a_run_outlives_a_client_that_breaks(tmp_path, within_a_run):
     clients = training.clients
 
     def answer(id, message):
-        about, down, _ = unpack(message.content, CPU)
+        about, down, _ = unpack(message.content, CPU, FIELDS["train"])
         if about["client"] == 1:
             return Told(id, reason="ValueError: broken data")
         task = prepared.stream.tasks[about["task"]]
@@ -137,7 +138,7 @@ def test_a_run_outlives_a_client_that_breaks(tmp_path, within_a_run):
     training.transport = GridTransport(Node(answer), clients, spec, 5.0)
     record = prepared.run()
     assert record.result["diagnostics"][0]["federated"]["rejected"] == {"its node failed: ValueError: broken data": 2}
-    assert any("client 1 is left out of round 0 of task 0" in text for text in told)
+    assert any("client 1 (node 11) is left out of round 0 of task 0" in text for text in told)
     assert json.loads(json.dumps(record.result)) == record.result
 
 

@@ -6,7 +6,8 @@ import pytest
 import scipy.stats
 
 from clbench.errors import StoreError
-from clbench.leaderboard.rows import KEYS, METRICS, NAMES, UNLEARNING, distinguishing, rows, usable
+from clbench.leaderboard.entries import usable
+from clbench.leaderboard.rows import KEYS, METRICS, NAMES, UNLEARNING, distinguishing, rows
 from clbench.records import Record
 from tests.leaderboard.factory import record
 
@@ -192,7 +193,6 @@ def test_differing_variants_of_one_configuration_make_one_row():
 
 def test_no_records():
     assert rows([]) == []
-    assert usable([]) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -206,11 +206,10 @@ def test_no_records():
 )
 def test_records_that_cannot_be_shown_are_sorted_out(bad):
     good = record(1)
-    found, errors = usable([bad, good])
-    assert found == [good]
-    assert len(errors) == 1
-    assert bad.id in errors[0].what
-    assert errors[0].remedy
+    assert usable(good).record is good
+    with pytest.raises(StoreError, match=bad.id) as refused:
+        usable(bad)
+    assert refused.value.remedy
     with pytest.raises(StoreError):
         rows([bad, good])
 

@@ -65,3 +65,13 @@ def test_a_failed_run_is_the_display_s_business(info, said):
     console.begin(info)
     console.fail("diverged")
     assert said == []
+
+
+def test_names_cannot_draw(info, record, said):
+    record.result["task_names"] = ["\x1b[2Jzero", "a\nb", "\u202etwo"]
+    (text,) = run(replace(info, label="er \x1b[2J\n[red]"), record, said)
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    lines = text.splitlines()
+    assert lines[0].startswith(r"er \x1b[2J\n[red]: ")
+    assert len(lines) == 6

@@ -69,3 +69,18 @@ def test_colours_change_nothing_but_colours(rows):
 
 def test_many_columns_keep_only_shades():
     assert heatmap.plain([[100.0] * 30 + [None]], ["a"]) == "a " + "█" * 30 + "·"
+
+
+def test_a_large_matrix_is_drawn_in_part_and_says_so():
+    rows = [[100.0 if i == j else 0.0 for j in range(500)] for i in range(501)]
+    note, *lines = heatmap.plain(rows, [f"r{i}" for i in range(501)]).splitlines()
+    assert note == "every 6. row and every 5. column of 501 x 500"
+    assert len(lines) == 84
+    assert lines[0].startswith("r0   █")
+    assert lines[5].index("█") == len("r498 ") + 30 // 5
+    assert all(len(line) <= len("r498") + 1 + heatmap.LARGEST for line in lines)
+
+
+def test_a_matrix_at_the_limit_is_drawn_whole():
+    rows = [[50.0] * heatmap.LARGEST] * heatmap.LARGEST
+    assert len(heatmap.plain(rows, ["x"] * heatmap.LARGEST).splitlines()) == heatmap.LARGEST

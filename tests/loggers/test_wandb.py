@@ -217,3 +217,15 @@ def test_online_without_a_key_does_not_ask_on_a_terminal():
         process.wait()
         os.close(parent)
     assert b"REFUSED" in seen
+
+
+def test_names_are_one_visible_line(info, record, so_far, elsewhere, said):
+    result = record.result
+    result["columns"][0]["name"] = "task \x1b[2J\n0"
+    loggers = Loggers([Wandb(mode="offline", **SETTINGS)], replace(info, label="er \x1b[2J\n" + "x" * 500), said.append)
+    loggers.end(record)
+    assert said == []
+    run, _, history, _, _ = read_back(info.results_dir)
+    assert run.display_name.startswith(r"er \x1b[2J\nxxx")
+    assert len(run.display_name) <= 128
+    assert r"accuracy/task \x1b[2J\n0" in history[0]

@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from clbench.data.array_cache import store_arrays
 from clbench.data.biography.people import Biography
 from clbench.data.biography.vocabulary import Vocabulary
 from clbench.errors import ConfigError, DivergedError
@@ -100,6 +101,15 @@ def test_damaged_weights_are_noticed_and_made_again(tmp_path, caplog, harm):
     caplog.clear()
     assert same(made, weights([tmp_path]))
     assert not caplog.messages
+
+
+def test_weights_of_other_settings_under_this_name_are_noticed_and_made_again(tmp_path, caplog):
+    made = weights([tmp_path])
+    (file,) = (tmp_path / FOLDER).glob("*.npz")
+    store_arrays({key: value.numpy() + 1 for key, value in made.items()}, file.with_stem("other-0123456789abcdef"))
+    file.with_stem("other-0123456789abcdef").replace(file)
+    assert same(made, weights([tmp_path]))
+    assert "holds what was stored as other-0123456789abcdef" in caplog.messages[0]
 
 
 def test_the_digest_covers_what_shapes_the_weights_and_nothing_else():

@@ -156,7 +156,7 @@ def test_without_normalisation(node, stream, name):
     [
         ("mlp", {"hidden": 100}, "model.hidden=100"),
         ("mlp", {"hidden": [100, 0]}, "model.hidden=[100, 0]"),
-        ("mlp", {"hidden": [1.5]}, "model.hidden=[1.5]"),
+        ("mlp", {"hidden": [1.5]}, "model.hidden.0=1.5"),
         ("mlp", {"dropout": 1.0}, "model.dropout=1.0"),
         ("mlp", {"bias": "no"}, "model.bias='no'"),
         ("mlp", {"widths": [3]}, "model.widths"),

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,6 +15,7 @@ from clbench.errors import ConfigError, DivergedError
 from clbench.execution import Execution
 from clbench.records import Record, record_path
 from clbench.run_spec import RunSpec
+from clbench.runner import device_memory
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -191,3 +193,46 @@ def interrupt(spec: RunSpec, report: Report) -> Record:
     """Be interrupted by the user."""
     report({"event": "start", "tasks": 2, "resumed_at": 0})
     raise KeyboardInterrupt
+
+
+def one_hangs(specs: Any, report: Callable[..., None]) -> Any:
+    """End well, one run after the other, each with its time limit; seed 1 holds Python's global lock for ever."""
+    every = [specs] if isinstance(specs, RunSpec) else list(specs)
+    for spec in every:
+        message = {"event": "clock", "seconds": 1.0 if spec.seed == 1 else 600.0, "runs": [spec.id]}
+        report(message) if isinstance(specs, RunSpec) else report(spec, message)
+        if spec.seed == 1:
+            ctypes.PyDLL(None).pause()
+    made = [Record(spec.identity, {"value": spec.seed}) for spec in every]
+    return made[0] if isinstance(specs, RunSpec) else made
+
+
+def leaves_a_trap(spec: RunSpec, report: Report) -> Record:
+    """End well; after seed 0 the process hangs before its next run begins."""
+
+    def hang() -> None:
+        while True:
+            signal.pause()
+
+    if spec.seed == 0:
+        device_memory.clear = hang  # called before every run
+    return good(spec, report)
+
+
+def swallowing(spec: RunSpec, report: Report) -> Record:
+    """Seed 0 catches every exception and never ends; the others end well."""
+    while spec.seed == 0:
+        with suppress(BaseException):
+            signal.pause()
+    return good(spec, report)
+
+
+def leaves_a_process(spec: RunSpec, report: Report) -> Record:
+    """Seed 0 dies, and leaves a process that has a copy of every open file; seed 1 closes all files and never ends."""
+    if spec.seed == 0 and os.fork():
+        os._exit(3)
+    if spec.seed == 1:
+        os.closerange(3, 1000)
+    while spec.seed < 2:
+        signal.pause()
+    return good(spec, report)

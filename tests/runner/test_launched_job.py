@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -117,3 +118,52 @@ def test_slurm_says_how_many_cores_a_task_has(monkeypatch: pytest.MonkeyPatch) -
     assert devices.cores() == 1
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "100000")
     assert devices.cores() == all_of_them
+
+
+def test_ctrl_c_does_not_reach_what_submitit_starts_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    local = pytest.importorskip("submitit.local.local")
+    monkeypatch.setattr(local, "start_controller", lambda: signal.pthread_sigmask(signal.SIG_BLOCK, []))
+    before = local.start_controller()
+    for launcher, blocked in ((LOCAL, True), (SLURM, False)):
+        with launched_job.out_of_reach(launcher):
+            assert (signal.SIGINT in local.start_controller()) is blocked
+            assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
+    assert local.start_controller() == before
+
+
+@pytest.mark.parametrize(
+    ("init", "variables", "running", "expected"),
+    [
+        ({"address": None}, {}, False, "0"),
+        ({"address": "local"}, {}, True, "0"),
+        ({"address": "local"}, {"RAY_ADDRESS": "10.0.0.1:6379"}, False, "0"),
+        ({"address": "10.0.0.1:6379"}, {}, False, None),
+        ({"address": None}, {"RAY_ADDRESS": "10.0.0.1:6379"}, False, None),
+        ({"address": None}, {}, True, None),
+        ({"address": None}, {launched_job.RAY_CLUSTERS: "1"}, False, "1"),
+    ],
+)
+def test_ray_listens_on_the_loopback_unless_it_joins_a_cluster(
+    init: dict[str, Any],
+    variables: dict[str, str],
+    running: bool,
+    expected: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("RAY_ADDRESS", launched_job.RAY_CLUSTERS):
+        monkeypatch.setenv(name, "")  # so that it is put back afterwards
+        monkeypatch.delenv(name)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(launched_job, "_clusters", lambda folder: [str(tmp_path / "current")])
+    if running:
+        (tmp_path / "current").write_text("10.0.0.1:6379")
+    launched_job.keep_ray_local({**ray(), "ray": {"init": init, "remote": {}}})
+    assert os.environ.get(launched_job.RAY_CLUSTERS) == expected
+
+
+def test_other_launchers_leave_the_environment_of_ray_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(launched_job.RAY_CLUSTERS, raising=False)
+    launched_job.keep_ray_local(SLURM)
+    assert launched_job.RAY_CLUSTERS not in os.environ

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from clbench.runner.outcome import Outcome, Status
-from clbench.runner.progress import Display, LiveDisplay, PlainDisplay, display, duration, position, share
+from clbench.runner.progress import Display, LiveDisplay, PlainDisplay, display
+from clbench.runner.progress_text import duration, position, share
 from clbench.runner.run_specs import run_specs
 from tests.runner.run_functions import make_spec
 

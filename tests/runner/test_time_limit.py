@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from dataclasses import replace
@@ -14,11 +15,13 @@ from clbench.errors import ConfigError
 from clbench.execution import Execution
 from clbench.loggers.base import Logger, Loggers, RunInfo
 from clbench.run_spec import RunSpec
-from clbench.runner import worker_pool
+from clbench.runner import own_process, worker_pool, worker_process
 from clbench.runner.progress import Display
 from clbench.runner.run_specs import run_specs
 from clbench.runner.worker_pool import Worker
+from clbench.store.failures import load_failures
 from clbench.utils import time_limit
+from clbench.utils.processes import descendants
 from clbench.utils.time_limit import TooLongError, call_within
 from tests.runner.run_functions import make_spec
 
@@ -49,6 +52,83 @@ def test_a_worker_in_a_call_without_end_is_killed(tmp_path: Path, monkeypatch: p
     assert outcome.status == "failed"
     assert outcome.reason == REASON
     assert outcome.remedy.startswith(REMEDY)
+
+
+def test_a_run_that_catches_everything_is_killed_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_pool, "GRACE", 0.2)
+    stuck, *others = run_specs(limited(tmp_path, 1, 600, 600), Display(), 1, "tests.runner.run_functions.swallowing")
+    assert (stuck.status, stuck.reason) == ("failed", REASON)
+    assert [outcome.status for outcome in others] == ["done", "done"]
+    (failure,), _ = load_failures(tmp_path)
+    assert (failure.kind, failure.seed) == ("time_limit", 0)
+
+
+def test_seeds_of_a_stack_that_hang_take_no_others_with_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seed 0 had ended in the killed process, seed 2 had not begun: both begin anew in another process."""
+    monkeypatch.setattr(worker_pool, "GRACE", 0.2)
+    outcomes = run_specs(limited(tmp_path, 1, 1, 1), Display(), 1, "tests.runner.run_functions.one_hangs", largest_stack=3)
+    assert [outcome.status for outcome in outcomes] == ["done", "failed", "done"]
+    assert outcomes[1].reason == REASON
+
+
+def test_a_worker_that_hangs_at_its_start_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_pool, "START", 0.0)
+    (outcome,) = run_specs(limited(tmp_path, 1e-9), Display(), 1, "tests.runner.run_functions.good")
+    assert (outcome.status, outcome.reason) == ("failed", "took longer than runner.time_limit=1e-09 seconds")
+
+
+def test_a_run_whose_worker_never_begins_gets_another_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seed 0 ended well, and its process then hangs."""
+    said: list[str] = []
+
+    class Listening(Display):
+        def event(self, spec: RunSpec, message: Any) -> None:
+            if message["event"] == "begin" and spec.seed == 1:
+                monkeypatch.setattr(worker_pool, "START", 600.0)
+            if message["event"] == "again":
+                said.append(message["text"])
+
+        def finished(self, outcome: Any) -> None:
+            monkeypatch.setattr(worker_pool, "START", -599.0 if outcome.spec.seed == 0 else 600.0)
+
+    outcomes = run_specs(limited(tmp_path, 600, 600), Listening(), 1, "tests.runner.run_functions.leaves_a_trap")
+    assert [outcome.status for outcome in outcomes] == ["done", "done"]
+    assert said == [f"{outcomes[1].spec.label}: its process did not begin; tried again in a new one"]
+
+
+def test_processes_that_a_run_leaves_end_and_hold_nothing_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_process, "GRACE", 0.2)
+    specs = [make_spec(tmp_path, seed) for seed in range(3)]
+    left, closed, other = run_specs(specs, Display(), 1, "tests.runner.run_functions.leaves_a_process")
+    assert left.reason == "its process ended by itself with status 3"
+    assert closed.reason == "its process closed the stream through which it reports"
+    assert other.status == "done"
+    assert descendants(os.getpid()) == []
+
+
+@pytest.mark.parametrize("command", [True, False])
+def test_in_this_process_a_call_without_end_ends_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: bool
+) -> None:
+    """A program that uses the package is not ended."""
+    said: list[Any] = []
+    monkeypatch.setattr(own_process, "GRACE", -1.0)
+    monkeypatch.setattr(own_process, "is_command", lambda: command)
+    monkeypatch.setattr(own_process, "end_command", lambda *words: said.append(words))
+    (spec,) = limited(tmp_path, 0.5)
+    clock = own_process._Clock(spec, lambda run, message: said.append(message))
+    clock.check()
+    assert said == []
+    clock.notify(spec.id, {"event": "clock", "seconds": 0.5, "runs": [spec.id]})
+    clock.check()
+    clock.check()
+    assert said[1].kind == "time_limit"
+    assert said[1].status == "failed"
+    assert len(said) == 2 + command
+    if command:
+        text, status = said[2]
+        assert status == 1
+        assert "runner.workers=1" in text
 
 
 def test_the_start_of_a_worker_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

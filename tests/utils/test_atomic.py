@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from clbench.errors import DataError, StoreError
+from clbench.errors import DataError, StoreError, UnwritableError
 from clbench.utils import atomic
+from clbench.utils.disk import mount_point
 
 
 @pytest.mark.parametrize("content", ["ä\n", "ä\n".encode(), memoryview("ä\n".encode()), lambda file: file.write("ä\n".encode())])
@@ -54,8 +55,10 @@ def test_a_full_disk_keeps_the_old_file_and_names_file_and_remedy(
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StoreError) as caught:
         atomic.write(path, "new", name="the page", remedy="buy a disk", shared=shared)
-    assert caught.value.what == f"the page {path} cannot be written: No space left on device"
-    assert caught.value.remedy == "buy a disk"
+    disk = mount_point(path)
+    assert caught.value.what.startswith(f"the page {path} cannot be written: No space left on device: the disk {disk} is full (")
+    assert caught.value.remedy == f"free space on {disk}, or buy a disk"
+    assert isinstance(caught.value, UnwritableError)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from filelock import FileLock, Timeout
 
-from clbench.utils.folder_lock import NAME, folder_lock
+from clbench.utils import folder_lock as module
+from clbench.utils import one_time
+from clbench.utils.folder_lock import NAME, folder_lock, holder
 
 HOLD = (
     "import sys, time; from pathlib import Path; from clbench.utils.folder_lock import folder_lock\n"
@@ -46,3 +48,25 @@ def test_a_folder_without_lock_is_used_all_the_same(tmp_path: Path) -> None:
     with folder_lock(tmp_path / "missing"):
         entered.append(True)
     assert entered
+
+
+def test_who_waits_says_for_whom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SILENT", 0.01)
+    monkeypatch.setattr(one_time, "EVERY", 0.0)
+    said: list[str] = []
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True) as other:
+
+        def hear(text: str) -> None:
+            said.append(text)
+            other.kill()
+
+        assert other.stdout is not None
+        assert other.stdout.readline() == "locked\n"
+        with one_time.listening(hear), folder_lock(tmp_path):
+            assert said[0].startswith(f"waiting for {tmp_path / NAME}, which process {other.pid} (")
+            assert said[-1] == ""
+
+
+def test_a_holder_on_another_machine_has_no_name(tmp_path: Path) -> None:
+    (tmp_path / NAME).touch()
+    assert holder(tmp_path / NAME) == holder(tmp_path / "absent") == "another process"

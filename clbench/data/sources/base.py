@@ -16,6 +16,7 @@ from pydantic import Field
 
 from clbench.data.pool import Pool
 from clbench.errors import ConfigError, DataError
+from clbench.utils.one_time import long_call
 
 Array = NDArray[Any]
 Every = Annotated[int, Field(ge=2)]
@@ -80,7 +81,8 @@ class Source(ABC):
             raise ConfigError(
                 f"data set {self.name}: mean={self.mean}, std={self.std}", "give both, or neither (then both are computed)"
             )
-        data = self.read(search, download)
+        with long_call(f"reading the data set {self.name}"):
+            data = self.read(search, download)
         self._check_labels(data)
         if self.content_sha256 and (found := content_sha256(data)) != self.content_sha256:
             raise DataError(

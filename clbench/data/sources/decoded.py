@@ -14,7 +14,9 @@ from clbench.data.integrity import writable
 from clbench.data.sources.base import Array
 from clbench.errors import DataError
 from clbench.utils import atomic
+from clbench.utils.disk import size
 from clbench.utils.folder_lock import folder_lock
+from clbench.utils.one_time import one_time
 
 FOLDER = "decoded"
 """Subfolder for decoded images, below a folder of the search path."""
@@ -43,7 +45,7 @@ def decoded(
         with folder_lock(place / FOLDER):
             path = place / relative
             if not path.exists():  # else another process was faster
-                _write(path, shape, images)
+                _write(name, path, shape, images)
     return map_file(path)
 
 
@@ -62,11 +64,13 @@ def map_file(path: Path) -> Array:
         ) from error
 
 
-def _write(path: Path, shape: tuple[int, ...], images: Iterable[Array]) -> None:
+def _write(name: str, path: Path, shape: tuple[int, ...], images: Iterable[Array]) -> None:
     def write(file: BinaryIO) -> None:
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        for image in images:
-            file.write(np.ascontiguousarray(image).data)
+        with one_time(f"{name}: decoding images", shape[0]) as advance:
+            for image in images:
+                file.write(np.ascontiguousarray(image).data)
+                advance(1)
 
-    remedy = f"free {np.prod(shape, dtype=np.int64):,} bytes, or give another data.root, or data.residence=host"
+    remedy = f"give another data.root, or data.residence=host (the file takes {size(float(np.prod(shape, dtype=np.int64)))})"
     atomic.write(path, write, remedy=remedy, error=DataError)

@@ -8,8 +8,10 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
 from clbench.data.integrity import verify
 from clbench.data.sources.base import Data, Every, Source, divide
@@ -22,12 +24,12 @@ class Digits(Source):
 
     Args:
         files: sha256 by path below scikit-learn's `datasets/data`; the only entry is the table.
-        scale: factor from the stored grey levels 0..16 to uint8.
+        scale: factor from the stored grey levels 0..16 to uint8; above 15 the lightest grey would not fit.
         test_every: if k, every k-th image of each class, in file order, is a test image.
     """
 
     files: dict[str, str]
-    scale: int
+    scale: Annotated[int, Field(ge=1, le=15)]
     test_every: Every
 
     def read(self, search: Sequence[Path], download: bool) -> Data:

@@ -17,6 +17,7 @@ from clbench.data.pool import Pool
 from clbench.data.sources.base import Array, Data, Every, Source, holdout, make_pool
 from clbench.data.sources.decoded import decoded
 from clbench.errors import ConfigError, DataError
+from clbench.utils.one_time import one_time
 from clbench.utils.system import available_memory
 
 IN_MEMORY = 0.5
@@ -130,8 +131,10 @@ class Folder(Source):
     def _pool(self, classes: dict[str, list[Path]], shape: tuple[int, int]) -> Pool:
         paths = [(path, label) for label, images in enumerate(classes.values()) for path in images]
         images = np.empty((len(paths), self.channels, *shape), dtype=np.uint8)
-        for row, (path, _) in enumerate(paths):
-            images[row] = read_image(path, self.channels, shape, resize=self.size is not None)
+        with one_time(f"{self.name}: decoding images", len(paths)) as advance:
+            for row, (path, _) in enumerate(paths):
+                images[row] = read_image(path, self.channels, shape, resize=self.size is not None)
+                advance(1)
         return make_pool(images, np.array([label for _, label in paths]))
 
     def _mapped_pool(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from clbench.data.array_cache import store_arrays
+from clbench.data.array_cache import check_name, store_arrays
 from clbench.data.content_digest import data_sha256
 from clbench.data.integrity import verify, writable
 from clbench.data.pool import Pool
@@ -22,7 +21,9 @@ from clbench.data.sources.base import Array, Data, Source, make_pool
 from clbench.data.sources.npz import read_npz
 from clbench.errors import ConfigError, DataError
 from clbench.instantiate import locate
+from clbench.utils import notify
 from clbench.utils.folder_lock import folder_lock
+from clbench.utils.one_time import long_call, one_time, size_of
 
 FOLDER = "features"
 """Subfolder for features, below a folder of the search path."""
@@ -75,6 +76,7 @@ class Features(Source):
         for place in search:
             if (place / relative).is_file():
                 try:
+                    check_name(place / relative)
                     return read_npz(place / relative)
                 except DataError as error:
                     if not quiet:
@@ -98,16 +100,13 @@ class Features(Source):
         device = next(network.parameters()).device
         mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (self.input_mean, self.input_std))
         rows: list[Array] = []
-        done, tenth = 0, 1
-        with torch.no_grad():
+        what = f"{self.name}: features of the {part} images"
+        with torch.no_grad(), one_time(what, len(images)) as advance:
             for batch in torch.split(images.inputs, BATCHES[device.type]):
                 x = batch.to(device).expand(-1, 3, -1, -1).to(torch.float32) / 255
                 x = nn.functional.interpolate(x, size=(self.size, self.size), mode="bilinear", antialias=True)
                 rows.append(self._checked(network(((x - mean) / std).contiguous(memory_format=torch.channels_last))))
-                done += len(batch)
-                if done * 10 >= tenth * len(images) and len(images) >= 10_000:
-                    self._say(f"{100 * done // len(images)} % of the {part} images")
-                    tenth = 10 * done // len(images) + 1
+                advance(len(batch))
         return make_pool(np.concatenate(rows), images.targets.numpy())
 
     def _checked(self, found: Any) -> Array:
@@ -179,7 +178,10 @@ class Features(Source):
         self._say(f"downloading {urls[0]} into {target.parent}")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(urls[0], str(target), hash_prefix=expected, progress=False)
+            # the name of the unfinished file is not known, and the folder may hold others
+            before, what = size_of(target.parent), f"{self.name}: downloading {target.name}"
+            with long_call(what, lambda: max(0, size_of(target.parent) - before), unit="MB"):
+                torch.hub.download_url_to_file(urls[0], str(target), hash_prefix=expected, progress=False)
         except (OSError, RuntimeError) as error:
             raise DataError(
                 f"data set {self.name}: {urls[0]} could not be downloaded: {error}",
@@ -188,7 +190,7 @@ class Features(Source):
         return target
 
     def _say(self, text: str) -> None:
-        print(f"{self.name}: {text}", file=sys.stderr, flush=True)
+        notify.say(f"{self.name}: {text}")
 
 
 def _torchvision(name: str) -> nn.Module:

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import struct
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from clbench.data.array_cache import UNREADABLE
 from clbench.data.integrity import find_own
 from clbench.data.sources.base import Array, Data, Every, Source, divide, make_pool
 from clbench.data.sources.decoded import map_file
 from clbench.errors import DataError
 
-UNREADABLE = (
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    SyntaxError,
-    MemoryError,
-    RuntimeError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-"""Exceptions of numpy and zipfile for damaged files (tests/data/test_npz.py damages every byte)."""
 CHUNK = 65536
 """Features checked at a time (memory only)."""
 PARTS = ("x_train", "y_train", "x_test", "y_test")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import os
-import sys
 import tarfile
 import tempfile
 import zipfile
@@ -21,7 +20,9 @@ from clbench.data.pool import Pool
 from clbench.data.sources.base import Data, Source, make_pool
 from clbench.data.sources.npz import read_npz
 from clbench.errors import ConfigError, DataError
+from clbench.utils import notify
 from clbench.utils.folder_lock import folder_lock
+from clbench.utils.one_time import long_call, size_of
 
 
 @dataclass(kw_only=True)
@@ -138,9 +139,10 @@ class Vision(Source):
             with folder_lock(place), tempfile.TemporaryDirectory(prefix=".download-", dir=place) as scratch:
                 if self._complete(place):  # another process was faster
                     return
-                print(f"{self.name}: downloading into {place}", file=sys.stderr, flush=True)
-                for arguments in (self.train_args, self.test_args):
-                    self._open(Path(scratch), arguments, download=True)
+                notify.say(f"{self.name}: downloading into {place}")
+                with long_call(f"{self.name}: downloading and unpacking", lambda: size_of(Path(scratch)), unit="MB"):
+                    for arguments in (self.train_args, self.test_args):
+                        self._open(Path(scratch), arguments, download=True)
                 self._verify(Path(scratch))
                 for file in sorted(path for path in Path(scratch).rglob("*") if path.is_file()):
                     target = place / file.relative_to(scratch)

@@ -9,6 +9,7 @@ from clbench.engine.learner.learner import Learner
 from clbench.engine.training.loop import Trainer, Training
 from clbench.method import Method
 from clbench.stream import Stream, Task
+from clbench.utils.one_time import long_call
 
 
 def joint_row(stream: Stream, learner: Learner, trainer: Trainer, last: Task, batch_size: int) -> Row:
@@ -19,5 +20,6 @@ def joint_row(stream: Stream, learner: Learner, trainer: Trainer, last: Task, ba
     fresh = Learner(learner.stream, learner.initial, copy.deepcopy(learner.optimizer), learner.device, learner.seed)
     training = Training(fresh, Method(), copy.deepcopy(trainer))
     training.begin(last)
-    training.fit(stream.union([task for task in stream.learned if task.index <= last.index]))
+    with long_call("joint training, the reference for requests to forget", lambda: training.step_count, unit="steps"):
+        training.fit(stream.union([task for task in stream.learned if task.index <= last.index]))
     return evaluate(fresh, training.method, stream.evaluation, batch_size)

@@ -27,7 +27,7 @@ from clbench.engine.training.task_length import refuse_one_epoch, refuse_without
 from clbench.engine.training.trainer import Trainer as Trainer
 from clbench.method import Method
 from clbench.stream import Task
-from clbench.utils import rng
+from clbench.utils import rng, signs_of_life
 
 GATHER = 1024
 """Samples that are gathered, augmented and normalised together, at least one batch; for speed and memory. It also fixes which
@@ -145,6 +145,7 @@ class Training:
             round: number of the pass's round, from 0, and the number of rounds.
         """
         self.task, self.step_count, self.losses, self._passes = task, 0, [], 0
+        signs_of_life.watch(self)
         self._on_step, self._on_epoch, self._first_epoch, self._work, self._round = on_step, on_epoch, first_epoch, work, round
         self._make_plan()
         later = self.trainer.later_lr

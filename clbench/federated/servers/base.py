@@ -90,6 +90,21 @@ class Server:
         """
         raise NotImplementedError(f"{type(self).__name__} has no answer to {kind!r}")
 
+    def answer_like(self, learner: Learner, kind: str, payload: Tensors) -> Tensors | None:
+        """Return tensors with the names, shapes and types of a right answer; their values do not matter (device `meta`).
+
+        Server and clients check messages by it. None: not known; the first client's answer is then the measure of the others.
+
+        Args:
+            learner: of the server, or of a client.
+            kind: kind of the question.
+            payload: tensors that are sent with the question.
+
+        Raises:
+            RefusedError: the rule does not ask this question, or the payload does not belong to it.
+        """
+        return None
+
     def end_task(self, learner: Learner, task: Task, ask: Ask) -> None:
         """Consolidate after a task, at the server. Clients answer `ask` on the final model."""
 

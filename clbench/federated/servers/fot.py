@@ -11,7 +11,7 @@ from torch import Tensor
 
 from clbench import subspace
 from clbench.engine.learner.learner import Learner
-from clbench.errors import ConfigError
+from clbench.errors import ConfigError, RefusedError
 from clbench.federated import sketch
 from clbench.federated.messages import Tensors
 from clbench.federated.servers.base import Ask, Asked, Server
@@ -135,6 +135,25 @@ class FOT(Server):
         for name, each in own.items():
             assert each.matrix is not None  # a client that is asked owns samples
             found |= {name: each.matrix, name + ENERGIES: each.energies()}
+        return found
+
+    def answer_like(self, learner: Learner, kind: str, payload: Tensors) -> Tensors:
+        """Return a sketch `[d, m]` and energies `[4]` for every matrix, without values."""
+        if kind != SKETCH:
+            raise RefusedError(f"FOT does not ask {kind!r}", f"ask {SKETCH!r}")
+        matrices = self._matrices(learner)
+        widths = per_layer("federated.server.width", self.width, matrices)
+        found: Tensors = {}
+        for name, matrix in matrices.items():
+            weight = matrix.joined(learner.parameters).detach()
+            d = weight.shape[1]
+            basis = payload.get(name)
+            if basis is not None and (basis.dim() != 2 or len(basis) != d or basis.shape[1] > d or basis.dtype != weight.dtype):
+                raise RefusedError(f"the basis of {name} is {basis.dtype} {list(basis.shape)}", f"send {weight.dtype} [{d}, k]")
+            found[name] = torch.empty(d, max(1, round(widths[name] * d)), dtype=weight.dtype, device="meta")
+            found[name + ENERGIES] = torch.empty(4, dtype=torch.float64, device="meta")
+        if payload.keys() - matrices.keys():
+            raise RefusedError(f"{sorted(payload.keys() - matrices.keys())[:3]} are no matrices of the model", "send bases only")
         return found
 
     def end_task(self, learner: Learner, task: Task, ask: Ask) -> None:
