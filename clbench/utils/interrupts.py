@@ -21,7 +21,7 @@ from time import monotonic
 from types import FrameType
 from typing import Any, NoReturn
 
-from clbench.utils.processes import descendants, kill
+from clbench.utils.processes import kill_descendants
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 PATIENCE = 20.0
@@ -107,7 +107,7 @@ _command = _Command()
 def _end_descendants() -> None:
     """End what libraries have started and not ended after a signal, as the controller of a launcher's jobs."""
     if _command.left:
-        kill(descendants(os.getpid()))
+        kill_descendants(os.getpid())
 
 
 def _leave(number: int, _: FrameType | None = None) -> NoReturn:
@@ -116,7 +116,7 @@ def _leave(number: int, _: FrameType | None = None) -> NoReturn:
         if os.isatty(2):
             os.write(2, SHOW_CURSOR)
         os.write(2, f"\n{message(Interrupted(number), _command.trains)}\n".encode())
-    kill(descendants(os.getpid()))
+    kill_descendants(os.getpid())
     os._exit(128 + number)
 
 
@@ -245,5 +245,5 @@ def end_command(text: str, status: int) -> NoReturn:
     sys.stdout.flush()
     with suppress(OSError):
         os.write(2, f"{text}\n".encode())
-    kill(descendants(os.getpid()))
+    kill_descendants(os.getpid())
     os._exit(status)

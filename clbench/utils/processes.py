@@ -35,9 +35,20 @@ def descendants(process: int) -> list[int]:
 
 def kill(processes: Collection[int]) -> None:
     """Kill processes; those that have ended are passed over."""
-    for process in processes:
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(process, signal.SIGKILL)
+    _send(signal.SIGKILL, processes)
+
+
+def kill_descendants(process: int) -> None:
+    """Kill all processes below `process`, with those that one of them is starting at this moment.
+
+    Each process is stopped first: a stopped one starts no further processes and keeps those that it has. Only when a look finds
+    no new one are all killed. A process that another user owns is passed over.
+    """
+    stopped: list[int] = []
+    while new := [found for found in descendants(process) if found not in stopped]:
+        _send(signal.SIGSTOP, new)
+        stopped += new
+    kill(stopped)
 
 
 def kill_all_of(leader: int) -> None:
@@ -45,7 +56,15 @@ def kill_all_of(leader: int) -> None:
 
     The caller must be its parent and must not have waited for its end, so that its number belongs to no other process.
     """
-    below = descendants(leader)
+    _send(signal.SIGSTOP, [leader])
+    kill_descendants(leader)
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)  # with those whose parent has died
-    kill([leader, *below])
+    kill([leader])
+
+
+def _send(number: int, processes: Collection[int]) -> None:
+    """Send a signal to processes; those that have ended are passed over."""
+    for process in processes:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(process, number)

@@ -43,7 +43,7 @@ def ended(process: subprocess.Popen[str], *numbers: int) -> tuple[int, str, str]
     """Send signals, and return status, output and errors. The output ends when no process holds it open any more."""
     for number in numbers:
         process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=240)
     return process.returncode, out, err
 
 
@@ -117,7 +117,7 @@ except KeyboardInterrupt as stop:
         process.send_signal(signal.SIGTERM)
         assert process.stdout.readline() == "unwinding\n"
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=240)
     assert process.returncode == 143
     assert err.count("Stopped") == 1
 
