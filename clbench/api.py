@@ -15,6 +15,7 @@ from typing import Any, Never, get_type_hints
 from clbench.config.hydra_compose import Composer, new_composer
 from clbench.config.job import Job, make_job
 from clbench.config.plugin_folders import extend_modules, search_path
+from clbench.config.quoting import quoted
 from clbench.config.variant import spell
 from clbench.contract.kinds import remedy
 from clbench.errors import ClbenchError, ConfigError
@@ -244,9 +245,3 @@ def _with_values(node: dict[str, Any], overrides: Sequence[str]) -> tuple[dict[s
             place = place[parent]
         place[last] = override.value()
     return made, rest
-
-
-def quoted(text: str) -> str:
-    """Return `text` in quotes for Hydra's grammar."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"

@@ -29,6 +29,7 @@ class RunSpec:
         color: whether loggers write to a terminal with colours.
         stacked: further seeds that share every step with this run.
         replaces: sha256 of the stored record that this run replaces when it is complete; empty: none.
+        tuned_by: where the values of the method come from (`clbench.config.tuned_by`); a part of the record's provenance.
         mark: of the results folder at the start of the command (`clbench.store.results_folder.prepare`); empty: unknown.
     """
 
@@ -43,6 +44,7 @@ class RunSpec:
     stacked: list[RunSpec] = field(default_factory=list)
     replaces: str = ""
     mark: str = ""
+    tuned_by: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def id(self) -> str:

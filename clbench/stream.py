@@ -18,7 +18,9 @@ from clbench.data.preprocess import Preprocess
 
 Setting = Literal["task", "domain", "class"]
 Outputs = Literal["seen", "all"]
-Role = Literal["task", "forget_train", "forget_test", "retain", "utility"]
+Role = Literal["task", "valid", "forget_train", "forget_test", "retain", "utility"]
+Measured = Literal["test", "valid", "both"]
+"""What is measured after each task: test splits, validation splits, or both."""
 Goal = Literal["suppress", "retrain"]
 """Goal of unlearning requests: chance level on the forgotten data, or a model that never saw the data."""
 

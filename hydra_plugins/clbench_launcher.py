@@ -59,19 +59,23 @@ class ClbenchLauncher(Launcher):  # type: ignore[misc]
         self.config, self.context = config, hydra_context
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run the jobs; each returns its mean final accuracy in percent."""
+        """Run the jobs; each returns its objective in percent."""
         from clbench.config.hydra_compose import Composer
         from clbench.config.job import Job, make_job
+        from clbench.config.objective import refuse_tuning_on_test
         from clbench.errors import ClbenchError
         from clbench.runner.sweep import Broken, output
 
         composer = Composer(SharedLoader(self.context.config_loader, self.config.hydra.searchpath or ()))
         hydra_overrides = [word for word in self.config.hydra.overrides.hydra if "hydra.searchpath=" not in word]
+        sweeper = str(self.config.hydra.runtime.choices["hydra/sweeper"])
         made: list[Job | Broken] = []
         with output().status(f"composing {len(job_overrides)} jobs"):
             for overrides in job_overrides:
                 try:
-                    made.append(make_job(composer(overrides, hydra_overrides), composer))
+                    job = make_job(composer(overrides, hydra_overrides), composer)
+                    refuse_tuning_on_test(job.objective, job.config["eval"]["split"], sweeper)
+                    made.append(job)
                 except ClbenchError as error:
                     made.append(Broken(" ".join(overrides), error))
         described = [(words, job) for words, job in zip(job_overrides, made, strict=True) if isinstance(job, Job)]
@@ -89,12 +93,13 @@ class ClbenchLauncher(Launcher):  # type: ignore[misc]
         from clbench.errors import ClbenchError
         from clbench.runner.sweep import Broken
 
-        accuracy = float("nan") if isinstance(job, Broken) else summary.accuracy(job)
+        value = float("nan") if isinstance(job, Broken) else summary.objective(job)
         result = JobReturn(overrides=list(overrides), working_dir=os.getcwd(), status=JobStatus.COMPLETED)
-        result.return_value = accuracy
-        if accuracy != accuracy and not self.keeps_failures:
+        result.return_value = value
+        if value != value and not self.keeps_failures:
             result.status = JobStatus.FAILED
-            result.return_value = job.error if isinstance(job, Broken) else ClbenchError("a run of this job failed")
+            undefined = "a run of this job failed, or its objective is undefined"
+            result.return_value = job.error if isinstance(job, Broken) else ClbenchError(undefined)
         return result
 
 

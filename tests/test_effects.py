@@ -74,6 +74,8 @@ ELSEWHERE |= {
 """Keys that act only beside other values, with these."""
 
 VALUES = {
+    **{f"{kind}.task_range": ([0, 1],) for kind in ("split", "permuted", "rotated", "sequence", "texts", "unlearn", "biography")},
+    "eval.split": ("valid",),
     "split.groups": ([[0, 5], [1, 6], [2, 7], [3, 8], [4, 9]],),
     "split.metric": ("exact_match",),
     "split.order_seed": (3,),

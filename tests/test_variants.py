@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -43,7 +44,8 @@ def test_an_override_that_says_the_default_is_no_variant(composer: Composer) -> 
     for overrides in (("method=er",), ("scenario=stream", "method=er"), ("method=er_ewc", "scenario.setting=task")):
         plain = job(composer, *overrides)
         number = plain.config["optimizer"]["lr"]
-        assert job(composer, *overrides, f"optimizer.lr={number}") == plain
+        told = job(composer, *overrides, f"optimizer.lr={number}")
+        assert replace(told, tuned_by=plain.tuned_by) == plain
 
 
 KEYS = st.text("abc", min_size=1, max_size=2)

@@ -43,6 +43,7 @@ FLOORS = [
         "flower.installation",
     ],
     ["runner"],
+    ["tuning"],
     ["flower", "reproduction", "testing"],
     ["api"],
     ["cli"],

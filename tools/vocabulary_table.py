@@ -213,6 +213,12 @@ ALLOWED: tuple[tuple[str, str, str], ...] = (
     (r"^clbench/engine/training/step\.py$", r"bare", "an old name of optimisers of plug-ins, with a warning"),
     (r"^tests/contract/test_old_modules\.py$", r".*", "tests of these old modules"),
     (r"learner/(test_)?learner\.py$", r"snapshot|widen|spread|bare", "old names for plug-ins, with a warning, and their test"),
+    (
+        r"^(clbench/tuning/|tests/tuning/|conf/(tuning|search)/|clbench/cli/tune|clbench/(config|leaderboard)/tuned_by|"
+        r"tools/kill_search|benchmarks/search_overhead|docs/tuning|tests/(cli/test_tune|leaderboard|config))",
+        r"trial",
+        "one draw of a search",
+    ),
     (r"^(clbench/loggers/base|tests/loggers/test_base)\.py$", r"cell|trial", "old names for loggers of plug-ins, with a warning"),
     (r"^tests/(contract/|test_(old_names|method|contract)|methods/test_old_names)", _CONTRACT, "tests of these old names"),
     (r"^clbench/testing/reach\.py$", r"cell", "Python's word for what a function encloses"),

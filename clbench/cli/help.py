@@ -26,8 +26,8 @@ GROUPS = {
     "experiment": "published tables (+experiment=...)",
 }
 """Groups in the order of the list. Other groups with choices follow."""
-NOT_CHOSEN = ("protocol", "tuned", "hydra")
-"""Groups whose choice follows from other groups."""
+NOT_CHOSEN = ("protocol", "tuned", "hydra", "search", "tuning")
+"""Groups whose choice follows from other groups, and folders of clbench-tune."""
 
 TEXT = """\
 clbench trains continual-learning methods on streams of tasks, measures what was forgotten, and draws the leaderboard.

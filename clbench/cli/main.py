@@ -135,7 +135,7 @@ def _spell(name: str, value: str) -> str:
 
 
 def task(cfg: DictConfig) -> float:
-    """Run one configuration for all its seeds, and return its mean final accuracy in percent.
+    """Run one configuration for all its seeds, and return its objective in percent.
 
     Hydra calls this function for a single job, and launchers other than clbench's call it for each job of a sweep.
 
@@ -147,6 +147,7 @@ def task(cfg: DictConfig) -> float:
         SystemExit: a single job cannot be used (with the error), or one of its runs failed (the reason is already printed).
     """
     from clbench.config.job import make_job
+    from clbench.config.objective import refuse_tuning_on_test
     from clbench.runner.execute import LOGS
     from clbench.runner.external_launcher import JobError
     from clbench.runner.launched_job import end_with_command, enter_folder, share
@@ -162,13 +163,15 @@ def task(cfg: DictConfig) -> float:
             enter_folder(running.runtime.cwd, [source.path for source in sources if "command-line" in source.provider])
         composed = Composed(plain(cfg), dict(running.runtime.choices), tuple(running.overrides.task))
         job = make_job(composed, new_composer([source.path for source in sources]))
+        if not single:
+            refuse_tuning_on_test(job.objective, job.config["eval"]["split"], running.runtime.choices["hydra/sweeper"])
         wanted = job.execution.workers
         workers = wanted if single else share(running.launcher, job.execution.device, wanted, running.job.num)
         quiet = not single and running.runtime.choices["hydra/sweeper"] == "clbench"  # the launching process reports
         logs = LOGS if single else f"{LOGS}/job-{running.job.num}"  # of jobs in parallel
         summary = run_jobs([job], workers=workers, progress=not quiet, report=not quiet, logs=logs)
         if not summary.failed:
-            return summary.accuracy(job)
+            return summary.objective(job)
     except ClbenchError as error:
         if not single:
             raise

@@ -62,8 +62,8 @@ def run(arguments: Sequence[str]) -> int:
     options = COMMAND.parse(arguments)
     if options["workers"] != "auto" and not options["workers"].isdigit():
         raise ConfigError(f"workers={options['workers']}", "give a number of processes, or auto")
-    from clbench.api import quoted
     from clbench.config.hydra_compose import conf_dir, new_composer
+    from clbench.config.quoting import quoted
     from clbench.reproduction.experiments import find, rows
     from clbench.reproduction.page import line, render
     from clbench.runner.sweep import run_jobs

@@ -27,6 +27,11 @@ def reproduce() -> None:
     _start("reproduce")
 
 
+def tune() -> None:
+    """Start `clbench-tune`."""
+    _start("tune")
+
+
 def _start(name: str, trains: bool = True) -> None:
     """Import the command's file in this folder, and call its `main`.
 

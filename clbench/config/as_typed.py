@@ -28,6 +28,8 @@ def check(override: Override, words: Sequence[str], known: Known) -> None:
         ConfigError: a group typed as a key or a key as a group, a file's ending, or a sweep over what no sweep varies.
     """
     key, text = override.key_or_group, override.input_line
+    if key.split(".")[0] in ("tuning", "search") and not known.config().get(key.split(".")[0]):
+        raise ConfigError(f"{text} belongs to the command clbench-tune", f"write clbench-tune {' '.join(words)}")
     if not key or (text.endswith("=") and known.is_group(key)):
         raise unreadable(text, words, known)
     if override.is_sweep_override():

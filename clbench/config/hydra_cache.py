@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from hydra import version
+from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra._internal.config_repository import ConfigRepository, IConfigRepository
+from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.default_element import ConfigDefault
@@ -64,6 +66,26 @@ def parsed(context: HydraContext, words: Sequence[str]) -> list[Override]:
     """Return the overrides that `words` of a command line describe."""
     found: list[Override] = OverridesParser.create(config_loader=context.config_loader).parse_overrides(list(words))
     return found
+
+
+def launcher_of(
+    own: Path, folders: Sequence[str | Path], words: Sequence[str], task: Callable[[DictConfig], Any]
+) -> tuple[Any, DictConfig]:
+    """Return the launcher that `hydra/launcher=` names, ready to launch jobs, and the configuration that it was made from.
+
+    Args:
+        own: clbench's folder of configuration.
+        folders: further ones, as `--config-dir` gives them.
+        words: overrides of the command, those of Hydra among them.
+        task: is called for each job, in its process.
+    """
+    search_path = create_config_search_path(str(own))
+    for folder in folders:
+        search_path.prepend("command-line", f"file://{os.path.abspath(folder)}")
+    hydra = Hydra.create_main_hydra2("clbench-tune", search_path)
+    config = hydra.compose_config(PRIMARY, list(words), run_mode=RunMode.MULTIRUN, with_log_configuration=False)
+    context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks())
+    return Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=config), config
 
 
 def raised(returned: JobReturn) -> Exception | None:

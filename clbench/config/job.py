@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
+from clbench.config.evaluation import check_evaluation
 from clbench.config.hydra_compose import Composed, Composer
+from clbench.config.objective import check_objective
 from clbench.config.resolve import LATER_NODES, NODES, ability_digests, data_digest, given_keys, identity, names, resolve
+from clbench.config.tuned_by import tuned_by
 from clbench.config.variant import variant
 from clbench.config.without_effect import check as check_effects
 from clbench.contract.kinds import refuse_torch
@@ -48,6 +51,9 @@ class Job:
         logger: the logger's node.
         results_dir: folder of the records.
         execution: how the runs are executed.
+        objective: what the job returns to a sweeper (`clbench.config.objective`).
+        tuning: the search that chose the values, for the identity (`clbench.tuning.command.node`); empty: there was none.
+        tuned_by: where the values come from, for the provenance (`clbench.config.tuned_by`).
     """
 
     config: dict[str, Any]
@@ -61,6 +67,9 @@ class Job:
     logger: dict[str, Any]
     results_dir: str
     execution: Execution
+    objective: str = "acc"
+    tuning: dict[str, Any] = field(default_factory=dict)
+    tuned_by: dict[str, Any] = field(default_factory=dict)
 
     def specs(self) -> list[RunSpec]:
         """Return one run per seed."""
@@ -68,11 +77,12 @@ class Job:
         return [
             RunSpec(
                 self.config,
-                identity(self.config, self.names, self.data_sha256, seed, self.neutral, ability, sources),
+                identity(self.config, self.names, self.data_sha256, seed, self.neutral, ability, sources, self.tuning),
                 self.variant,
                 self.results_dir,
                 self.execution,
                 self.logger,
+                tuned_by=self.tuned_by,
             )
             for seed in self.seeds
         ]
@@ -106,7 +116,7 @@ def make_job(
     config = {key: resolved[key] for key in (*NODES, *LATER_NODES) if resolved.get(key) is not None}
     _storable(config)
     refuse_torch({**config, "logger": resolved.get("logger")})
-    _check_eval(config["eval"])
+    check_evaluation(config["eval"], config["scenario"])
     run = execution(resolved)
     search = [Path(folder) for folder in run.search]
     return Job(
@@ -121,16 +131,9 @@ def make_job(
         logger=resolved.get("logger") or {},
         results_dir=results_dir(resolved["results_dir"]),
         execution=run,
+        objective=check_objective(resolved.get("objective", "acc")),
+        tuned_by=tuned_by(composed, composer, method is not None),
     )
-
-
-def _check_eval(node: Mapping[str, Any]) -> None:
-    """Raise a ConfigError for a bad value, or an unknown key, of the node `eval`."""
-    hints = {"every": Count | None, "batch_size": Count, "format": bool, "ability": dict[str, Any], "drift": bool}
-    for key, value in node.items():
-        if key not in hints:
-            raise ConfigError(f"unknown key eval.{key}={shown(value)}", f"it takes: {', '.join(hints)}")
-        check(value, hints[key], f"eval.{key}")
 
 
 def execution(resolved: Mapping[str, Any]) -> Execution:

@@ -40,3 +40,9 @@ def _whole(path: str) -> str:
 def _quoted(word: str) -> str:
     found = HOME.fullmatch(word)
     return f'{found[1]}"{found[2]}"' if found else word
+
+
+def quoted(text: str) -> str:
+    """Return `text` in quotes for Hydra's grammar."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

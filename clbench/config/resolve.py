@@ -32,6 +32,7 @@ OTHER_KEYS = (
     "protocol",
     "tuned",
     "published",
+    "objective",
 )
 """Keys and nodes outside a run's identity."""
 OWN_DATA = ("npz", "folder", "text_folder", "prose")
@@ -275,6 +276,7 @@ def identity(
     neutral: Mapping[str, Any],
     ability_sha256: Mapping[str, str] | None = None,
     sources: Mapping[str, Mapping[str, str]] | None = None,
+    tuning: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the identity of a run: everything that its result depends on, and nothing else.
 
@@ -286,6 +288,7 @@ def identity(
         neutral: dotted keys left out at the given value: keys of later versions do not rename older records.
         ability_sha256: digest of each data set in `eval.ability`; left out if there is none.
         sources: digest of each module from outside clbench, by node; left out if there is none.
+        tuning: the search that chose the values; left out if there is none. Equal values of two protocols are two rows.
     """
     nodes = copied(dict(config))
     scenario = nodes["scenario"]
@@ -302,4 +305,5 @@ def identity(
             del node[key]
     ability = {"ability_sha256": dict(ability_sha256)} if ability_sha256 else {}
     code = {"sources": {node: dict(digests) for node, digests in sources.items()}} if sources else {}
-    return {"names": dict(names), **nodes, "data_sha256": data_sha256, **ability, **code, "seed": seed}
+    search = {"tuning": dict(tuning)} if tuning else {}
+    return {"names": dict(names), **nodes, "data_sha256": data_sha256, **ability, **code, **search, "seed": seed}

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from clbench.errors import StoreError
+from clbench.leaderboard.tuned_by import origin
 from clbench.metrics import unlearning
-from clbench.metrics.matrix import summary
+from clbench.metrics.matrix import splits, summary
 from clbench.records import Record, canonical, read, record_files
 from clbench.sources.changes import without_node
 from clbench.store import index
@@ -38,7 +39,10 @@ class Entry:
         setting: of the stream.
         access: of the stream.
         variant: name of the configuration's difference from the defaults.
+        split: what the metrics are measured on, `test` or `valid`.
+        tuned_by: where the values come from (`clbench.leaderboard.tuned_by`).
         metrics: `clbench.metrics.matrix.summary`, in percent.
+        valid: the same of the validation splits, if both were measured; else empty.
         cost: of the run.
         goal: of a stream with requests to forget; else None.
         overall: `clbench.metrics.unlearning.overall` for such a stream; else empty.
@@ -55,7 +59,10 @@ class Entry:
     setting: Any
     access: Any
     variant: str
+    split: str
+    tuned_by: str
     metrics: dict[str, float | None]
+    valid: dict[str, float | None]
     cost: dict[str, Any]
     goal: str | None
     overall: dict[str, float | None]
@@ -97,12 +104,28 @@ def entry(record: Record) -> Entry:
     if not isinstance(names, dict) or not all(isinstance(names.get(key), str) for key in _NAMED):
         raise StoreError(f"its identity does not name {', '.join(_NAMED)}", "move it out of the results folder")
     metrics, goal = summary(result), unlearning.goal(result)
+    measured = splits(result)
+    valid = summary(result, "valid") if len(measured) > 1 else {}
+    overall, claim = _requests(result)
     return Entry(
-        *(record.id, record.config_id, record.seed, names, result.get("setting"), result.get("access")),
-        *(str(record.provenance.get("variant") or ""), metrics, record.cost, goal, *_requests(result)),
-        _without_method(identity) if goal == "retrain" else "",
-        goal == "retrain" and (identity.get("method") or {}).get("_target_") == RETRAIN,
-        record,
+        id=record.id,
+        config_id=record.config_id,
+        seed=record.seed,
+        names=names,
+        setting=result.get("setting"),
+        access=result.get("access"),
+        variant=str(record.provenance.get("variant") or ""),
+        split=measured[0],
+        tuned_by=origin(identity, record.provenance),
+        metrics=metrics,
+        valid=valid,
+        cost=record.cost,
+        goal=goal,
+        overall=overall,
+        claim=claim,
+        peers=_without_method(identity) if goal == "retrain" else "",
+        retrains=goal == "retrain" and (identity.get("method") or {}).get("_target_") == RETRAIN,
+        held=record,
     )
 
 

@@ -37,10 +37,10 @@ def _listed(seeds: Sequence[int]) -> str:
 
 
 def mark(rows: Iterable[dict[str, Any]]) -> None:
-    """Set the key `incomplete` of each row to its mark, or None. Rows of one scenario, setting and goal form a table."""
+    """Set the key `incomplete` of each row to its mark, or None. Rows of one scenario, setting, split and goal form a table."""
     tables: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
-        tables.setdefault((row["scenario"], row["setting"], row["goal"]), []).append(row)
+        tables.setdefault((row["scenario"], row["setting"], row["split"], row["goal"]), []).append(row)
     for table in tables.values():
         most = max(row["n_seeds"] for row in table)
         for row in table:

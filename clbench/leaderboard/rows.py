@@ -7,10 +7,12 @@ import json
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from clbench.leaderboard.entries import Entry, entry, gaps, identities
 from clbench.leaderboard.incomplete import mark, reasons
+from clbench.leaderboard.tuned_by import common, origin
 from clbench.metrics import unlearning
 from clbench.metrics.statistics import half_width, mean
 from clbench.records import Record, flatten
@@ -20,7 +22,7 @@ from clbench.store.failures import Failure
 
 Row = dict[str, Any]
 
-NAMES = ("scenario", "setting", "model", "method", "server", "variant")
+NAMES = ("scenario", "setting", "split", "model", "method", "server", "variant", "tuned_by")
 """The part of a row's identity that a reader sees. `rows` makes sure that it differs between any two rows."""
 
 UNLEARNING = (*unlearning.OVERALL[1:], *unlearning.GAPS)
@@ -89,6 +91,8 @@ def rows(records: Iterable[Record | Entry], failures: Iterable[Failure] = ()) ->
             failed[failure.config_id].append(failure)
     retrained = {each.peers: each for group in groups.values() for each in group if each.retrains}
     found = [_row(sorted(group, key=lambda each: each.seed), retrained) for group in groups.values()]
+    both = [[each for each in group if each.valid] for group in groups.values()]
+    found += [_validation_row(sorted(group, key=lambda each: each.seed), retrained) for group in both if group]
     found += [_without_records(group[0]) for config_id, group in failed.items() if config_id not in groups]
     for row in found:
         _add_failures(row, sorted(failed[row["config_id"]], key=lambda failure: failure.seed))
@@ -104,6 +108,9 @@ def _without_records(failure: Failure) -> Row:
     row.update(_names(failure.identity["names"]), n_seeds=0, seeds=[], config_id=failure.config_id)
     row.update({key: failure.failure.get(key) for key in ("setting", "access", "goal")})
     row["variant"] = str(failure.provenance.get("variant") or "")
+    evaluation = failure.identity.get("eval")
+    measured = evaluation.get("split") if isinstance(evaluation, dict) else None
+    row.update(split="valid" if measured == "valid" else "test", tuned_by=origin(failure.identity, failure.provenance))
     return row
 
 
@@ -142,6 +149,8 @@ def _row(group: Sequence[Entry], retrained: Mapping[str, Entry]) -> Row:
     row.update(_names(first.names))
     row.update(
         setting=first.setting,
+        split=first.split,
+        tuned_by=common(each.tuned_by for each in group),
         access=first.access,
         config_id=first.config_id,
         variant=min({each.variant for each in group}, key=lambda text: (len(text), text)),
@@ -164,6 +173,11 @@ def _row(group: Sequence[Entry], retrained: Mapping[str, Entry]) -> Row:
     inference = [times[-1] for each in group if isinstance(times := each.cost.get("inference_ms"), list) and times]
     row["inference_ms"] = mean(inference) if len(inference) == len(group) else None
     return row
+
+
+def _validation_row(group: Sequence[Entry], retrained: Mapping[str, Entry]) -> Row:
+    """Return the row of the validation splits of runs that have measured both."""
+    return _row([replace(each, split="valid", metrics=each.valid) for each in group], retrained)
 
 
 def _names(names: Mapping[str, Any]) -> dict[str, Any]:
@@ -278,4 +292,4 @@ def _order(row: Row) -> tuple[Any, ...]:
     accuracy = row["acc"]
     names = (row["method"], row["variant"], row["config_id"])
     rank = (row["n_failed"] > 0, accuracy is None, -(accuracy or 0.0))
-    return (row["scenario"], str(row["setting"]), row["goal"] or "", *rank, *names)
+    return (row["scenario"], str(row["setting"]), row["split"] == "valid", row["goal"] or "", *rank, *names)

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 from clbench.errors import ConfigError
 from clbench.leaderboard.incomplete import FAILED, FEWER, count, legend, symbol
 from clbench.leaderboard.rows import KEYS, Row
+from clbench.leaderboard.tuned_by import NOTE
 from clbench.utils import markup
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+VALIDATION = "validation splits, not a test result"
+"""In the title of a table of validation splits."""
 FORMATS = ("markdown", "csv", "json", "latex")
 """The formats that `render` writes."""
 
@@ -50,6 +53,7 @@ _COLUMNS = (
     ("server", "server"),
     ("model", "model"),
     ("access", "access"),
+    ("tuned by", "tuned_by"),
     ("accuracy", "acc"),
     ("forgetting", "forgetting"),
     ("learning accuracy", "learning_accuracy"),
@@ -82,7 +86,7 @@ _OF_REQUESTS = ("inference_ms",)
 """Columns that a table leaves out for streams without requests."""
 _UNBOUNDED = 10_000  # characters: wider than any table
 _LATEX_SYMBOLS = {FAILED: r"$^\dagger$", FEWER: r"$^\ddagger$"}
-_TEXT = ("method", "variant", "server", "model", "access")
+_TEXT = ("method", "variant", "server", "model", "access", "tuned_by")
 
 
 def render(rows: Sequence[Row], format: str) -> str:
@@ -149,17 +153,22 @@ def _table(title: str, rows: Sequence[Row], tight: bool = False) -> Table:
 
 def sections(rows: Iterable[Row]) -> Iterator[tuple[str, list[Row]]]:
     """Yield (title, rows) for each scenario, setting and goal of sorted rows. The title names the model if all rows share it."""
-    for (scenario, setting, goal), group in itertools.groupby(rows, key=lambda r: (r["scenario"], r["setting"], r.get("goal"))):
+    for (scenario, setting, split, goal), group in itertools.groupby(rows, key=_table_of):
         part = list(group)
         models = {row["model"] for row in part}
-        named = [] if goal is None else [f"goal {goal}"]
+        named = ([] if goal is None else [f"goal {goal}"]) + ([VALIDATION] if split == "valid" else [])
         parts = [scenario, f"{setting} setting", *named, *(models if len(models) == 1 else ())]
         yield " · ".join(map(markup.name, parts)), part
 
 
+def _table_of(row: Row) -> tuple[object, ...]:
+    """Return what the rows of one table have in common."""
+    return row["scenario"], row["setting"], row.get("split") or "test", row.get("goal")
+
+
 def notes(rows: Sequence[Row]) -> list[str]:
     """Return the notes for these rows. One names the rows without a report of forgetting: their model knew too little."""
-    found = list(NOTES)
+    found = [*NOTES, *_tuning_notes(rows)]
     if any(row.get("goal") for row in rows):
         found += UNLEARNING_NOTES
     unreported = [
@@ -170,11 +179,20 @@ def notes(rows: Sequence[Row]) -> list[str]:
     return found
 
 
+def _tuning_notes(rows: Sequence[Row]) -> list[str]:
+    """Return the notes on where values come from: what the column says, and what all rows without the column share."""
+    found = []
+    hidden = {texts.pop() for _, part in sections(rows) if len(texts := {row.get("tuned_by") or "" for row in part}) == 1} - {""}
+    shown = any(len({row.get("tuned_by") or "" for row in part}) > 1 for _, part in sections(rows))
+    if hidden:
+        found.append(f"Tables without the column tuned by: {', '.join(sorted(hidden))} in all rows.")
+    return found + ([NOTE] if shown or any(not text.startswith("fixed (defaults") for text in hidden) else [])
+
+
 def _columns(rows: Sequence[Row]) -> list[tuple[str, str]]:
     """Return (heading, key) of the columns that these rows need."""
     empty = {key for key in _OPTIONAL if all(row.get(key) in (None, "") for row in rows)}
-    if len({row["model"] for row in rows}) == 1:
-        empty.add("model")
+    empty |= {key for key in ("model", "tuned_by") if len({row.get(key) for row in rows}) == 1}
     if any(row.get("goal") for row in rows):
         columns = [("retained" if key == "acc" else name, key) for name, key in _COLUMNS if key not in _OF_TASKS]
         return [(name, key) for name, key in columns if key not in empty]

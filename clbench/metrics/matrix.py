@@ -18,6 +18,12 @@ from clbench.errors import StoreError
 SHARES = ("accuracy", "exact_match", "label_words", "first_token", "format")
 """Column metrics that are shares of right answers. They can be drawn on one scale."""
 
+METRICS = (
+    *("acc", "forgetting", "bwt", "learning_accuracy", "fwt", "average_incremental"),
+    *("anytime", "min_acc", "worst_case_accuracy", "stability_gap"),
+)
+"""The keys of `summary`."""
+
 Row = Sequence[float | None]
 Matrix = Sequence[Row]
 Trajectory = Sequence[tuple[str, int, Row]]
@@ -190,16 +196,30 @@ def stability_gap(trajectory: Trajectory) -> float | None:
     return _mean(gaps)
 
 
-def summary(result: dict[str, Any]) -> dict[str, float | None]:
+def splits(result: dict[str, Any]) -> tuple[str, ...]:
+    """Return what a result measures: `test`, `valid`, or both in this order (`eval.split`).
+
+    Args:
+        result: `Record.result`.
+    """
+    roles = [str(column.get("role", "task")) for column in result.get("columns") or () if isinstance(column, dict)]
+    n_tasks = int(result["n_tasks"])
+    if roles[:n_tasks] == ["valid"] * n_tasks:
+        return ("valid",)
+    return ("test", "valid") if roles.count("valid") == n_tasks else ("test",)
+
+
+def summary(result: dict[str, Any], split: str | None = None) -> dict[str, float | None]:
     """Return every metric of one run, in percent.
 
     Args:
         result: `Record.result`.
+        split: `test` or `valid`; None: the test splits, or the validation splits of a run that has measured no others.
 
     Raises:
         StoreError: a part of the matrix is missing, or its shapes contradict each other.
     """
-    untrained, A, trajectory = decode(result)
+    untrained, A, trajectory = decode(result, split)
     sequential = result.get("sequential", True)
     shared_labels = result.get("setting") == "domain"
     final = A if sequential else []
@@ -221,17 +241,22 @@ def summary(result: dict[str, Any]) -> dict[str, float | None]:
     return {name: None if value is None else 100 * value for name, value in values.items()}
 
 
-def decode(result: dict[str, Any]) -> tuple[Row | None, list[Row], list[tuple[str, int, Row]]]:
-    """Return (accuracies of the untrained model or None, A, trajectory) of `Record.result`, task columns only.
+def decode(result: dict[str, Any], split: str | None = None) -> tuple[Row | None, list[Row], list[tuple[str, int, Row]]]:
+    """Return (accuracies of the untrained model or None, A, trajectory) of `Record.result`, columns of the tasks only.
 
     Requests to forget are left out: the count of tasks skips them.
+
+    Args:
+        result: `Record.result`.
+        split: as for `summary`.
 
     Raises:
         StoreError: as `summary`.
     """
     try:
         n_tasks, events, matrix = int(result["n_tasks"]), result["events"], result["matrix"]
-        rows = [fractions(row[:n_tasks]) for row in matrix]
+        first = _first_column(result, n_tasks, split)
+        rows = [fractions(row[first : first + n_tasks]) for row in matrix]
         marks = [(str(event["kind"]), int(event["task"])) for event in events]
         requests = sorted(map(int, (result.get("unlearning") or {}).get("requests", ())))
     except (LookupError, TypeError, ValueError, AttributeError) as error:
@@ -250,6 +275,16 @@ def decode(result: dict[str, Any]) -> tuple[Row | None, list[Row], list[tuple[st
 
 
 _REMEDY = "move the record out of the results folder and start the same command again"
+
+
+def _first_column(result: dict[str, Any], n_tasks: int, split: str | None) -> int:
+    """Return the position of the first column of the tasks' test or validation splits."""
+    measured = splits(result)
+    if split is not None and split not in measured:
+        raise StoreError(f"the result measures {' and '.join(measured)} splits, not {split}", _REMEDY)
+    if split != "valid" or measured == ("valid",):
+        return 0
+    return [column.get("role") for column in result["columns"]].index("valid")
 
 
 def fractions(row: Sequence[Sequence[float] | None]) -> Row:

@@ -235,7 +235,7 @@ def _thinned(found: Grid) -> list[str]:
 
 def _task(result: dict[str, Any], column: int) -> int | None:
     """Return the task that a column measures; the first ones are those of the tasks, in order."""
-    is_task = column < int(result["n_tasks"]) and result["columns"][column].get("role", "task") == "task"
+    is_task = column < int(result["n_tasks"]) and result["columns"][column].get("role", "task") in ("task", "valid")
     return column if is_task else None
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 from time import monotonic, sleep
@@ -31,6 +32,27 @@ OF_A_STACK = ("alive", "apart")
 """Messages about a whole stack, under the name of its first run, which may have ended."""
 POLL = 0.2
 """Seconds between two looks at runs that other processes execute."""
+Follow = Callable[[Outcome], Sequence[RunSpec]]
+"""Gets the outcome of a run, and returns the runs that it decides on; equal runs count once."""
+
+
+@dataclass(frozen=True)
+class Following:
+    """Runs that follow from the outcomes of other runs, as in a search.
+
+    Args:
+        after: called once for each run that has ended (not `BUSY`), in the order of the ends.
+        most: largest number of runs of the command; it bounds the number of workers.
+        order: of the waiting runs, smallest first.
+    """
+
+    after: Follow
+    most: int
+    order: Callable[[RunSpec], int] = lambda _: 0
+
+
+def _nothing(_: Outcome) -> Sequence[RunSpec]:
+    return ()
 
 
 def run_specs(
@@ -42,8 +64,11 @@ def run_specs(
     wait: float | None = 0.0,
     logs: str = LOGS,
     largest_stack: int | str = 1,
+    following: Following | None = None,
 ) -> list[Outcome]:
     """Train the runs that are not stored yet, and return the outcome of every run in order; equal runs count once.
+
+    With `following`, runs are added while others are trained. They form no stacks.
 
     Args:
         specs: runs of any number of configurations and seeds.
@@ -55,25 +80,24 @@ def run_specs(
             whenever one of them ends. None: until all have ended.
         logs: folder within the results folder for the output of workers.
         largest_stack: how many seeds of a configuration may share a process; `auto`: on GPUs all, else 1.
+        following: names the runs that follow from outcomes; None: there are none.
 
     Raises:
         StoreError: a results folder cannot be written to.
         ConfigError: this machine does not have the device.
         KeyboardInterrupt: passed on. The workers are stopped; finished runs are stored, and checkpoints are kept.
     """
-    for folder in dict.fromkeys(spec.results_dir for spec in specs):
-        examine(Path(folder))
-    sweep = _Sweep(specs, display)
+    sweep = _Sweep(display, _nothing if following is None else following.after)
+    todo = sweep.take(specs)
     tidy([outcome.spec for outcome in sweep.outcomes.values() if outcome.status is Status.PRESENT])
-    todo = [spec for spec in sweep.specs.values() if spec.id not in sweep.outcomes]
     if not todo:
         return sweep.ordered()
-    todo = sweep.mark({folder: prepare(Path(folder)) for folder in {spec.results_dir for spec in todo}}, todo)
-    start_anew([spec for spec in todo if from_the_beginning(spec)])
+    todo = sweep.prepared(todo)
 
     first = todo[0]
+    most_runs = len(todo) if following is None else max(len(todo), following.most)
     gpus = {} if workers == 0 and largest_stack != "auto" else devices.visible_gpus(first.execution.device)
-    places = [] if workers == 0 else slots(workers, first.execution.device, first.execution.threads, len(todo), gpus)
+    places = [] if workers == 0 else slots(workers, first.execution.device, first.execution.threads, most_runs, gpus)
     needs = None if limits is None else Needs(limits, "cuda" if gpus else "cpu")
     budget = {} if limits is None else budgets(limits, places, gpus)
     for outcome in sweep.outcomes.values():
@@ -81,20 +105,24 @@ def run_specs(
             needs.learn(outcome.spec, outcome.recorded_peak[1])
 
     most = largest_stack if isinstance(largest_stack, int) else len(sweep.specs) if gpus else 1
-    stacks = assign_stacks(list(sweep.specs.values()), most)
-    with display.shown(len(todo), len(places) or 1):
+    stacks = assign_stacks(list(sweep.specs.values()), 1 if following is not None else most)
+    more = None if following is None else (sweep.more, following.order)
+    with display.shown(most_runs, len(places) or 1):
         now, announced = todo, wait == 0
         while now:
             given = sweep.give(form_stacks(now, stacks))
             if workers == 0:
-                for spec in given:
+                here = deque(given)
+                while here:
+                    spec = here.popleft()
                     if sweep.stopped:
                         sweep.notify(spec.id, NOT_BEGUN)
                     else:
                         run_here(spec, function, sweep.notify, display)
+                    here.extend(sweep.more())
             else:
                 worker_pool.run(
-                    given, places, Path(first.results_dir) / logs, function, sweep.notify, needs, budget, display.tick
+                    given, places, Path(first.results_dir) / logs, function, sweep.notify, needs, budget, display.tick, more
                 )
             busy = [outcome for outcome in sweep.ordered() if outcome.status is Status.BUSY]
             if busy and not announced:
@@ -109,13 +137,13 @@ def run_specs(
 class _Sweep:
     """The outcomes of a sweep so far, kept up to date by messages."""
 
-    def __init__(self, specs: Sequence[RunSpec], display: Display) -> None:
+    def __init__(self, display: Display, follow: Follow = _nothing) -> None:
         self.specs: dict[str, RunSpec] = {}
-        for spec in specs:
-            self.specs.setdefault(spec.id, replacing(spec))
-        found = ((run, already(spec)) for run, spec in self.specs.items())
-        self.outcomes: dict[str, Outcome] = {run: outcome for run, outcome in found if outcome is not None}
-        self._display = display
+        self.outcomes: dict[str, Outcome] = {}
+        self._display, self._follow = display, follow
+        self._new: list[RunSpec] = []
+        self._marks: dict[str, str] = {}
+        self._examined: set[str] = set()
         self._stacked: dict[str, Sequence[RunSpec]] = {}
         self._started: dict[str, float] = {}
         self._accuracy: dict[str, float] = {}
@@ -127,11 +155,39 @@ class _Sweep:
         """Return the outcomes in the order of the runs."""
         return [self.outcomes[run] for run in self.specs]
 
-    def mark(self, marks: Mapping[str, str], todo: Sequence[RunSpec]) -> list[RunSpec]:
-        """Note the marks of the results folders in the runs of `todo`, and return these runs."""
-        marked = [replace(spec, mark=marks[spec.results_dir]) for spec in todo]
+    def take(self, specs: Iterable[RunSpec]) -> list[RunSpec]:
+        """Note runs, and the runs that follow from those with a stored outcome; return the runs to train."""
+        todo, waiting = list[RunSpec](), deque(specs)
+        while waiting:
+            spec = waiting.popleft()
+            if spec.id in self.specs:
+                continue
+            if spec.results_dir not in self._examined:
+                examine(Path(spec.results_dir))
+                self._examined.add(spec.results_dir)
+            self.specs[spec.id] = replacing(spec)
+            outcome = already(self.specs[spec.id])
+            if outcome is None:
+                todo.append(self.specs[spec.id])
+            else:
+                self.outcomes[spec.id] = outcome
+                waiting.extend(self._follow(outcome))
+        return todo
+
+    def prepared(self, todo: Sequence[RunSpec]) -> list[RunSpec]:
+        """Prepare the results folders of `todo`, and return these runs with the marks of their folders."""
+        for folder in dict.fromkeys(spec.results_dir for spec in todo):
+            if folder not in self._marks:
+                self._marks[folder] = prepare(Path(folder))
+        marked = [replace(spec, mark=self._marks[spec.results_dir]) for spec in todo]
         self.specs.update((spec.id, spec) for spec in marked)
+        start_anew([spec for spec in marked if from_the_beginning(spec)])
         return marked
+
+    def more(self) -> list[RunSpec]:
+        """Return the runs that follow from the outcomes since the last call, each once."""
+        new, self._new = self._new, []
+        return self.prepared(new)
 
     def give(self, specs: Sequence[RunSpec]) -> Sequence[RunSpec]:
         """Note which runs are stacked, and return `specs`."""
@@ -176,6 +232,8 @@ class _Sweep:
             self._display.postponed(outcome)
         elif begun:  # the others are counted at the end
             self._display.finished(outcome)
+            if not self.stopped:
+                self._new += self.take(self._follow(outcome))
         for other in self._stacked.get(run, ()):
             if other.id not in self.outcomes:  # their process has died
                 self.notify(other.id, message)

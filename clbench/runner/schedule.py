@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from clbench.run_spec import RunSpec
@@ -94,6 +94,10 @@ class Schedule:
     def add(self, spec: RunSpec) -> None:
         """Let another run wait, after all others."""
         self._waiting.append(ScheduledRun(spec))
+
+    def sort(self, order: Callable[[RunSpec], int]) -> None:
+        """Let runs wait in another order, smallest first; of equal ones the earlier."""
+        self._waiting.sort(key=lambda run: order(run.spec))
 
     def again(self, slot: int) -> int | None:
         """Let the run in `slot`, which was out of memory, wait for another try with at most half as many others on its device.

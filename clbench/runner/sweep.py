@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from clbench.config.job import Job
+from clbench.config.objective import TEST
 from clbench.errors import ClbenchError, StoreError
 from clbench.execution import Execution
 from clbench.leaderboard.entries import Entry, load_entries
@@ -87,13 +88,19 @@ class Summary:
         paths = [record_path(Path(spec.results_dir), spec.id) for spec in job.specs()]
         return [read(path) for path in paths if os.path.lexists(path)]
 
-    def accuracy(self, job: Job) -> float:
-        """Return a job's final accuracy in percent, averaged over its seeds; NaN without all of them."""
+    def objective(self, job: Job) -> float:
+        """Return a job's objective in percent, averaged over its seeds; NaN without all of them, and where it is undefined.
+
+        It is measured on validation splits if the job measures them, unless the objective insists on the test stream.
+        """
         ids = [spec.id for spec in job.specs()]
-        if self.dry or not self._unfinished.isdisjoint(ids):
+        if self.dry or not self._unfinished.isdisjoint(ids) or not all(run in self.entries for run in ids):
             return float("nan")
-        values = [row["acc"] for row in rows([self.entries[run] for run in ids if run in self.entries])]
-        return float(values[0]) if values and values[0] is not None else float("nan")
+        name, on_test = job.objective.removeprefix(TEST), job.objective.startswith(TEST)
+        found = [self.entries[run] for run in ids]
+        values = [(each.valid if each.valid and not on_test else {**each.metrics, **each.overall}).get(name) for each in found]
+        known = [value for value in values if value is not None]
+        return sum(known) / len(known) if known and len(known) == len(values) else float("nan")
 
 
 def run_jobs(

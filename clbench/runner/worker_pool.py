@@ -50,6 +50,7 @@ def run(
     needs: Needs | None = None,
     budgets: Mapping[str, int] | None = None,
     tick: Callable[[], None] = lambda: None,
+    more: tuple[Callable[[], Sequence[RunSpec]], Callable[[RunSpec], int]] | None = None,
 ) -> None:
     """Execute all runs: at most one worker per slot, and as many simultaneous runs as memory allows.
 
@@ -65,6 +66,8 @@ def run(
         needs: memory needs of the runs; None: only slots are counted.
         budgets: bytes that the runs on a device may need together, by name of the device.
         tick: called about every second.
+        more: two functions. The first is called after each end of a run, and returns further runs; idle workers then stay. The
+            second gives the order of waiting runs. None: there are no further runs.
 
     Raises:
         StoreError: no worker can be started.
@@ -75,6 +78,10 @@ def run(
     workers: list[Worker] = []
 
     def fill() -> None:
+        if more is not None:
+            for spec in more[0]():
+                schedule.add(spec)
+            schedule.sort(more[1])
         for number, spec in schedule.start():
             worker = next((w for w in workers if w.number == number), None)
             if worker is None:
@@ -82,7 +89,8 @@ def run(
                 worker.number = number
                 workers.append(worker)
             _give(worker, spec, notify)
-        for worker in [worker for worker in workers if worker.spec is None]:  # an idle worker would keep its memory
+        idle = [worker for worker in workers if worker.spec is None]
+        for worker in idle if more is None else []:  # an idle worker would keep its memory
             _let_go(worker, workers, leaving)
 
     def over(worker: Worker, end: End) -> None:

@@ -33,6 +33,7 @@ from clbench.scenarios.placement import place_stream, with_residence
 from clbench.scenarios.scenario_options import DataAccess, make_stream
 from clbench.scenarios.separate_pools import separate_pools
 from clbench.scenarios.stream_checks import check_stream
+from clbench.scenarios.validation_sets import measure_validation
 from clbench.sources.confirm import confirm
 from clbench.stream import Stream
 
@@ -67,8 +68,11 @@ def load_stream(spec: RunSpec, device: torch.device) -> Stream:
     config, seed, name = spec.config, spec.seed, f"scenario={spec.names['scenario']}"
     search = [Path(folder) for folder in spec.execution.search]
     check_kinds({**config, "logger": spec.logger})
-    access = DataAccess(seed, spec.identity["data_sha256"], search, spec.execution.download)
+    split = config["eval"].get("split", "test")
+    access = DataAccess(seed, spec.identity["data_sha256"], search, spec.execution.download, split=split)
     made = make_stream(with_residence(config["scenario"], spec.execution.residence), access)
+    schedule = instantiate(config["trainer"], "trainer").schedule
+    made = measure_validation(made, split, access.data_sha256, schedule.needs_validation)
     made = add_ability_sets(made, config["eval"], access)
     check_stream(made, name)
     stream = place_stream(separate_pools(made), device, spec.execution.residence, spec.execution.residence_share)

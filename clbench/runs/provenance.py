@@ -25,6 +25,7 @@ def provenance(spec: RunSpec, device: torch.device, resumed: int, stacked: int =
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {
         "variant": spec.variant,
+        "tuned_by": spec.tuned_by,
         "clbench": version("clbench"),
         "git_commit": git_commit(),
         "packages": {package: version(package) for package in (*PACKAGES, *(name for name in WHERE_USED if name in sys.modules))},

@@ -39,7 +39,7 @@ def add_ability_sets(stream: Stream, evaluation: Mapping[str, Any], access: Data
         )
     columns = list(stream.evaluation)
     if form:
-        tasks = [column for column in columns if column.role == "task" and column.split.pool.answers is not None]
+        tasks = [column for column in columns if column.role in ("task", "valid") and column.split.pool.answers is not None]
         columns += [replace(each, name=f"format of {each.name}", role="utility", metric="format") for each in tasks]
     columns += [_ability_set(name, node, stream, access) for name, node in ability.items()]
     return replace(stream, evaluation=tuple(columns))

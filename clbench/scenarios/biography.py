@@ -86,7 +86,7 @@ def biography(options: BiographyOptions, access: DataAccess) -> Stream:
         name = f"group {index}" + (", held-out half" if index < dataset.familiar else ", memorised")
         train, valid = asked(learned, first, index), None
         if index < dataset.familiar:
-            train, valid = split_validation(train, options.valid_fraction, access.seed, name)
+            train, valid = split_validation(train, options.valid_fraction, access.seed, name, index)
         tasks.append(Task(index, f"group {index}", classes, train, valid))
         columns.append(EvaluationSet(f"task {index}: {name}", asked(tested, other, index), metric=metric))
     iterations = options.recovery_iterations if options.recovery else None

@@ -27,8 +27,9 @@ import torch
 from pydantic import Field
 
 from clbench.errors import ConfigError
-from clbench.instantiate import instantiate, locate
-from clbench.stream import Outputs, Setting, Stream
+from clbench.instantiate import instantiate, locate, parameters
+from clbench.scenarios.task_range import part_of_stream
+from clbench.stream import Measured, Outputs, Setting, Stream
 from clbench.utils.rng import generator
 
 OrderSeed = int | Literal["seed"] | None
@@ -65,6 +66,8 @@ class DataAccess:
         search: folders to search, first to last.
         download: whether missing data may be fetched.
         device: of the pools.
+        split: what is measured (`eval.split`). For `valid`, `clbench.scenarios.stream_builder.load` gives an empty test pool. For
+            `valid` and `both`, no task learns from the validation samples of another one.
     """
 
     seed: int
@@ -72,13 +75,15 @@ class DataAccess:
     search: Sequence[Path]
     download: bool = False
     device: torch.device = CPU
+    split: Measured = "test"
 
 
 def make_stream(node: Mapping[str, Any], access: DataAccess) -> Stream:
     """Return the stream that the configuration node of a scenario describes.
 
     Args:
-        node: `_target_` names the scenario function; the other keys are its options.
+        node: `_target_` names the scenario function; the other keys are its options. `task_range` keeps some of the tasks
+            (`clbench.scenarios.task_range`).
         access: to the data.
 
     Raises:
@@ -87,11 +92,14 @@ def make_stream(node: Mapping[str, Any], access: DataAccess) -> Stream:
     """
     function = locate(node.get("_target_"), "scenario")
     made = options_class(function)
+    own, task_range = dict(node), None
+    if "task_range" not in parameters(made or function)[0]:  # a scenario of the user's own may have a key of this name
+        task_range = own.pop("task_range", None)
     try:
         if made is None:
-            return instantiate(node, "scenario", **vars(access))  # type: ignore[no-any-return]
-        options = instantiate({**node, "_target_": f"{made.__module__}.{made.__qualname__}"}, "scenario")
-        return function(options, access)  # type: ignore[no-any-return]
+            return part_of_stream(instantiate(own, "scenario", **vars(access)), task_range)
+        options = instantiate({**own, "_target_": f"{made.__module__}.{made.__qualname__}"}, "scenario")
+        return part_of_stream(function(options, access), task_range)
     except (ConfigError, TypeError) as error:
         called = _shipped_function(error if isinstance(error, TypeError) else error.__cause__)
         if called is None:

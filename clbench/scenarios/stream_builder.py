@@ -54,22 +54,35 @@ def load(source: Source, access: DataAccess, *, images: bool) -> tuple[Pool, Poo
             taken for another data set's.
         RefusedError: inputs that are not images where `images` are needed.
     """
-    data = source.load(access.search, access.download)
+    train, test = _pools(source, access)
     if images and not source.image:
         raise RefusedError(
-            f"{source.name} holds no images (a sample has shape {list(data.train.inputs.shape[1:])}): this scenario moves pixels",
+            f"{source.name} holds no images (a sample has shape {list(train.inputs.shape[1:])}): this scenario moves pixels",
             "choose a data set of images, or a split scenario",
         )
     n_classes = source.n_classes
     assert n_classes is not None, "known once the data is loaded"
-    for part, pool in (("train", data.train), ("test", data.test)):
+    for part, pool in (("train", train), ("test", test)):
         low, high = (int(bound) for bound in pool.targets.aminmax()) if len(pool) else (0, 0)
         if low < 0 or high >= n_classes:
             raise DataError(
                 f"the {part} labels of {source.name} go from {low} to {high}, but n_classes={n_classes}",
                 "correct the labels (they count from 0) or the data set's n_classes",
             )
-    return data.train, data.test, n_classes
+    return train, test, n_classes
+
+
+def _pools(source: Source, access: DataAccess) -> tuple[Pool, Pool]:
+    """Return (train, test) of a data set; test is empty if no test samples are wanted."""
+    if access.split != "valid":
+        data = source.load(access.search, access.download)
+        return data.train, data.test
+    only = getattr(source, "load_train", None)  # a class of the user's own may have `load` alone
+    train = source.load(access.search, access.download).train if only is None else only(access.search, access.download)
+    empty = None if train.answer_of is None else train.answer_of[:0].clone()
+    return train, replace(
+        train, inputs=train.inputs[:0].clone(), targets=train.targets[:0].clone(), answer_of=empty, mapped=False
+    )
 
 
 def metric_of(source: Source, metric: str | None) -> str | None:
@@ -120,14 +133,19 @@ def build_stream(
     tasks: list[Task] = []
     columns: list[EvaluationSet] = []
     previous: Split | None = None
+    draw = 0
     for index, part in enumerate(parts):
         learned, tested = (select_part(pool, part, index, starts[index]) for pool in (train, test))
+        shared = False
         if previous is not None:  # permuted tasks have equal rows and labels: two hundred tasks share one tensor of each
             learned, tested = share_tensors(learned, previous), share_tensors(tested, columns[-1].split)
+            shared = learned.rows is previous.rows
         previous = learned
-        own, valid = split_validation(learned, options.valid_fraction, access.seed, part.name)
+        # Permuted and rotated tasks share their images. Where validation is measured, all of them hold the same ones out.
+        draw = draw if access.split != "test" and shared else index
+        own, valid = split_validation(learned, options.valid_fraction, access.seed, part.name, draw)
         for kind, split in (("train", own), ("test", tested)):
-            if not len(split):
+            if not len(split) and (access.split != "valid" or kind == "train"):
                 raise DataError(
                     f"task {index} ({part.name}) has no {kind} samples",
                     "check the data set's n_classes and the labels in its files",
@@ -157,11 +175,11 @@ def share_tensors(split: Split, other: Split) -> Split:
     return replace(split, rows=rows, labels=labels)
 
 
-def split_validation(split: Split, fraction: float, seed: int, name: str) -> tuple[Split, Split | None]:
+def split_validation(split: Split, fraction: float, seed: int, name: str, draw: int) -> tuple[Split, Split | None]:
     """Divide a task's training samples into (train, valid), class by class; both keep the order of the pool.
 
     The number of validation samples is `fraction` of all, rounded; classes share it in proportion (largest remainder). The
-    samples are drawn from (seed, "validation", task).
+    samples are drawn from (seed, "validation", draw).
 
     Raises:
         ConfigError: there is no validation sample, or a class keeps no training sample.
@@ -170,8 +188,7 @@ def split_validation(split: Split, fraction: float, seed: int, name: str) -> tup
         return split, None
     labels = split.labels.cpu()
     counts = torch.bincount(labels).tolist()
-    assert isinstance(split.tasks, int)
-    random = generator(seed, "validation", split.tasks)
+    random = generator(seed, "validation", draw)
     held = torch.zeros(len(split), dtype=torch.bool)
     for label, quota in enumerate(_quotas(counts, fraction)):
         own = torch.nonzero(labels == label).squeeze(1)

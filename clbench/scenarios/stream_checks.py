@@ -70,7 +70,8 @@ def _check_order(stream: Stream) -> None:
     found = [task.index for task in stream.tasks]
     if found != list(range(len(stream))):
         raise DataError(f"task.index is {found} in the order of the stream", "number the tasks 0, 1, 2, ... in their order")
-    columns = [column for column in stream.evaluation if column.role == "task"]
+    main = "task" if any(column.role == "task" for column in stream.evaluation) else "valid"  # eval.split=valid
+    columns = [column for column in stream.evaluation if column.role == main]
     if list(stream.evaluation[: len(stream.learned)]) != columns or len(columns) != len(stream.learned):
         raise DataError(
             f"the stream has {len(columns)} evaluation sets of role task for {len(stream.learned)} tasks to learn, "

@@ -15,7 +15,7 @@ from clbench.cli import start
 from tests.command_line import command
 
 ROOT = Path(__file__).parents[2]
-NAMES = ("clbench", "leaderboard", "plot", "reproduce")
+NAMES = ("clbench", "leaderboard", "plot", "reproduce", "tune")
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 IMPORTING = """
@@ -66,7 +66,7 @@ def test_a_signal_during_the_imports(name: str, number: int) -> None:
     status, err = ended(python(IMPORTING, name), number)
     assert status == STATUS[number]
     assert "Stopped" in err
-    assert ("Finished runs are stored" in err) is (name in ("clbench", "reproduce"))
+    assert ("Finished runs are stored" in err) is (name in ("clbench", "reproduce", "tune"))
     assert "Traceback" not in err
 
 

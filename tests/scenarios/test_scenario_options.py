@@ -36,9 +36,9 @@ GOT: dict[str, Any] = {}
 
 
 def keywords(
-    *, dataset: Any, n_tasks: int, seed: int, data_sha256: str, search: Any, download: bool, device: torch.device
+    *, dataset: Any, n_tasks: int, seed: int, data_sha256: str, search: Any, download: bool, device: torch.device, split: str
 ) -> Stream:
-    GOT.update(seed=seed, data_sha256=data_sha256, search=search, download=download, device=device)
+    GOT.update(seed=seed, data_sha256=data_sha256, search=search, download=download, device=device, split=split)
     return stream_from("split", dataset=dataset, n_tasks=n_tasks)
 
 
@@ -70,6 +70,17 @@ def test_a_plugin_may_take_each_key_and_each_field_of_access_as_a_keyword_argume
     assert vars(ACCESS) == GOT
     with pytest.raises(ConfigError, match=r"unknown key scenario\.order='x'"):
         make_stream(node("keywords", order="x"), ACCESS)
+
+
+def ranged(*, dataset: Any, n_tasks: int, task_range: str) -> Stream:
+    GOT["task_range"] = task_range
+    return split(SplitOptions(**COMMON, dataset=dataset, n_tasks=n_tasks, order_seed=None), ACCESS)  # type: ignore[arg-type]
+
+
+def test_a_key_of_the_users_own_named_task_range_is_theirs() -> None:
+    made = {key: value for key, value in node("ranged", task_range="mine").items() if key not in COMMON}
+    assert len(make_stream(made, ACCESS)) == 3
+    assert GOT["task_range"] == "mine"
 
 
 def test_orders() -> None:

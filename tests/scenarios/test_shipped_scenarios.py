@@ -67,7 +67,7 @@ def test_keys_are_the_options(name):
     config = node(name)
     kind = config["_target_"].rpartition(".")[2]
     accepted, _ = parameters(options_class(locate(config["_target_"], "scenario")))
-    assert set(config) - {"_target_"} == set(accepted)
+    assert set(config) - {"_target_", "task_range"} == set(accepted)
     assert config["setting"] == ("domain" if name in ("sentiment_domains", "trace", "unlearn_tofu") else SETTINGS[kind])
     assert name.startswith(kind) or name.endswith("_datasets") or name in TEXTS
     for key, dataset in config.get("datasets", {}).items():

@@ -158,9 +158,9 @@ def checked(name: str, done: subprocess.CompletedProcess[str], kinds: dict[str, 
 
 def sweep(folder: Path, report: Report, long: bool) -> None:
     """Run a sweep whose own records are hostile except one: that one is trained, the others stay and are named."""
-    from clbench.api import quoted
     from clbench.config.hydra_compose import new_composer
     from clbench.config.job import make_job
+    from clbench.config.quoting import quoted
 
     kinds = list(FILES) if long else ["pipe", "link to an endless device", "link to nothing", "deep lists", "infinity as 1e999"]
     kinds.remove("copy of another record") if long else None

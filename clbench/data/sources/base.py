@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -77,31 +77,59 @@ class Source(ABC):
             DataError: a file is missing, damaged, or not as declared.
             ConfigError: the declared values contradict each other.
         """
-        if (self.mean is None) != (self.std is None):
-            raise ConfigError(
-                f"data set {self.name}: mean={self.mean}, std={self.std}", "give both, or neither (then both are computed)"
-            )
+        self._check_constants()
         with long_call(f"reading the data set {self.name}"):
             data = self.read(search, download)
-        self._check_labels(data)
+        self._check_labels({"training": data.train, "test": data.test})
         if self.content_sha256 and (found := content_sha256(data)) != self.content_sha256:
             raise DataError(
                 f"data set {self.name}: its content differs from the declared one (sha256 of the arrays {found}, "
                 f"expected {self.content_sha256})",
                 "replace its files by the original ones (docs/data.md says how to get them)",
             )
-        self.image = data.train.inputs.dim() == 4
-        if self.mean is None and data.train.inputs.dtype == torch.int64:  # tokens are names, not amounts
-            self.mean, self.std = (), ()
-        elif self.mean is None:
-            self.mean, self.std = statistics(data.train.inputs.numpy(), mapped=data.train.mapped)
+        self._complete_declaration(data.train)
         return data
 
-    def _check_labels(self, data: Data) -> None:
+    def read_train(self, search: Sequence[Path], download: bool) -> Pool | None:
+        """Return the training part alone, verified, without a look at the test part; None where both are read together.
+
+        Arguments and errors as for `load`.
+        """
+        return None
+
+    def load_train(self, search: Sequence[Path], download: bool = False) -> Pool:
+        """Return the training part alone. The test part is not kept, and where it has files of its own, they are not read.
+
+        Arguments and errors as for `load`; `content_sha256` is checked where both parts are read together.
+        """
+        self._check_constants()
+        with long_call(f"reading the data set {self.name}"):
+            train = self.read_train(search, download)
+        if train is None:
+            return self.load(search, download).train
+        self._check_labels({"training": train})
+        self._complete_declaration(train)
+        return train
+
+    def _check_constants(self) -> None:
+        if (self.mean is None) != (self.std is None):
+            raise ConfigError(
+                f"data set {self.name}: mean={self.mean}, std={self.std}", "give both, or neither (then both are computed)"
+            )
+
+    def _complete_declaration(self, train: Pool) -> None:
+        """Give `mean`, `std` and `image` their final values."""
+        self.image = train.inputs.dim() == 4
+        if self.mean is None and train.inputs.dtype == torch.int64:  # tokens are names, not amounts
+            self.mean, self.std = (), ()
+        elif self.mean is None:
+            self.mean, self.std = statistics(train.inputs.numpy(), mapped=train.mapped)
+
+    def _check_labels(self, parts: Mapping[str, Pool]) -> None:
         if self.n_classes is None:
-            self.n_classes = int(data.train.targets.max()) + 1
+            self.n_classes = int(parts["training"].targets.max()) + 1
         everyone = set(range(self.n_classes))
-        for place, pool in (("training", data.train), ("test", data.test)):
+        for place, pool in parts.items():
             met = set(np.unique(pool.targets.numpy()).tolist())
             if met - everyone:
                 raise DataError(

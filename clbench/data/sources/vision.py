@@ -64,6 +64,15 @@ class Vision(Source):
         self._fetch(search[-1])
         return self._read(search[-1])
 
+    def read_train(self, search: Sequence[Path], download: bool) -> Pool | None:
+        """Return the training part: files of the test part are neither verified nor read."""
+        place = next((place for place in search if self._complete(place)), None)
+        if place is None or any(self.npz is not None and (other / self.npz).is_file() for other in search[: search.index(place)]):
+            return None
+        self._verify(place, tested=False)
+        self._refuse_old_copy(place)
+        return self._part(place, self.train_args)
+
     @property
     def _needed(self) -> list[str]:
         return [*self.files, *self.md5, *self.unpacked]
@@ -81,12 +90,15 @@ class Vision(Source):
 
     def _read(self, place: Path) -> Data:
         self._verify(place)
+        self._refuse_old_copy(place)
+        return Data(self._part(place, self.train_args), self._part(place, self.test_args))
+
+    def _refuse_old_copy(self, place: Path) -> None:
         old = place / self.folder / self.dataset / "processed"
         if old.is_dir():  # torchvision would read it instead of the verified files
             raise DataError(
                 f"{old} is a copy of {self.name} by an old torchvision and cannot be verified", f"delete the folder {old}"
             )
-        return Data(self._part(place, self.train_args), self._part(place, self.test_args))
 
     def _part(self, place: Path, arguments: dict[str, Any]) -> Pool:
         part = self._open(place, arguments, download=False)
@@ -123,12 +135,16 @@ class Vision(Source):
                 f"check the network and try again, or fetch by hand: {', '.join(self._needed)}",
             ) from error
 
-    def _verify(self, place: Path) -> None:
+    def _verify(self, place: Path, tested: bool = True) -> None:
+        """Verify the files; without `tested` those of the test part are left out."""
         remedy = self._remedy([place])
         for algorithm, sums in (("sha256", self.files), ("md5", self.md5)):
             for relative, expected in sums.items():
-                verify(place / relative, expected, algorithm, remedy)
+                if tested or not _of_the_test_part(relative):
+                    verify(place / relative, expected, algorithm, remedy)
         for relative, origin in self.unpacked.items():
+            if not tested and _of_the_test_part(relative):
+                continue
             archive, _, member = origin.partition("!")
             verify_unpacked(place / relative, place / archive, member, remedy)
 
@@ -153,3 +169,9 @@ class Vision(Source):
                 f"{self.name} cannot be stored in {place}: {error.strerror or error}",
                 "free space, or give a writable folder: data.root=FOLDER",
             ) from error
+
+
+def _of_the_test_part(relative: str) -> bool:
+    """Return whether a file holds test samples alone, by its name: `t10k-images-idx3-ubyte`, `test_32x32.mat`."""
+    name = Path(relative).name
+    return "t10k" in name or "test" in name
