@@ -38,7 +38,8 @@ def _text(found: Mapping[str, Any]) -> str:
     name = f"first_{k}" if protocol == "first_k" and isinstance(k, int) else str(protocol)
     if isinstance(trials, int):
         rest = ", rest" if found.get("report") == "rest" else ""
-        return f"{name} ({trials} trials{rest})"
+        other = f"from {found['tuned_on']}, " if isinstance(found.get("tuned_on"), str) else ""
+        return f"{name} ({other}{trials} trials{rest})"
     return f"{name} ({WORDS.get(values, values)})" if isinstance(values, str) else name
 
 

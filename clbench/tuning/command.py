@@ -13,7 +13,6 @@ from rich.text import Text
 
 from clbench.config.job import Job, make_job
 from clbench.errors import ClbenchError
-from clbench.execution import Execution
 from clbench.run_spec import RunSpec
 from clbench.runner.device_memory import Limits
 from clbench.runner.execute import RUN_FUNCTION
@@ -24,7 +23,7 @@ from clbench.runner.run_specs import Following, run_specs
 from clbench.runner.sweep import Broken
 from clbench.tuning.choice import Choice, describe
 from clbench.tuning.display import search_display
-from clbench.tuning.plan import Plan, digest, protocol
+from clbench.tuning.plan import Plan, digest
 from clbench.tuning.proposals import State
 from clbench.tuning.search import Search
 from clbench.utils import markup
@@ -184,6 +183,13 @@ def said(chosen: Sequence[Chosen]) -> list[str]:
     """Return one line per search for what its space left out, and for defaults that were kept."""
     lines = []
     for each in chosen:
+        if not each.plan.space.own:
+            lines.append(
+                f"{each.plan.label}: no search space of its own (search/{each.plan.base.names['method']}.yaml): base alone"
+            )
+        for key, value in each.plan.space.moved().items():
+            near = each.plan.space.usual_inside()[key]
+            lines.append(f"{each.plan.label}: {key}={value} is outside of its range: trial 0 has {near}")
         for key, reason in each.plan.space.dropped.items():
             lines.append(f"{each.plan.label}: {key} is not searched: {reason}")
         if each.choice is not None and each.choice.idle:
@@ -208,13 +214,3 @@ def planned(plans: Sequence[Plan]) -> list[str]:
             f"{len(plan.base.seeds) if tuning.run else 0} reported; searched: {', '.join(plan.space.entries)}"
         )
     return lines
-
-
-def execution(plans: Sequence[Plan]) -> Execution:
-    """Return how the runs are executed: as those of the first plan."""
-    return plans[0].base.execution if plans else Execution()
-
-
-def title(plan: Plan) -> str:
-    """Return the study's title in pictures."""
-    return f"{plan.base.names['method']} on {plan.base.names['scenario']}, {protocol(plan.tuning)}"

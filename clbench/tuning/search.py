@@ -171,7 +171,7 @@ class Search:
                 params = self.plan.space.params(self.plan.space.usual_inside())
             else:
                 drawn = propose(self.tuning, self.distributions, known, number)
-                params = self.plan.space.params(self.plan.space.decode(drawn))
+                params = self.plan.space.rounded(drawn)
             params = self.journal.add(number, params)
         trial = Trial(number, params)
         self._specs[number] = self.plan.specs(self.plan.space.decode(params))

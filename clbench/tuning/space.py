@@ -4,6 +4,7 @@
     method.bins: {low: 2, high: 10}                # integers, as both bounds are
     method.mode: {choices: [offline, online]}
     trainer.epochs: {factors: [0.5, 1, 2]}         # of the value that the configuration has
+    optimizer.lr: {factors: [0.02, 10], log: true} # a range around that value
     method.decay: {low: 0.5, high: 1.0, when: {method.mode: online}}
 
 `conf/search/base.yaml` belongs to every space; `conf/search/METHOD.yaml` adds the method's own keys, or replaces base's.
@@ -57,14 +58,18 @@ class Distribution:
         return found | ({} if self.when is None else {"when": {self.when[0]: self.when[1]}})
 
     def inside(self, value: Any) -> Any:
-        """Return the nearest value of the distribution; of choices the first, if the value is none of them."""
+        """Return the value if it is in the distribution, else the nearest number, or the first choice."""
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if self.choices is not None:
-            return value if any(same(value, each) for each in self.choices) else self.choices[0]
+            if any(same(value, each) for each in self.choices):
+                return value
+            numbers = [each for each in self.choices if isinstance(each, (int, float)) and not isinstance(each, bool)]
+            return min(numbers, key=lambda each: abs(each - value)) if number and numbers else self.choices[0]
         assert self.low is not None
         assert self.high is not None
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            return self.rounded(self.low)
-        return self.rounded(min(max(value, self.low), self.high))
+        if not number:
+            return self.low
+        return value if self.low <= value <= self.high else min(max(value, self.low), self.high)
 
     def rounded(self, value: float) -> float | int:
         """Return a number of few digits within the range; integers stay exact."""
@@ -119,6 +124,17 @@ class Space:
         usual = {key: value for key, value in self.usual.items() if key in kept}
         return replace(self, entries=kept, usual=usual, dropped={**self.dropped, **gone})
 
+    def moved(self) -> dict[str, Any]:
+        """Return the configuration's own values that lie outside of their ranges, by key."""
+        return {key: self.usual[key] for key, value in self.usual_inside().items() if not same(value, self.usual[key])}
+
+    def rounded(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return parameters of Optuna with numbers of few digits: the value that runs is the value that is shown."""
+        return {
+            key: value if self.entries[key].choices is not None else self.entries[key].rounded(value)
+            for key, value in params.items()
+        }
+
     def usual_inside(self) -> dict[str, Any]:
         """Return the configuration's own values; one outside of its range is moved to the range's end."""
         return self._applying({key: each.inside(self.usual[key]) for key, each in self.entries.items()})
@@ -133,10 +149,8 @@ class Space:
         return {key: _coded(value) if self.entries[key].choices is not None else value for key, value in every.items()}
 
     def decode(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Return parameters of Optuna as values of the configuration: rounded, without keys that do not apply."""
-        found = {}
-        for key, each in self.entries.items():
-            found[key] = _decoded(params[key]) if each.choices is not None else each.rounded(params[key])
+        """Return parameters of Optuna as values of the configuration, without keys that do not apply."""
+        found = {key: _decoded(params[key]) if each.choices is not None else params[key] for key, each in self.entries.items()}
         return self._applying(found)
 
     def words(self, values: Mapping[str, Any]) -> list[str]:

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from clbench.config.hydra_compose import Composer
-from clbench.config.without_effect import STEPLESS
+from clbench.config.without_effect import STEPLESS, switched_off
 from clbench.errors import ConfigError, shown
 from clbench.records import flatten
 from clbench.tuning.space import Distribution, Space, same
@@ -35,7 +37,7 @@ def load_space(composer: Composer, name: str, resolved: Mapping[str, Any], given
     Raises:
         ConfigError: no such file, an entry of another form, or a key that the configuration lacks.
     """
-    own = composer.file(f"{GROUP}/{name}")
+    own = _content(composer, name)
     if not own and given and name not in composer.loader.choices(GROUP):
         known = sorted(composer.loader.choices(GROUP))
         near = nearest(name, known)
@@ -45,10 +47,10 @@ def load_space(composer: Composer, name: str, resolved: Mapping[str, Any], given
     entries: dict[str, Distribution] = {}
     dropped: dict[str, str] = {}
     usual: dict[str, Any] = {}
-    for file, content in ((BASE, composer.file(f"{GROUP}/{BASE}")), (name, {} if name == BASE else own)):
+    for file, content in ((BASE, _content(composer, BASE)), (name, {} if name == BASE else own)):
         for key, entry in content.items():
             place = f"conf/{GROUP}/{file}.yaml"
-            reason = _without_effect(str(key), resolved)
+            reason = _without_effect(str(key), entry, resolved)
             if reason:
                 dropped[str(key)] = reason
                 continue
@@ -62,8 +64,26 @@ def load_space(composer: Composer, name: str, resolved: Mapping[str, Any], given
     return Space(entries, usual, dropped, bool(own) or name in composer.loader.choices(GROUP))
 
 
-def _without_effect(key: str, resolved: Mapping[str, Any]) -> str:
-    """Return why a key of every space does not act in this configuration; empty if it acts."""
+def _content(composer: Composer, name: str) -> dict[str, Any]:
+    """Return what a file holds; {} if there is none.
+
+    Raises:
+        ConfigError: it holds no mapping.
+    """
+    found = composer.loader.repository.load_config(f"{GROUP}/{name}")
+    if found is not None and not OmegaConf.is_dict(found.config):
+        raise ConfigError(
+            f"{GROUP}/{name}.yaml holds no keys with distributions", "write one KEY: {low: ..., high: ...} per line"
+        )
+    return composer.file(f"{GROUP}/{name}")
+
+
+def _without_effect(key: str, entry: Any, resolved: Mapping[str, Any]) -> str:
+    """Return why a key does not act in this configuration; empty if it acts, or has a condition of its own."""
+    if not (isinstance(entry, Mapping) and "when" in entry):
+        off = switched_off(key, resolved)
+        if off is not None:
+            return f"it has no effect with {off[0]}"
     target = str(resolved["method"].get("_target_"))
     if target in STEPLESS and key.startswith(STEPS):
         return "the method takes no gradient steps"
@@ -83,13 +103,13 @@ def _usual(key: str, flat: Mapping[str, Any], resolved: Mapping[str, Any], place
         ConfigError: a key outside of what a search may change, or one that the configuration lacks.
     """
     if key.partition(".")[0] not in NODES:
-        raise ConfigError(f"{place}: {key} is not for a search", f"a search may change {', '.join(NODES[:-1])} only")
+        raise ConfigError(f"{place}: {key} is not for a search", f"a search may change {', '.join(NODES)} only")
     if key in flat:
         return flat[key]
     node: Any = resolved
     for part in key.split("."):
         if not isinstance(node, Mapping) or part not in node:
-            near = nearest(key, flat)
+            near = nearest(key, [each for each in flat if not each.endswith("_target_")])
             hint = f"did you mean {near}? " if near else ""
             where = key.partition(".")[0]
             known = ", ".join(each for each in flat if each.startswith(f"{where}.") and not each.endswith("_target_"))
@@ -129,6 +149,9 @@ def _read(key: str, entry: Any, usual: Any, place: str) -> Distribution:
         ):
             raise ConfigError(f"{where}: factors need positive numbers and a key with a number ({shown(usual)})", example)
         made = [max(1, round(usual * each)) if isinstance(usual, int) else usual * each for each in values]
+        if entry.get("log"):
+            low, high = min(made), max(made)
+            return replace(_range({"low": _short(low), "high": _short(high), "log": True}, where, example), when=when)
         values = sorted(set(made))
     distinct = [each for place_, each in enumerate(values) if not any(same(each, other) for other in values[:place_])]
     return Distribution(choices=tuple(distinct), when=when)
@@ -153,6 +176,11 @@ def _when(value: Any, where: str) -> tuple[str, Any] | None:
     if not isinstance(value, Mapping) or len(value) != 1:
         raise ConfigError(f"{where}: when={shown(value)} is no condition", "for example when: {method.mode: online}")
     return next((str(key), each) for key, each in value.items())
+
+
+def _short(value: float) -> float:
+    """Return the end of a range with few digits."""
+    return float(f"{value:.3g}")
 
 
 def _number(value: Any) -> bool:

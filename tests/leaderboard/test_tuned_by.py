@@ -28,6 +28,7 @@ def told(tuned_by: Any = None, tuning: Any = None, seed: int = 0, method: str = 
         ({"protocol": "first_k", "k": 2, "report": "all", "trials": 20}, "first_2 (20 trials)"),
         ({"protocol": "first_k", "k": 3, "report": "rest", "trials": 30}, "first_3 (30 trials, rest)"),
         ({"protocol": "transfer", "trials": 30}, "transfer (30 trials)"),
+        ({"protocol": "transfer", "tuned_on": "split_kmnist", "trials": 30}, "transfer (from split_kmnist, 30 trials)"),
         ({"protocol": "fixed", "values": "tuned"}, "fixed (tuned by hand)"),
         ({"protocol": "fixed", "values": "defaults"}, "fixed (defaults)"),
         ({"protocol": "fixed"}, "fixed"),

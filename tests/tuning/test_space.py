@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clbench.config.hydra_compose import new_composer
+from clbench.config.job import make_job
 from clbench.config.resolve import resolve
+from clbench.errors import ConfigError
 from clbench.tuning.options import load_tuning
 from clbench.tuning.space import Distribution, Space
 from clbench.tuning.space_checks import check_values
@@ -122,10 +125,49 @@ def _plain(value: Any) -> Any:
     return value.text if hasattr(value, "text") else [_plain(each) for each in value] if isinstance(value, list) else value
 
 
-def test_numbers_outside_are_moved_to_the_nearest_end() -> None:
+def test_values_outside_are_moved_to_the_nearest() -> None:
     number = Distribution(low=0.1, high=1.0, log=True)
-    assert [number.inside(value) for value in (0.01, 0.5, 3.0, None)] == [0.1, 0.5, 1.0, 0.1]
+    assert [number.inside(value) for value in (0.01, 0.512345, 3.0, None)] == [0.1, 0.512345, 1.0, 0.1]
     assert Distribution(choices=("a", "b")).inside("c") == "a"
+    assert Distribution(choices=(0.8, 0.9, 0.99)).inside(0.98) == 0.99
+    made = space("gpm", "method.threshold=0.98")
+    assert made.moved() == {"method.threshold": 0.98}
+    assert made.usual_inside()["method.threshold"] in (0.97, 0.99)
+    assert space("gpm").moved() == {}
+
+
+@pytest.mark.parametrize("rate", [1e-4, 5e-6, 0.5])
+def test_the_range_of_the_rate_follows_the_configuration(rate: float) -> None:
+    entry = space("er", f"optimizer.lr={rate}", "optimizer=adam").entries["optimizer.lr"]
+    assert entry.low == pytest.approx(rate / 50)
+    assert entry.high == pytest.approx(10 * rate)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_draw_sets_a_key_that_another_value_of_the_draw_switches_off(method: str) -> None:
+    """For every value alone, and for each value of a condition with the keys that depend on it."""
+    base = [f"method={method}", "scenario=split_digits"]
+    made = space(method, "scenario=split_digits")
+    for key, entry in made.entries.items():
+        for value in entry.choices if entry.choices is not None else (entry.low, entry.high):
+            values = made.decode(made.params({key: value, **({} if entry.when is None else {entry.when[0]: entry.when[1]})}))
+            assert make_job(COMPOSER([*base, *made.words(values)]), COMPOSER, named=False).seeds == (0,)
+
+
+def test_a_file_without_keys_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "search").mkdir()
+    (tmp_path / "search" / "mine.yaml").write_text("- method.strength\n")
+    composer = new_composer([tmp_path])
+    with pytest.raises(ConfigError, match="holds no keys with distributions"):
+        load_space(composer, "mine", resolve(composer(["method=ewc"]), composer), True)
+
+
+def test_a_key_that_is_switched_off_is_left_out_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "search").mkdir()
+    (tmp_path / "search" / "mine.yaml").write_text("method.decay: {low: 0.5, high: 1.0}\n")
+    composer = new_composer([tmp_path])
+    made = load_space(composer, "mine", resolve(composer(["method=ewc"]), composer), True)
+    assert made.dropped == {"method.decay": "it has no effect with method.mode=offline"}
 
 
 def test_a_space_has_a_name_of_its_content() -> None:
