@@ -116,7 +116,7 @@ def test_stacked_seeds_are_measured_as_one_and_learn_as_alone(scripts):
     assert two["samples_per_s"] > 0
     assert one["busy"] is None or 0 <= one["busy"] <= 100
     gaps = [abs(a - b) for first, second in zip(one["accuracy"], two["accuracy"]) for a, b in zip(first, second)]
-    assert max(gaps) < 1
+    assert max(gaps) < 3  # rounding moves single answers, a point or so; mixed seeds would differ by tens of points
 
 
 def test_a_step_of_a_large_network_is_compared_with_the_one_it_builds_on():
