@@ -220,8 +220,9 @@ def _checked(value: Any, hint: Any, adapter: TypeAdapter[Any], key: str) -> Any:
     from pydantic import ValidationError
 
     remedy = f"give {key} as {spelled(hint)}"
-    if _beyond(value):
-        raise ConfigError(f"{key}={shown(value)}: an integer here is at most {LARGEST} and at least -{LARGEST}", remedy)
+    beyond = _beyond(value, key)
+    if beyond is not None:
+        raise ConfigError(f"{beyond[0]}={shown(beyond[1])}: an integer here is at most {LARGEST} and at least -{LARGEST}", remedy)
     try:
         if isinstance(value, (list, tuple)) and (text := _as_json(value)) is not None:
             return adapter.validate_json(text, strict=True)
@@ -243,13 +244,16 @@ def _place(value: Any, key: str, parts: tuple[int | str, ...]) -> tuple[str, Any
     return key, value
 
 
-def _beyond(value: Any) -> bool:
-    """Return whether a value has an integer that does not fit into 64 bits: neither torch nor a file could hold that integer."""
-    if isinstance(value, (list, tuple)):
-        return any(_beyond(each) for each in value)
+def _beyond(value: Any, key: str) -> tuple[str, Any] | None:
+    """Return dotted key and value of the first entry with an integer that does not fit into 64 bits; None if all fit.
+
+    Neither torch nor a file could hold such an integer. A list is one value.
+    """
     if isinstance(value, dict):
-        return any(_beyond(each) for each in value.values())
-    return isinstance(value, int) and abs(value) > LARGEST
+        return next((found for name, each in value.items() if (found := _beyond(each, f"{key}.{name}")) is not None), None)
+    if isinstance(value, (list, tuple)):
+        return (key, value) if any(_beyond(each, key) is not None for each in value) else None
+    return (key, value) if isinstance(value, int) and abs(value) > LARGEST else None
 
 
 def _as_json(value: Any) -> str | None:

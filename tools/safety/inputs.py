@@ -121,7 +121,8 @@ def attempt(context: Context, word: str, part: str) -> None:
     node = config["scenario"]
     made = options_class(locate(node.get("_target_"), "scenario"))
     if made is not None:
-        instantiate({**node, "_target_": f"{made.__module__}.{made.__qualname__}"}, "scenario")
+        own = {key: value for key, value in node.items() if key != "task_range"}  # of every scenario; checked with the job
+        instantiate({**own, "_target_": f"{made.__module__}.{made.__qualname__}"}, "scenario")
     if config.get("federated") is not None:
         instantiate(config["federated"], "federated")
     for name, ability in (config["eval"].get("ability") or {}).items():
